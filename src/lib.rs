@@ -1,0 +1,14 @@
+//! logmachine: a durable event log that joins an Erlang cluster as a hidden node.
+//!
+//! Modules in reading order; a module uses modules to its left, never beside it or to its right:
+//!
+//! `time, metrics` < `etf` < `event_log, match_spec, proto` < `node` < `instance` < `app, config, cli`
+//!
+//! - [`time`]: timestamps, and the only place that asks what time it is
+//! - [`etf`]: Erlang terms and their bytes
+//!
+//! `ARCHITECTURE.md` has the picture.
+
+pub mod cli;
+pub mod etf;
+pub mod time;
