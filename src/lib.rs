@@ -6,9 +6,11 @@
 //!
 //! - [`time`]: timestamps, and the only place that asks what time it is
 //! - [`etf`]: Erlang terms and their bytes
+//! - [`proto`]: the distribution protocol, without sockets
 //!
 //! `ARCHITECTURE.md` has the picture.
 
 pub mod cli;
 pub mod etf;
+pub mod proto;
 pub mod time;

@@ -1,0 +1,496 @@
+//! Control messages, one variant per operation that the flags we offer let a peer send.
+//!
+//! A packet is a control message and, for some operations, a payload. Together they are one [`Signal`].
+//! Messages, the bulk of all signals, stay in place; the rare rest is copied into owned values.
+//!
+//! Protocol: Distribution Protocol, "Protocol between Connected Nodes", and "New Ctrlmessages" for OTP 21-24.
+
+use super::{PacketError, packet};
+use crate::etf::{Pid, Reference, TermRef, encode, walk};
+
+mod op {
+    pub(super) const LINK: i64 = 1;
+    pub(super) const SEND: i64 = 2;
+    pub(super) const EXIT: i64 = 3;
+    pub(super) const UNLINK: i64 = 4;
+    pub(super) const REG_SEND: i64 = 6;
+    pub(super) const GROUP_LEADER: i64 = 7;
+    pub(super) const EXIT2: i64 = 8;
+    pub(super) const SEND_TT: i64 = 12;
+    pub(super) const EXIT_TT: i64 = 13;
+    pub(super) const REG_SEND_TT: i64 = 16;
+    pub(super) const EXIT2_TT: i64 = 18;
+    pub(super) const MONITOR_P: i64 = 19;
+    pub(super) const DEMONITOR_P: i64 = 20;
+    pub(super) const MONITOR_P_EXIT: i64 = 21;
+    pub(super) const SEND_SENDER: i64 = 22;
+    pub(super) const SEND_SENDER_TT: i64 = 23;
+    pub(super) const PAYLOAD_EXIT: i64 = 24;
+    pub(super) const PAYLOAD_EXIT_TT: i64 = 25;
+    pub(super) const PAYLOAD_EXIT2: i64 = 26;
+    pub(super) const PAYLOAD_EXIT2_TT: i64 = 27;
+    pub(super) const PAYLOAD_MONITOR_P_EXIT: i64 = 28;
+    pub(super) const SPAWN_REQUEST: i64 = 29;
+    pub(super) const SPAWN_REQUEST_TT: i64 = 30;
+    pub(super) const SPAWN_REPLY: i64 = 31;
+    pub(super) const SPAWN_REPLY_TT: i64 = 32;
+    pub(super) const ALIAS_SEND: i64 = 33;
+    pub(super) const ALIAS_SEND_TT: i64 = 34;
+    pub(super) const UNLINK_ID: i64 = 35;
+    pub(super) const UNLINK_ID_ACK: i64 = 36;
+}
+
+/// What a message is addressed to, in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination<'a> {
+    /// A pid's term.
+    Pid(TermRef<'a>),
+    /// A registered name's term, an atom.
+    Name(TermRef<'a>),
+    /// An alias's term, a reference.
+    Alias(TermRef<'a>),
+}
+
+/// The process that a monitor watches: by pid or by registered name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Watched {
+    Pid(Pid),
+    Name(Box<str>),
+}
+
+/// What one process of the peer tells one of ours.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are the manual's")]
+pub enum Signal<'a> {
+    /// `SEND`, `REG_SEND`, `SEND_SENDER`, `ALIAS_SEND`.
+    Message {
+        to: Destination<'a>,
+        message: TermRef<'a>,
+    },
+    Link {
+        from: Pid,
+        to: Pid,
+    },
+    /// `UNLINK_ID`; the obsolete `UNLINK` has no id and wants no acknowledgement.
+    Unlink {
+        id: Option<u64>,
+        from: Pid,
+        to: Pid,
+    },
+    UnlinkAck {
+        id: u64,
+        from: Pid,
+        to: Pid,
+    },
+    /// A link breaks: `EXIT`, `PAYLOAD_EXIT`.
+    Exit {
+        from: Pid,
+        to: Pid,
+        reason: TermRef<'a>,
+    },
+    /// `exit/2`: `EXIT2`, `PAYLOAD_EXIT2`.
+    Exit2 {
+        from: Pid,
+        to: Pid,
+        reason: TermRef<'a>,
+    },
+    Monitor {
+        from: Pid,
+        to: Watched,
+        reference: Reference,
+    },
+    Demonitor {
+        from: Pid,
+        to: Watched,
+        reference: Reference,
+    },
+    /// A process that one of ours monitors is gone: `MONITOR_P_EXIT`, `PAYLOAD_MONITOR_P_EXIT`.
+    MonitorExit {
+        to: Pid,
+        reference: Reference,
+        reason: TermRef<'a>,
+    },
+    SpawnRequest(SpawnRequest<'a>),
+    /// Understood and without effect here: `GROUP_LEADER`, `SPAWN_REPLY` (we ask for no spawns).
+    Ignored,
+}
+
+/// A peer asks for a process: `SPAWN_REQUEST`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are the manual's")]
+pub struct SpawnRequest<'a> {
+    pub id: Reference,
+    pub from: Pid,
+    /// `{Module, Function, Arity}`.
+    pub mfa: TermRef<'a>,
+    pub options: TermRef<'a>,
+    /// The argument list.
+    pub arguments: TermRef<'a>,
+}
+
+/// Reads the control message and payload of one packet.
+///
+/// # Errors
+///
+/// [`PacketError`]; [`PacketError::is_refused_event`] tells whether the connection can go on.
+pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
+    let (control, rest) = versioned(data).map_err(PacketError::ControlTerm)?;
+    let crate::etf::Term::Tuple(mut fields) = control.view() else {
+        return Err(PacketError::ControlShape { operation: None });
+    };
+    let operation = fields.next().and_then(TermRef::as_integer);
+    let shape = PacketError::ControlShape { operation };
+    let number = operation.ok_or_else(|| shape.clone())?;
+    let mut field = || fields.next().ok_or_else(|| shape.clone());
+    let payload = || {
+        let whole = versioned(rest).and_then(|(term, rest)| match rest.len() {
+            0 => Ok(term),
+            extra => Err(crate::etf::DecodeError::TrailingBytes { extra }),
+        });
+        whole.map_err(|source| PacketError::Payload { operation: number, source })
+    };
+    let pid = |term: TermRef<'_>| term.as_pid().ok_or_else(|| shape.clone());
+    let reference = |term: TermRef<'_>| term.as_reference().ok_or_else(|| shape.clone());
+    let id = |term: TermRef<'_>| {
+        term.as_integer().and_then(|id| u64::try_from(id).ok()).ok_or_else(|| shape.clone())
+    };
+    Ok(match number {
+        op::SEND | op::SEND_TT | op::SEND_SENDER | op::SEND_SENDER_TT => {
+            field()?;
+            Signal::Message { to: Destination::Pid(field()?), message: payload()? }
+        }
+        op::REG_SEND | op::REG_SEND_TT => {
+            field()?;
+            field()?;
+            Signal::Message { to: Destination::Name(field()?), message: payload()? }
+        }
+        op::ALIAS_SEND | op::ALIAS_SEND_TT => {
+            field()?;
+            Signal::Message { to: Destination::Alias(field()?), message: payload()? }
+        }
+        op::LINK => Signal::Link { from: pid(field()?)?, to: pid(field()?)? },
+        op::UNLINK => Signal::Unlink { id: None, from: pid(field()?)?, to: pid(field()?)? },
+        op::UNLINK_ID => {
+            Signal::Unlink { id: Some(id(field()?)?), from: pid(field()?)?, to: pid(field()?)? }
+        }
+        op::UNLINK_ID_ACK => {
+            Signal::UnlinkAck { id: id(field()?)?, from: pid(field()?)?, to: pid(field()?)? }
+        }
+        op::EXIT => Signal::Exit { from: pid(field()?)?, to: pid(field()?)?, reason: field()? },
+        op::EXIT_TT => {
+            let (from, to) = (pid(field()?)?, pid(field()?)?);
+            field()?;
+            Signal::Exit { from, to, reason: field()? }
+        }
+        op::PAYLOAD_EXIT | op::PAYLOAD_EXIT_TT => {
+            Signal::Exit { from: pid(field()?)?, to: pid(field()?)?, reason: payload()? }
+        }
+        op::EXIT2 => Signal::Exit2 { from: pid(field()?)?, to: pid(field()?)?, reason: field()? },
+        op::EXIT2_TT => {
+            let (from, to) = (pid(field()?)?, pid(field()?)?);
+            field()?;
+            Signal::Exit2 { from, to, reason: field()? }
+        }
+        op::PAYLOAD_EXIT2 | op::PAYLOAD_EXIT2_TT => {
+            Signal::Exit2 { from: pid(field()?)?, to: pid(field()?)?, reason: payload()? }
+        }
+        op::MONITOR_P | op::DEMONITOR_P => {
+            let from = pid(field()?)?;
+            let watched = field()?;
+            let to = match watched.as_atom() {
+                Some(name) => Watched::Name(name.to_str().into()),
+                None => Watched::Pid(pid(watched)?),
+            };
+            let reference = reference(field()?)?;
+            if number == op::MONITOR_P {
+                Signal::Monitor { from, to, reference }
+            } else {
+                Signal::Demonitor { from, to, reference }
+            }
+        }
+        op::MONITOR_P_EXIT => {
+            field()?;
+            Signal::MonitorExit {
+                to: pid(field()?)?,
+                reference: reference(field()?)?,
+                reason: field()?,
+            }
+        }
+        op::PAYLOAD_MONITOR_P_EXIT => {
+            field()?;
+            Signal::MonitorExit {
+                to: pid(field()?)?,
+                reference: reference(field()?)?,
+                reason: payload()?,
+            }
+        }
+        op::SPAWN_REQUEST | op::SPAWN_REQUEST_TT => {
+            let (id, from) = (reference(field()?)?, pid(field()?)?);
+            field()?;
+            let (mfa, options) = (field()?, field()?);
+            Signal::SpawnRequest(SpawnRequest { id, from, mfa, options, arguments: payload()? })
+        }
+        op::GROUP_LEADER | op::SPAWN_REPLY | op::SPAWN_REPLY_TT => Signal::Ignored,
+        _ => return Err(shape),
+    })
+}
+
+/// The term after a version byte, and what follows it.
+fn versioned(bytes: &[u8]) -> Result<(TermRef<'_>, &[u8]), crate::etf::DecodeError> {
+    match bytes.split_first() {
+        Some((&crate::etf::tag::VERSION, term)) => {
+            let (term, rest) = term.split_at(walk(term)?.len);
+            Ok((TermRef::from_walked(term), rest))
+        }
+        found => {
+            Err(crate::etf::DecodeError::Version { found: found.map(|(&version, _)| version) })
+        }
+    }
+}
+
+const NO_PAYLOAD: Option<fn(&mut Vec<u8>)> = None;
+
+/// `SEND` to a pid: the payload is what `message` writes, one term.
+pub fn send(out: &mut Vec<u8>, to: &Pid, message: impl FnOnce(&mut Vec<u8>)) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, 3);
+            encode::integer(out, op::SEND);
+            encode::atom(out, "");
+            encode::pid(out, to);
+        },
+        Some(message),
+    );
+}
+
+/// `REG_SEND` to a registered name.
+pub fn reg_send(out: &mut Vec<u8>, from: &Pid, name: &str, message: impl FnOnce(&mut Vec<u8>)) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, 4);
+            encode::integer(out, op::REG_SEND);
+            encode::pid(out, from);
+            encode::atom(out, "");
+            encode::atom(out, name);
+        },
+        Some(message),
+    );
+}
+
+/// `ALIAS_SEND`; only to a peer with `DFLAG_ALIAS`.
+pub fn alias_send(
+    out: &mut Vec<u8>,
+    from: &Pid,
+    alias: &Reference,
+    message: impl FnOnce(&mut Vec<u8>),
+) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, 3);
+            encode::integer(out, op::ALIAS_SEND);
+            encode::pid(out, from);
+            encode::reference(out, alias);
+        },
+        Some(message),
+    );
+}
+
+/// `LINK`.
+pub fn link(out: &mut Vec<u8>, from: &Pid, to: &Pid) {
+    pids(out, op::LINK, None, from, to);
+}
+
+/// `UNLINK_ID`, or `UNLINK` for a peer without `DFLAG_UNLINK_ID`.
+pub fn unlink(out: &mut Vec<u8>, id: Option<u64>, from: &Pid, to: &Pid) {
+    pids(out, if id.is_some() { op::UNLINK_ID } else { op::UNLINK }, id, from, to);
+}
+
+/// `UNLINK_ID_ACK`.
+pub fn unlink_ack(out: &mut Vec<u8>, id: u64, from: &Pid, to: &Pid) {
+    pids(out, op::UNLINK_ID_ACK, Some(id), from, to);
+}
+
+fn pids(out: &mut Vec<u8>, operation: i64, id: Option<u64>, from: &Pid, to: &Pid) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, if id.is_some() { 4 } else { 3 });
+            encode::integer(out, operation);
+            if let Some(id) = id {
+                encode::unsigned(out, id);
+            }
+            encode::pid(out, from);
+            encode::pid(out, to);
+        },
+        NO_PAYLOAD,
+    );
+}
+
+/// A link breaks: `PAYLOAD_EXIT`; every release from OTP 23 on takes it.
+pub fn exit(out: &mut Vec<u8>, from: &Pid, to: &Pid, reason: &[u8]) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, 3);
+            encode::integer(out, op::PAYLOAD_EXIT);
+            encode::pid(out, from);
+            encode::pid(out, to);
+        },
+        Some(|out: &mut Vec<u8>| out.extend_from_slice(reason)),
+    );
+}
+
+/// `MONITOR_P`.
+pub fn monitor(out: &mut Vec<u8>, from: &Pid, to: &Watched, reference: &Reference) {
+    monitoring(out, op::MONITOR_P, from, to, reference);
+}
+
+/// `DEMONITOR_P`.
+pub fn demonitor(out: &mut Vec<u8>, from: &Pid, to: &Watched, reference: &Reference) {
+    monitoring(out, op::DEMONITOR_P, from, to, reference);
+}
+
+fn monitoring(out: &mut Vec<u8>, operation: i64, from: &Pid, to: &Watched, reference: &Reference) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, 4);
+            encode::integer(out, operation);
+            encode::pid(out, from);
+            watched(out, to);
+            encode::reference(out, reference);
+        },
+        NO_PAYLOAD,
+    );
+}
+
+/// `PAYLOAD_MONITOR_P_EXIT`: the monitored process `from` is gone, for the monitor's owner `to`.
+pub fn monitor_exit(
+    out: &mut Vec<u8>,
+    from: &Watched,
+    to: &Pid,
+    reference: &Reference,
+    reason: &[u8],
+) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, 4);
+            encode::integer(out, op::PAYLOAD_MONITOR_P_EXIT);
+            watched(out, from);
+            encode::pid(out, to);
+            encode::reference(out, reference);
+        },
+        Some(|out: &mut Vec<u8>| out.extend_from_slice(reason)),
+    );
+}
+
+fn watched(out: &mut Vec<u8>, watched: &Watched) {
+    match watched {
+        Watched::Pid(pid) => encode::pid(out, pid),
+        Watched::Name(name) => encode::atom(out, name),
+    }
+}
+
+/// What a spawn request comes to.
+#[derive(Clone, Debug)]
+pub enum Spawned<'a> {
+    /// The process exists; whether it is linked to and monitored by the one who asked.
+    Process {
+        /// Its pid.
+        pid: &'a Pid,
+        /// A link was asked for and is in force.
+        linked: bool,
+        /// A monitor was asked for and is in force.
+        monitored: bool,
+    },
+    /// It does not: an error atom.
+    Error(&'a str),
+}
+
+/// `SPAWN_REPLY` to `to`, who asked under `id`.
+pub fn spawn_reply(out: &mut Vec<u8>, id: &Reference, to: &Pid, spawned: &Spawned<'_>) {
+    packet::write(
+        out,
+        |out| {
+            encode::tuple_header(out, 5);
+            encode::integer(out, op::SPAWN_REPLY);
+            encode::reference(out, id);
+            encode::pid(out, to);
+            match spawned {
+                Spawned::Process { pid, linked, monitored } => {
+                    encode::integer(out, i64::from(*linked) | i64::from(*monitored) << 1);
+                    encode::pid(out, pid);
+                }
+                Spawned::Error(error) => {
+                    encode::integer(out, 0);
+                    encode::atom(out, error);
+                }
+            }
+        },
+        NO_PAYLOAD,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pid(id: u32) -> Pid {
+        Pid { node: "a@b".into(), id, serial: 0, creation: 7 }
+    }
+
+    fn reference() -> Reference {
+        Reference::new("a@b".into(), 7, [1, 2, 3].into_iter())
+    }
+
+    /// Writes with one side of the module, reads with the other.
+    fn check(write: impl FnOnce(&mut Vec<u8>), expected: &str) {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        let packet::Next::Data(data) = packet::next(&bytes).unwrap() else { panic!("no data") };
+        let text = format!("{:?}", parse(data).unwrap());
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        check(|out| link(out, &pid(1), &pid(2)), "Link { from: <a@b.1.0>/7, to: <a@b.2.0>/7 }");
+        check(|out| unlink(out, Some(9), &pid(1), &pid(2)), "Unlink { id: Some(9), from: <a@b.1");
+        check(|out| unlink(out, None, &pid(1), &pid(2)), "Unlink { id: None, from: <a@b.1");
+        check(|out| unlink_ack(out, 9, &pid(1), &pid(2)), "UnlinkAck { id: 9");
+        check(|out| exit(out, &pid(1), &pid(2), &[106]), "Exit { from: <a@b.1.0>/7, to: <a@b.2.0");
+        check(|out| send(out, &pid(1), |out| encode::nil(out)), "Message { to: Pid(");
+        check(|out| reg_send(out, &pid(1), "x", |out| encode::nil(out)), "Message { to: Name(");
+        check(
+            |out| alias_send(out, &pid(1), &reference(), |out| encode::nil(out)),
+            "Message { to: Alias(",
+        );
+        let name = Watched::Name("x".into());
+        check(
+            |out| monitor(out, &pid(1), &name, &reference()),
+            "Monitor { from: <a@b.1.0>/7, to: Name(\"x\")",
+        );
+        check(|out| demonitor(out, &pid(1), &name, &reference()), "Demonitor {");
+        check(|out| monitor_exit(out, &name, &pid(1), &reference(), &[106]), "MonitorExit {");
+        let spawned = Spawned::Error("notsup");
+        check(|out| spawn_reply(out, &reference(), &pid(1), &spawned), "Ignored");
+    }
+
+    #[test]
+    fn a_damaged_payload_costs_the_event_and_a_damaged_control_message_the_connection() {
+        let mut bytes = Vec::new();
+        send(&mut bytes, &pid(1), |out| out.extend([104, 9, 106]));
+        let packet::Next::Data(data) = packet::next(&bytes).unwrap() else { panic!("no data") };
+        assert!(parse(data).unwrap_err().is_refused_event());
+        let packet::Next::Data(data) = packet::next(&[0, 0, 0, 3, 112, 131, 106]).unwrap() else {
+            panic!("no data")
+        };
+        assert_eq!(parse(data).unwrap_err(), PacketError::ControlShape { operation: None });
+        assert!(!parse(&[131, 104, 200]).unwrap_err().is_refused_event());
+    }
+}

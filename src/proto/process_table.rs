@@ -1,0 +1,405 @@
+//! Local pids and references; links and monitors in force between our processes and those of other nodes.
+//!
+//! A link can be broken from both ends at once, and an exit signal may already be on its way when it
+//! is. Since OTP 23 an unlink therefore carries an id and is acknowledged; this table remembers which
+//! unlinks are still open, so that a late exit signal is recognised and dropped.
+//!
+//! Protocol: Distribution Protocol, "Link Protocol" and "New Link Protocol".
+//!
+//! # Invariants
+//!
+//! - `one_link`: a pair of processes has at most one active link, however often it was asked for.
+//! - `bounded`: the links and monitors that one process of ours has to others number at most `MAX_TIES`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::control::Watched;
+use crate::etf::{Pid, Reference};
+
+/// The most links and monitors that other nodes may hold on one of our processes.
+pub const MAX_TIES: usize = 100_000;
+
+/// A process of ours, without node and creation: these never change in one life of the node.
+pub type LocalId = u64;
+
+/// Why a link or monitor was not set up. The other side is told as if the process had died of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TieError {
+    /// There is no such process.
+    #[error("noproc")]
+    NoProc,
+    /// It has [`MAX_TIES`] already.
+    #[error("system_limit")]
+    SystemLimit,
+}
+
+/// Who has to be told that a process of ours is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bereaved {
+    /// A process linked to it.
+    Linked(Pid),
+    /// A process that monitors it.
+    Monitor {
+        /// The monitor's owner.
+        owner: Pid,
+        /// What it watches, as it asked.
+        watched: Watched,
+        /// The monitor.
+        reference: Reference,
+    },
+}
+
+impl Bereaved {
+    /// The node to tell.
+    pub const fn node(&self) -> &Arc<str> {
+        match self {
+            Bereaved::Linked(pid) | Bereaved::Monitor { owner: pid, .. } => &pid.node,
+        }
+    }
+}
+
+/// What ends when the connection to a node does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct NodeDown {
+    /// Our processes that were linked, and to whom: an exit signal `noconnection` each.
+    pub exits: Vec<(LocalId, Pid)>,
+    /// Our processes that monitored, and how: a `DOWN` with `noconnection` each.
+    pub downs: Vec<(LocalId, Reference)>,
+}
+
+#[derive(Default)]
+struct Ties {
+    links: HashSet<Pid>,
+    /// Monitors that others have on this process.
+    watchers: HashMap<(Pid, Reference), Watched>,
+    /// Monitors that this process has on others, with the node watched.
+    monitors: HashMap<Reference, Arc<str>>,
+}
+
+/// All processes of this node with their ties.
+pub struct ProcessTable {
+    node: Arc<str>,
+    creation: u32,
+    next_process: u32,
+    next_reference: u64,
+    processes: HashMap<LocalId, Ties>,
+    names: HashMap<Box<str>, LocalId>,
+    open_unlinks: HashMap<(LocalId, Pid), u64>,
+    next_unlink: u64,
+}
+
+impl ProcessTable {
+    /// An empty table for one life of the node.
+    pub fn new(node: Arc<str>, creation: u32) -> Self {
+        ProcessTable {
+            node,
+            creation,
+            next_process: 1,
+            next_reference: 1,
+            processes: HashMap::new(),
+            names: HashMap::new(),
+            open_unlinks: HashMap::new(),
+            next_unlink: 1,
+        }
+    }
+
+    /// A new process. Ids keep to the 28 bits that a node without `DFLAG_V4_NC` reads.
+    pub fn spawn(&mut self) -> Pid {
+        loop {
+            let number = self.next_process;
+            self.next_process = if number >= 0x0fff_ffff { 1 } else { number + 1 };
+            let (id, serial) = (number & 0x7fff, number >> 15);
+            let pid = Pid { node: self.node.clone(), id, serial, creation: self.creation };
+            if let std::collections::hash_map::Entry::Vacant(free) =
+                self.processes.entry(local_id(id, serial))
+            {
+                free.insert(Ties::default());
+                return pid;
+            }
+        }
+    }
+
+    /// A new reference, of three words as every release reads them.
+    pub fn make_reference(&mut self) -> Reference {
+        let number = self.next_reference;
+        self.next_reference += 1;
+        #[expect(clippy::cast_possible_truncation, reason = "the masks keep what fits")]
+        let words = [(number & 0x3_ffff) as u32, (number >> 18 & 0xffff_ffff) as u32, 0];
+        Reference::new(self.node.clone(), self.creation, words.into_iter())
+    }
+
+    /// The process of ours that `pid` names, alive or not; `None` if it is another node's or an earlier life's.
+    pub fn local(&self, pid: &Pid) -> Option<LocalId> {
+        (pid.node == self.node && pid.creation == self.creation)
+            .then_some(local_id(pid.id, pid.serial))
+    }
+
+    /// The pid of a process of ours.
+    pub fn pid(&self, local: LocalId) -> Pid {
+        #[expect(clippy::cast_possible_truncation, reason = "local_id puts 32 bits into each half")]
+        let (id, serial) = (local as u32, (local >> 32) as u32);
+        Pid { node: self.node.clone(), id, serial, creation: self.creation }
+    }
+
+    /// Gives a process a name; false if the name is taken or the process is gone.
+    pub fn register(&mut self, name: &str, local: LocalId) -> bool {
+        if self.names.contains_key(name) || !self.processes.contains_key(&local) {
+            return false;
+        }
+        self.names.insert(name.into(), local);
+        true
+    }
+
+    /// The process registered under `name`.
+    pub fn whereis(&self, name: &str) -> Option<LocalId> {
+        self.names.get(name).copied()
+    }
+
+    /// Whether the process is there.
+    pub fn is_alive(&self, local: LocalId) -> bool {
+        self.processes.contains_key(&local)
+    }
+
+    /// How many processes there are.
+    pub fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// How many links and monitors are in force, for leak checks and `info`.
+    pub fn ties(&self) -> usize {
+        let count = |ties: &Ties| ties.links.len() + ties.watchers.len() + ties.monitors.len();
+        self.processes.values().map(count).sum()
+    }
+
+    /// Ends a process; whom to tell.
+    pub fn exit(&mut self, local: LocalId) -> Vec<Bereaved> {
+        let Some(ties) = self.processes.remove(&local) else { return Vec::new() };
+        self.names.retain(|_, named| *named != local);
+        self.open_unlinks.retain(|(ours, _), _| *ours != local);
+        let watchers = ties
+            .watchers
+            .into_iter()
+            .map(|((owner, reference), watched)| Bereaved::Monitor { owner, watched, reference });
+        ties.links.into_iter().map(Bereaved::Linked).chain(watchers).collect()
+    }
+
+    /// The monitors `local` has on others, to be taken back before it ends.
+    pub fn monitors(&self, local: LocalId) -> Vec<(Reference, Arc<str>)> {
+        let ties = self.processes.get(&local);
+        ties.map_or_else(Vec::new, |ties| {
+            ties.monitors.iter().map(|(r, node)| (r.clone(), node.clone())).collect()
+        })
+    }
+
+    fn ties_for(&mut self, local: LocalId) -> Result<&mut Ties, TieError> {
+        let ties = self.processes.get_mut(&local).ok_or(TieError::NoProc)?;
+        if ties.links.len() + ties.watchers.len() >= MAX_TIES {
+            return Err(TieError::SystemLimit);
+        }
+        Ok(ties)
+    }
+
+    /// `remote` links to one of ours.
+    ///
+    /// # Errors
+    ///
+    /// [`TieError`]: answer with an exit signal of that reason.
+    pub fn link_from(&mut self, remote: Pid, local: LocalId) -> Result<(), TieError> {
+        // While our unlink is open, OTP reads a link that crossed it as the new link it is.
+        self.open_unlinks.remove(&(local, remote.clone()));
+        self.ties_for(local)?.links.insert(remote);
+        Ok(())
+    }
+
+    /// `remote` unlinks from one of ours.
+    pub fn unlink_from(&mut self, remote: &Pid, local: LocalId) {
+        if let Some(ties) = self.processes.get_mut(&local) {
+            ties.links.remove(remote);
+        }
+    }
+
+    /// One of ours links to `remote`; true if `LINK` has to be sent (`one_link`).
+    pub fn link_to(&mut self, local: LocalId, remote: Pid) -> bool {
+        self.open_unlinks.remove(&(local, remote.clone()));
+        self.processes.get_mut(&local).is_some_and(|ties| ties.links.insert(remote))
+    }
+
+    /// One of ours unlinks from `remote`; the id to send, if there was a link.
+    pub fn unlink_to(&mut self, local: LocalId, remote: &Pid) -> Option<u64> {
+        if !self.processes.get_mut(&local)?.links.remove(remote) {
+            return None;
+        }
+        let id = self.next_unlink;
+        self.next_unlink += 1;
+        self.open_unlinks.insert((local, remote.clone()), id);
+        Some(id)
+    }
+
+    /// `remote` acknowledges an unlink.
+    pub fn unlink_acked(&mut self, local: LocalId, remote: &Pid, id: u64) {
+        let key = (local, remote.clone());
+        if self.open_unlinks.get(&key) == Some(&id) {
+            self.open_unlinks.remove(&key);
+        }
+    }
+
+    /// An exit signal over a link arrives; whether the link was in force, so that the signal counts.
+    pub fn exit_from(&mut self, remote: &Pid, local: LocalId) -> bool {
+        self.processes.get_mut(&local).is_some_and(|ties| ties.links.remove(remote))
+    }
+
+    /// `remote` monitors one of ours.
+    ///
+    /// # Errors
+    ///
+    /// [`TieError`]: answer with a monitor exit of that reason.
+    pub fn monitor_from(
+        &mut self,
+        remote: Pid,
+        watched: Watched,
+        reference: Reference,
+    ) -> Result<(), TieError> {
+        let local = match &watched {
+            Watched::Name(name) => self.whereis(name),
+            Watched::Pid(pid) => self.local(pid),
+        };
+        let ties = self.ties_for(local.ok_or(TieError::NoProc)?)?;
+        ties.watchers.insert((remote, reference), watched);
+        Ok(())
+    }
+
+    /// `remote` takes back a monitor on `watched`.
+    pub fn demonitor_from(&mut self, remote: &Pid, watched: &Watched, reference: &Reference) {
+        let local = match watched {
+            Watched::Name(name) => self.whereis(name),
+            Watched::Pid(pid) => self.local(pid),
+        };
+        if let Some(ties) = local.and_then(|local| self.processes.get_mut(&local)) {
+            ties.watchers.remove(&(remote.clone(), reference.clone()));
+        }
+    }
+
+    /// One of ours monitors a process of `node`: the reference to send.
+    pub fn monitor_to(&mut self, local: LocalId, node: Arc<str>) -> Option<Reference> {
+        let reference = self.make_reference();
+        self.processes.get_mut(&local)?.monitors.insert(reference.clone(), node);
+        Some(reference)
+    }
+
+    /// A monitor of `local` fires or is taken back; whether it was in force.
+    pub fn monitor_ended(&mut self, local: LocalId, reference: &Reference) -> bool {
+        self.processes.get_mut(&local).is_some_and(|ties| ties.monitors.remove(reference).is_some())
+    }
+
+    /// The connection to `node` is gone.
+    pub fn node_down(&mut self, node: &str) -> NodeDown {
+        let mut down = NodeDown::default();
+        for (&local, ties) in &mut self.processes {
+            ties.links.retain(|pid| {
+                let gone = &*pid.node == node;
+                if gone {
+                    down.exits.push((local, pid.clone()));
+                }
+                !gone
+            });
+            ties.watchers.retain(|(owner, _), _| &*owner.node != node);
+            ties.monitors.retain(|reference, watched| {
+                let gone = &**watched == node;
+                if gone {
+                    down.downs.push((local, reference.clone()));
+                }
+                !gone
+            });
+        }
+        self.open_unlinks.retain(|(_, remote), _| &*remote.node != node);
+        down
+    }
+}
+
+/// The local part of a pid's numbers.
+pub const fn local_id(id: u32, serial: u32) -> LocalId {
+    (serial as u64) << 32 | id as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(id: u32) -> Pid {
+        Pid { node: "r@h".into(), id, serial: 0, creation: 1 }
+    }
+
+    fn table() -> (ProcessTable, LocalId) {
+        let mut table = ProcessTable::new("us@h".into(), 3);
+        let pid = table.spawn();
+        let local = table.local(&pid).unwrap();
+        assert_eq!(table.pid(local), pid);
+        (table, local)
+    }
+
+    #[test]
+    fn one_link_however_often_asked_for() {
+        let (mut table, local) = table();
+        assert!(table.link_to(local, remote(1)));
+        assert!(!table.link_to(local, remote(1)), "one_link");
+        table.link_from(remote(1), local).unwrap();
+        assert_eq!(table.exit(local), [Bereaved::Linked(remote(1))]);
+        assert_eq!(table.link_from(remote(1), local), Err(TieError::NoProc));
+    }
+
+    #[test]
+    fn an_exit_after_our_unlink_is_dropped() {
+        let (mut table, local) = table();
+        table.link_to(local, remote(1));
+        let id = table.unlink_to(local, &remote(1)).unwrap();
+        assert!(!table.exit_from(&remote(1), local));
+        table.unlink_acked(local, &remote(1), id);
+        assert!(table.open_unlinks.is_empty());
+        assert_eq!(table.unlink_to(local, &remote(1)), None);
+    }
+
+    #[test]
+    fn monitors_by_name_and_pid_fire_once() {
+        let (mut table, local) = table();
+        assert!(table.register("x", local));
+        assert!(!table.register("x", local));
+        let reference = Reference::new("r@h".into(), 1, [1].into_iter());
+        let by_name = Watched::Name("x".into());
+        table.monitor_from(remote(1), by_name.clone(), reference.clone()).unwrap();
+        assert_eq!(table.ties(), 1);
+        let owner = remote(1);
+        let bereaved =
+            Bereaved::Monitor { owner, watched: by_name.clone(), reference: reference.clone() };
+        assert_eq!(table.exit(local), [bereaved]);
+        assert_eq!(table.whereis("x"), None);
+        assert_eq!(table.monitor_from(remote(1), by_name, reference), Err(TieError::NoProc));
+    }
+
+    #[test]
+    fn node_down_ends_what_it_held_and_nothing_else() {
+        let (mut table, local) = table();
+        let other = Pid { node: "o@h".into(), ..remote(9) };
+        table.link_from(remote(1), local).unwrap();
+        table.link_from(other.clone(), local).unwrap();
+        let monitor = table.monitor_to(local, "r@h".into()).unwrap();
+        let down = table.node_down("r@h");
+        assert_eq!(down.exits, [(local, remote(1))]);
+        assert_eq!(down.downs, [(local, monitor)]);
+        assert_eq!(table.exit(local), [Bereaved::Linked(other)]);
+    }
+
+    #[test]
+    fn ties_are_bounded() {
+        let (mut table, local) = table();
+        for id in 0..u32::try_from(MAX_TIES).unwrap() {
+            table.link_from(remote(id), local).unwrap();
+        }
+        assert_eq!(table.link_from(remote(u32::MAX), local), Err(TieError::SystemLimit), "bounded");
+    }
+}
