@@ -5,12 +5,16 @@
 //! `time, metrics` < `etf` < `event_log, match_spec, proto` < `node` < `instance` < `app, config, cli`
 //!
 //! - [`time`]: timestamps, and the only place that asks what time it is
+//! - [`metrics`]: every counter
 //! - [`etf`]: Erlang terms and their bytes
 //! - [`proto`]: the distribution protocol, without sockets
+//! - [`node`]: the same, with sockets and tasks
 //!
 //! `ARCHITECTURE.md` has the picture.
 
 pub mod cli;
 pub mod etf;
+pub mod metrics;
+pub mod node;
 pub mod proto;
 pub mod time;

@@ -73,8 +73,8 @@ struct Ties {
     links: HashSet<Pid>,
     /// Monitors that others have on this process.
     watchers: HashMap<(Pid, Reference), Watched>,
-    /// Monitors that this process has on others, with the node watched.
-    monitors: HashMap<Reference, Arc<str>>,
+    /// Monitors that this process has on others: the node, and what is watched there.
+    monitors: HashMap<Reference, (Arc<str>, Watched)>,
 }
 
 /// All processes of this node with their ties.
@@ -190,11 +190,12 @@ impl ProcessTable {
     }
 
     /// The monitors `local` has on others, to be taken back before it ends.
-    pub fn monitors(&self, local: LocalId) -> Vec<(Reference, Arc<str>)> {
+    pub fn monitors(&self, local: LocalId) -> Vec<(Reference, Arc<str>, Watched)> {
         let ties = self.processes.get(&local);
-        ties.map_or_else(Vec::new, |ties| {
-            ties.monitors.iter().map(|(r, node)| (r.clone(), node.clone())).collect()
-        })
+        let monitor = |(reference, (node, watched)): (&Reference, &(Arc<str>, Watched))| {
+            (reference.clone(), node.clone(), watched.clone())
+        };
+        ties.map_or_else(Vec::new, |ties| ties.monitors.iter().map(monitor).collect())
     }
 
     fn ties_for(&mut self, local: LocalId) -> Result<&mut Ties, TieError> {
@@ -286,9 +287,14 @@ impl ProcessTable {
     }
 
     /// One of ours monitors a process of `node`: the reference to send.
-    pub fn monitor_to(&mut self, local: LocalId, node: Arc<str>) -> Option<Reference> {
+    pub fn monitor_to(
+        &mut self,
+        local: LocalId,
+        node: Arc<str>,
+        watched: Watched,
+    ) -> Option<Reference> {
         let reference = self.make_reference();
-        self.processes.get_mut(&local)?.monitors.insert(reference.clone(), node);
+        self.processes.get_mut(&local)?.monitors.insert(reference.clone(), (node, watched));
         Some(reference)
     }
 
@@ -310,7 +316,7 @@ impl ProcessTable {
             });
             ties.watchers.retain(|(owner, _), _| &*owner.node != node);
             ties.monitors.retain(|reference, watched| {
-                let gone = &**watched == node;
+                let gone = &*watched.0 == node;
                 if gone {
                     down.downs.push((local, reference.clone()));
                 }
@@ -387,7 +393,7 @@ mod tests {
         let other = Pid { node: "o@h".into(), ..remote(9) };
         table.link_from(remote(1), local).unwrap();
         table.link_from(other.clone(), local).unwrap();
-        let monitor = table.monitor_to(local, "r@h".into()).unwrap();
+        let monitor = table.monitor_to(local, "r@h".into(), Watched::Name("x".into())).unwrap();
         let down = table.node_down("r@h");
         assert_eq!(down.exits, [(local, remote(1))]);
         assert_eq!(down.downs, [(local, monitor)]);
