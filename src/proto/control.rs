@@ -253,16 +253,15 @@ const NO_PAYLOAD: Option<fn(&mut Vec<u8>)> = None;
 
 /// `SEND` to a pid: the payload is what `message` writes, one term.
 pub fn send(out: &mut Vec<u8>, to: &Pid, message: impl FnOnce(&mut Vec<u8>)) {
-    packet::write(
-        out,
-        |out| {
-            encode::tuple_header(out, 3);
-            encode::integer(out, op::SEND);
-            encode::atom(out, "");
-            encode::pid(out, to);
-        },
-        Some(message),
-    );
+    packet::write(out, |out| send_head(out, to), Some(message));
+}
+
+/// The control message of `SEND` alone, for who keeps it for many messages.
+pub fn send_head(out: &mut Vec<u8>, to: &Pid) {
+    encode::tuple_header(out, 3);
+    encode::integer(out, op::SEND);
+    encode::atom(out, "");
+    encode::pid(out, to);
 }
 
 /// `REG_SEND` to a registered name.

@@ -1,0 +1,423 @@
+//! What `gen_server:call`, `rpc` and `erpc` may ask of an instance, and how it is answered.
+//!
+//! The receiver is asked `{Verb, Args...}`, the process `logmachine` `{Verb, Instance, Args...}`, and
+//! `rpc` `logmachine:Verb(Instance, Args...)`: all become one [`Request`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use super::from::From;
+use super::session::{self, Subscription};
+use super::{Failure, Instance, Stamped, read};
+use crate::etf::{Elements, Pid, Term, TermRef, encode};
+use crate::node::call::{Gen, ReplyTo};
+use crate::node::spawn::Answer;
+use crate::node::{Flow, Functions, Node, Peer, Process};
+use crate::time::Timestamp;
+
+/// Takes the answer to a request: one term. May be called on another thread, later.
+pub type Reply = Box<dyn FnOnce(Vec<u8>) + Send>;
+
+/// What can be asked, its arguments still in place.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// `{append, Event}`.
+    Append(TermRef<'a>),
+    /// `{append, [Event], many}`.
+    AppendMany(TermRef<'a>),
+    /// `get_global_alias`.
+    GlobalAlias,
+    /// `{subscribe, From, Pid, Marker, MatchSpec}`.
+    Subscribe([TermRef<'a>; 4]),
+    /// `{subscribe, Options}`.
+    SubscribeMap(TermRef<'a>),
+    /// `{read, From, Options}`.
+    Read(TermRef<'a>, TermRef<'a>),
+    /// `info`.
+    Info,
+    /// `{info, Key}`.
+    InfoKey(TermRef<'a>),
+    /// Anything else.
+    Unsupported,
+}
+
+impl<'a> Request<'a> {
+    /// From what the receiver was called with.
+    pub fn parse(request: TermRef<'a>) -> Self {
+        match request.view() {
+            Term::Atom(verb) => Request::from_parts(&verb.to_str(), &[]),
+            Term::Tuple(elements) => match split(elements) {
+                Some((verb, args)) => Request::from_parts(&verb, &args),
+                None => Request::Unsupported,
+            },
+            _ => Request::Unsupported,
+        }
+    }
+
+    fn from_parts(verb: &str, args: &[TermRef<'a>]) -> Self {
+        match (verb, args) {
+            ("append", [event]) => Request::Append(*event),
+            ("append", [events, many]) if many.is_atom("many") => Request::AppendMany(*events),
+            ("get_global_alias", []) => Request::GlobalAlias,
+            ("subscribe", [from, pid, marker, spec]) => {
+                Request::Subscribe([*from, *pid, *marker, *spec])
+            }
+            ("subscribe", [options]) => Request::SubscribeMap(*options),
+            ("read", [from, options]) => Request::Read(*from, *options),
+            ("info", []) => Request::Info,
+            ("info", [key]) => Request::InfoKey(*key),
+            _ => Request::Unsupported,
+        }
+    }
+}
+
+/// A verb and at most six arguments: nothing we serve has more.
+fn split(elements: Elements<'_>) -> Option<(String, Vec<TermRef<'_>>)> {
+    if elements.len() > 7 {
+        return None;
+    }
+    let mut elements = elements;
+    let verb = elements.next()?.as_atom()?.to_str().into_owned();
+    Some((verb, elements.collect()))
+}
+
+/// Answers a request, now or when it has been carried out.
+pub fn answer(instance: &Arc<Instance>, request: Request<'_>, reply: Reply) {
+    match request {
+        Request::Append(event) => append(instance, [event].into_iter(), false, reply),
+        Request::AppendMany(events) => match events.as_list() {
+            Some(events) if !events.is_empty() => append(instance, events, true, reply),
+            _ => reply(error(|out| encode::atom(out, "badarg"))),
+        },
+        Request::GlobalAlias => reply(term(|out| instance.write_global_alias(out))),
+        Request::Subscribe([from, pid, marker, spec]) => {
+            let options = Options {
+                from: Some(from),
+                pid: Some(pid),
+                marker: Some(marker),
+                match_spec: Some(spec),
+                link: true,
+                ..Options::default()
+            };
+            reply(subscribe(instance, &options, None));
+        }
+        Request::SubscribeMap(map) => reply(match Options::parse(map) {
+            Ok(options) => subscribe(instance, &options, None),
+            Err(key) => bad_option(key),
+        }),
+        Request::Read(from, options) => read::answer(instance, from, options, reply),
+        Request::Info => reply(term(|out| {
+            let info = instance.info();
+            encode::list(out, info.iter(), |out, (key, value)| {
+                encode::tuple_header(out, 2);
+                encode::atom(out, key);
+                out.extend_from_slice(value);
+            });
+        })),
+        Request::InfoKey(key) => {
+            let info: BTreeMap<_, _> = instance.info().into_iter().collect();
+            let key = key.as_atom().map(|key| key.to_str().into_owned()).unwrap_or_default();
+            reply(match info.get(key.as_str()) {
+                Some(value) => value.clone(),
+                None => term(|out| encode::atom(out, "undefined")),
+            });
+        }
+        Request::Unsupported => {
+            instance.counters().unknown.inc();
+            reply(term(unsupported));
+        }
+    }
+}
+
+fn append<'a>(
+    instance: &Arc<Instance>,
+    events: impl Iterator<Item = TermRef<'a>>,
+    many: bool,
+    reply: Reply,
+) {
+    let events: Vec<&[u8]> = events.map(TermRef::bytes).collect();
+    if !events.iter().all(|event| instance.accepts(TermRef::from_walked(event))) {
+        return reply(error(|out| encode::atom(out, "too_large")));
+    }
+    let recorded = Box::new(move |result: Result<Stamped, Failure>| {
+        reply(match result {
+            Ok(Stamped { first, last }) => term(|out| {
+                encode::tuple_header(out, if many { 3 } else { 2 });
+                encode::atom(out, "ok");
+                encode::timestamp(out, first);
+                if many {
+                    encode::timestamp(out, last);
+                }
+            }),
+            Err(failure) => error(|out| {
+                encode::tuple_header(out, 2);
+                encode::atom(out, "recorder");
+                encode::binary(out, failure.as_bytes());
+            }),
+        });
+    });
+    instance.tail().append(events.iter().copied(), Some(recorded));
+}
+
+/// What a subscriber may ask for.
+#[derive(Default)]
+struct Options<'a> {
+    from: Option<TermRef<'a>>,
+    to: Option<TermRef<'a>>,
+    pid: Option<TermRef<'a>>,
+    marker: Option<TermRef<'a>>,
+    match_spec: Option<TermRef<'a>>,
+    batch: Option<TermRef<'a>>,
+    credit: Option<TermRef<'a>>,
+    link: bool,
+}
+
+impl<'a> Options<'a> {
+    /// From the map form; the key at fault otherwise.
+    fn parse(map: TermRef<'a>) -> Result<Self, TermRef<'a>> {
+        let Term::Map(pairs) = map.view() else { return Err(map) };
+        let mut options = Options::default();
+        for (key, value) in pairs {
+            let name = key.as_atom().ok_or(key)?.to_str();
+            match &*name {
+                "from" => options.from = Some(value),
+                "to" => options.to = Some(value),
+                "pid" => options.pid = Some(value),
+                "marker" => options.marker = Some(value),
+                "match_spec" => options.match_spec = Some(value),
+                "batch" => options.batch = Some(value),
+                "credit" => options.credit = Some(value),
+                "link" if value.is_atom("true") => options.link = true,
+                "link" if value.is_atom("false") => options.link = false,
+                _ => return Err(key),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Starts a session; `{ok, SessionPid}` or `{error, Reason}`. Without a `pid` option the caller subscribes.
+fn subscribe(instance: &Arc<Instance>, options: &Options<'_>, caller: Option<&Pid>) -> Vec<u8> {
+    match subscription(instance, options, caller) {
+        Err(key) if key == "match_spec" => error(|out| {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "unsupported");
+            encode::atom(out, "match_spec");
+        }),
+        Err(key) => error(|out| {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "badarg");
+            encode::atom(out, key);
+        }),
+        Ok(subscription) => match session::start(instance, subscription) {
+            None => error(|out| encode::atom(out, "noconnection")),
+            Some(pid) => term(|out| {
+                encode::tuple_header(out, 2);
+                encode::atom(out, "ok");
+                encode::pid(out, &pid);
+            }),
+        },
+    }
+}
+
+/// The largest batch: what one message may carry.
+const MAX_BATCH: i64 = 65_536;
+
+/// Checks what was asked for; the key at fault otherwise.
+fn subscription(
+    instance: &Instance,
+    options: &Options<'_>,
+    caller: Option<&Pid>,
+) -> Result<Subscription, &'static str> {
+    let now = instance.clock().now();
+    let next = instance.tail().earliest_next();
+    let moment = |term: TermRef<'_>| From::parse(term).map(|from| from.resolve(now, next));
+    let from = options.from.map_or(Some(next), moment).ok_or("from")?;
+    let to = options.to.map(|to| moment(to).ok_or("to")).transpose()?;
+    let subscriber = match options.pid {
+        Some(pid) => pid.as_pid().ok_or("pid")?,
+        None => caller.cloned().ok_or("pid")?,
+    };
+    let marker = match options.marker {
+        Some(marker) => marker.to_bytes(),
+        None => term(|out| encode::atom(out, instance.name())).into(),
+    };
+    if options.match_spec.is_some_and(|spec| !is_default_match_spec(spec)) {
+        return Err("match_spec");
+    }
+    let batch = options.batch.map(|batch| {
+        let size = batch.as_integer().filter(|size| (1..=MAX_BATCH).contains(size));
+        size.and_then(|size| usize::try_from(size).ok()).ok_or("batch")
+    });
+    let credit = options.credit.map(|credit| {
+        credit.as_integer().and_then(|credit| u64::try_from(credit).ok()).ok_or("credit")
+    });
+    Ok(Subscription {
+        subscriber,
+        marker,
+        from,
+        to,
+        batch: batch.transpose()?,
+        credit: credit.transpose()?,
+        link: options.link,
+    })
+}
+
+/// `[{'$1', [], ['$1']}]`: every event, as it is.
+fn is_default_match_spec(spec: TermRef<'_>) -> bool {
+    let default = |spec: TermRef<'_>| {
+        let [clause] = spec.as_list()?.exactly()?;
+        let [head, guards, body] = clause.as_tuple()?;
+        let [result] = body.as_list()?.exactly()?;
+        Some(head.is_atom("$1") && guards == TermRef::NIL && result.is_atom("$1"))
+    };
+    default(spec).unwrap_or(false)
+}
+
+/// One term.
+pub(super) fn term(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
+/// `{error, Reason}`.
+pub(super) fn error(reason: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    term(|out| {
+        encode::tuple_header(out, 2);
+        encode::atom(out, "error");
+        reason(out);
+    })
+}
+
+/// `{error, unsupported}`.
+pub(super) fn unsupported(out: &mut Vec<u8>) {
+    encode::tuple_header(out, 2);
+    encode::atom(out, "error");
+    encode::atom(out, "unsupported");
+}
+
+/// `{error, {badarg, Key}}`.
+fn bad_option(key: TermRef<'_>) -> Vec<u8> {
+    error(|out| {
+        encode::tuple_header(out, 2);
+        encode::atom(out, "badarg");
+        out.extend_from_slice(key.bytes());
+    })
+}
+
+/// All instances of the node, by name.
+pub type Instances = Arc<BTreeMap<Arc<str>, Arc<Instance>>>;
+
+fn find<'i>(instances: &'i Instances, name: TermRef<'_>) -> Option<&'i Arc<Instance>> {
+    name.as_atom().and_then(|name| instances.get(&*name.to_str()))
+}
+
+fn unknown_instance(name: TermRef<'_>) -> Vec<u8> {
+    error(|out| {
+        encode::tuple_header(out, 2);
+        encode::atom(out, "unknown_instance");
+        out.extend_from_slice(name.bytes());
+    })
+}
+
+/// The process `logmachine`: every call with the instance as first argument.
+pub struct Front {
+    node: Node,
+    pid: Pid,
+    instances: Weak<BTreeMap<Arc<str>, Arc<Instance>>>,
+}
+
+impl Front {
+    /// Starts and registers the process; false if the name is taken.
+    pub fn start(node: &Node, instances: &Instances) -> bool {
+        let pid = node.spawn(|pid| {
+            let (node, pid) = (node.clone(), pid.clone());
+            Arc::new(Front { node, pid, instances: Arc::downgrade(instances) })
+        });
+        node.register("logmachine", &pid)
+    }
+
+    fn call(&self, instances: &Instances, to: ReplyTo, request: TermRef<'_>) {
+        let (node, pid) = (self.node.clone(), self.pid.clone());
+        let reply: Reply = Box::new(move |answer| {
+            node.reply(&pid, &to, |out| out.extend_from_slice(&answer));
+        });
+        let Term::Tuple(elements) = request.view() else { return reply(term(unsupported)) };
+        let Some((verb, args)) = split(elements).filter(|(_, args)| !args.is_empty()) else {
+            return reply(term(unsupported));
+        };
+        match find(instances, args[0]) {
+            Some(instance) => answer(instance, Request::from_parts(&verb, &args[1..]), reply),
+            None => reply(unknown_instance(args[0])),
+        }
+    }
+}
+
+impl Process for Front {
+    fn messages(&self, _peer: &Arc<Peer>, messages: &[TermRef<'_>]) -> Flow {
+        let Some(instances) = self.instances.upgrade() else { return Flow::Go };
+        for message in messages {
+            if let Gen::Call(from, request) = Gen::parse(*message)
+                && let Some(to) = ReplyTo::parse(from)
+            {
+                self.call(&instances, to, request);
+            }
+        }
+        Flow::Go
+    }
+}
+
+/// The module `logmachine`, as `rpc` and `erpc` find it here.
+pub struct Module(pub Weak<BTreeMap<Arc<str>, Arc<Instance>>>);
+
+impl Functions for Module {
+    fn apply(
+        &self,
+        caller: &Pid,
+        module: &str,
+        function: &str,
+        args: Elements<'_>,
+    ) -> Option<Answer> {
+        let args: Vec<TermRef<'_>> = args.take(6).collect();
+        let (name, rest) = args.split_first()?;
+        let served = module == "logmachine"
+            && matches!(
+                (function, args.len()),
+                ("subscribe", 3..=5) | ("info", 1 | 2) | ("read", 3) | ("append", 2)
+            );
+        if !served {
+            return None;
+        }
+        let instances = self.0.upgrade()?;
+        let Some(instance) = find(&instances, *name) else {
+            let answer = unknown_instance(*name);
+            return Some(Box::pin(std::future::ready(answer)));
+        };
+        if function == "subscribe" {
+            let mut options = Options { from: Some(rest[0]), link: true, ..Options::default() };
+            options.pid = rest.get(1).copied();
+            options.marker = rest.get(2).copied();
+            options.match_spec = rest.get(3).copied();
+            let answer = subscribe(instance, &options, Some(caller));
+            return Some(Box::pin(std::future::ready(answer)));
+        }
+        let (told, answered) = tokio::sync::oneshot::channel();
+        let reply = Box::new(move |answer| {
+            // The caller may be gone.
+            let _ = told.send(answer);
+        });
+        answer(instance, Request::from_parts(function, rest), reply);
+        Some(Box::pin(async move {
+            answered.await.unwrap_or_else(|_| error(|out| encode::atom(out, "shutdown")))
+        }))
+    }
+}
+
+/// A timestamp as a term, for who has none: `undefined`.
+pub(super) fn timestamp_or_undefined(out: &mut Vec<u8>, stamp: Option<Timestamp>) {
+    match stamp {
+        Some(stamp) => encode::timestamp(out, stamp),
+        None => encode::atom(out, "undefined"),
+    }
+}
