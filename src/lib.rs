@@ -9,11 +9,19 @@
 //! - [`etf`]: Erlang terms and their bytes
 //! - [`proto`]: the distribution protocol, without sockets
 //! - [`node`]: the same, with sockets and tasks
+//! - [`event_log`]: the log: segments, index, cache, cursors
+//! - [`instance`]: one event log with all its parts, in the order an event travels
+//! - [`app`]: builds everything, stops everything
+//! - [`config`], [`cli`]: what the operator writes
 //!
 //! `ARCHITECTURE.md` has the picture.
 
+pub mod app;
 pub mod cli;
+pub mod config;
 pub mod etf;
+pub mod event_log;
+pub mod instance;
 pub mod metrics;
 pub mod node;
 pub mod proto;

@@ -22,7 +22,8 @@ use crate::proto::epmd::{
 use crate::proto::{EpmdError, NodeName};
 
 /// Which port mapper to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The one that runs, or else our own.
     Auto,

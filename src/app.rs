@@ -1,0 +1,161 @@
+//! Builds everything and stops everything; the two orders stand next to each other.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::event_log::OpenError;
+use crate::instance::calls::{Front, Instances, Module};
+use crate::instance::{InstanceConfig, Opened};
+use crate::node::epmd::{self, Mode, Registered};
+use crate::node::{Node, NodeConfig, StartError, dialer, listener};
+use crate::proto::NodeName;
+use crate::proto::epmd::Registration;
+use crate::proto::handshake::Local;
+use crate::time::Clock;
+
+/// All that is needed to run.
+pub struct Settings {
+    /// The node's name.
+    pub name: NodeName,
+    /// The cookie.
+    pub cookie: String,
+    /// Nodes to join.
+    pub connect: Vec<NodeName>,
+    /// Whether to join every node of this host as it registers.
+    pub connect_local: bool,
+    /// Where to listen; `None`: the addresses of the name's host.
+    pub listen: Option<SocketAddr>,
+    /// Which port mapper.
+    pub epmd: Mode,
+    /// The node's own settings.
+    pub node: NodeConfig,
+    /// What to log.
+    pub instances: Vec<InstanceConfig>,
+}
+
+/// Why the program could not start. Everything begun was taken back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// A log could not be opened.
+    #[error("instance {instance}: cannot open its log")]
+    Log {
+        /// Which.
+        instance: String,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+    /// The node could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// A running program.
+pub struct App {
+    node: Node,
+    instances: Instances,
+    registered: Registered,
+    tasks: JoinSet<()>,
+}
+
+/// How long each step of stopping may take.
+const STOP_STEP: Duration = Duration::from_secs(5);
+
+impl App {
+    /// Starts: logs, listener, port mapper, instances, calls from other nodes, calls to them.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`].
+    pub async fn start(settings: Settings) -> Result<Self, AppError> {
+        let clock = Clock::system();
+        // The logs first: one that cannot be opened must not cost another node its name.
+        let mut opened = Vec::new();
+        for config in settings.instances {
+            let (instance, clock) = (config.log.name.clone(), clock.clone());
+            let open = tokio::task::spawn_blocking(move || Opened::open(config, clock));
+            let open = open.await.expect("opening a log does not panic");
+            opened.push(open.map_err(|source| AppError::Log { instance, source })?);
+        }
+        let addresses = match settings.listen {
+            Some(address) => vec![address],
+            None => host_addresses(settings.name.host()).await?,
+        };
+        let (listeners, port) = listener::bind(&addresses).await?;
+        let registration = Registration::hidden(settings.name.alive(), port);
+        let serve_on = addresses.iter().map(SocketAddr::ip).collect();
+        let registered = epmd::register(settings.epmd, registration, serve_on);
+        let registered = registered.await.map_err(StartError::Epmd)?;
+        let local = Local {
+            name: settings.name,
+            creation: registered.creation,
+            cookie: settings.cookie,
+        };
+        let node = Node::new(local, settings.node);
+        let instances: BTreeMap<Arc<str>, _> = opened
+            .into_iter()
+            .map(|opened| opened.start(&node))
+            .map(|instance| (instance.name().into(), instance))
+            .collect();
+        let instances = Arc::new(instances);
+        Front::start(&node, &instances);
+        node.serve(Arc::new(Module(Arc::downgrade(&instances))));
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(listener::serve(node.clone(), listener));
+        }
+        for seed in settings.connect {
+            tasks.spawn(dialer::keep_seed(node.clone(), seed));
+        }
+        if settings.connect_local {
+            tasks.spawn(dialer::keep_local(node.clone()));
+        }
+        info!(node = %node.name(), port, "listening");
+        Ok(App { node, instances, registered, tasks })
+    }
+
+    /// Stops in the direction events flow: receivers, recorders, sessions with their connections, port mapper.
+    pub async fn stop(mut self) {
+        // No node is called or accepted from here on.
+        self.tasks.abort_all();
+        let receivers = async {
+            for instance in self.instances.values() {
+                instance.stop_receiving().await;
+            }
+        };
+        if tokio::time::timeout(STOP_STEP, receivers).await.is_err() {
+            warn!("global names were not given back in time");
+        }
+        let instances = self.instances.clone();
+        let recorders = tokio::task::spawn_blocking(move || {
+            for instance in instances.values() {
+                instance.stop_recording();
+            }
+        });
+        // Without a deadline: what was accepted is written, however long the disk takes.
+        if recorders.await.is_err() {
+            warn!("a recorder did not end in order");
+        }
+        self.node.stop(STOP_STEP).await;
+        self.registered.stop();
+    }
+}
+
+/// The addresses other nodes find under the host's name; loopback where they are all that.
+async fn host_addresses(host: &str) -> Result<Vec<SocketAddr>, StartError> {
+    let found = tokio::net::lookup_host((host, 0)).await;
+    let found = found.map_err(|source| StartError::Host { host: host.to_owned(), source })?;
+    let mut addresses: Vec<IpAddr> = found.map(|a| a.ip()).filter(IpAddr::is_ipv4).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.iter().all(IpAddr::is_loopback) {
+        addresses = vec![Ipv4Addr::LOCALHOST.into()];
+    }
+    Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
+}

@@ -1,0 +1,512 @@
+//! What the operator writes: a configuration file, flags over it, defaults under it.
+//!
+//! A file is read into [`File`], where every key may be missing; [`File::instances`] puts an instance's own keys
+//! over `[instance_defaults]` over the built-in defaults. Errors name the file, the line and the key.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use crate::event_log::LogConfig;
+use crate::instance::recorder::RecorderConfig;
+use crate::instance::{InstanceConfig, Overload, Sync};
+pub use crate::node::epmd::Mode as EpmdMode;
+
+/// Why a configuration cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what was expected at this place.
+    #[error("{}:{line}: {key}{message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// `key: `, or nothing where no key is at fault.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Values that are fine by themselves do not go together, or a flag is wrong.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// A configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// `[node]`.
+    pub node: NodeSection,
+    /// `[http]`.
+    pub http: HttpSection,
+    /// `[instance_defaults]`.
+    pub instance_defaults: InstanceSection,
+    /// `[[instance]]`.
+    pub instance: Vec<InstanceSection>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys are those of `logmachine run --help`")]
+pub struct NodeSection {
+    pub name: Option<String>,
+    pub sname: Option<String>,
+    pub cookie_file: Option<PathBuf>,
+    pub connect: Vec<String>,
+    pub listen: Option<String>,
+    pub epmd: Option<EpmdMode>,
+    /// Silence after which a node counts as down.
+    pub net_ticktime: Option<Span>,
+    /// Nodes that may connect, as globs.
+    pub allow: Vec<String>,
+    pub data_dir: Option<PathBuf>,
+    pub log_format: Option<LogFormat>,
+}
+
+/// The form of our own diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// `[http]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpSection {
+    /// Where to serve HTTP, or `off`.
+    pub listen: Option<String>,
+}
+
+/// `[[instance]]` and `[instance_defaults]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys are those of the manual's table")]
+pub struct InstanceSection {
+    pub name: Option<String>,
+    pub dir: Option<PathBuf>,
+    pub arch_dir: Option<PathBuf>,
+    pub evict_after: Option<Limit<Span>>,
+    pub evict_period: Option<Span>,
+    pub reopen_period: Option<Limit<Span>>,
+    pub archive_after: Option<Limit<Span>>,
+    pub archive_period: Option<Span>,
+    pub locate_em: Option<String>,
+    pub handler: Option<String>,
+    pub capture: Option<String>,
+    pub cache_bytes: Option<Limit<Size>>,
+    pub segment_bytes: Option<Limit<Size>>,
+    pub delete_after: Option<Limit<Span>>,
+    pub max_bytes: Option<Limit<Size>>,
+    pub min_free_bytes: Option<Limit<Size>>,
+    pub sync: Option<SyncSetting>,
+    pub overload: Option<OverloadSetting>,
+    pub pending_bytes: Option<Size>,
+    pub max_event_bytes: Option<Size>,
+}
+
+/// What to do when events come faster than they can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OverloadSetting {
+    /// Stop reading from their senders.
+    Block,
+    /// Drop and count them.
+    Drop,
+}
+
+/// A time span, written `"30min"`, `"4h"`, `"7day"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+/// A number of bytes, written `268435456` or `"256MiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// A limit that `"none"` switches off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit<T> {
+    /// Switched off.
+    None,
+    /// In force.
+    Some(T),
+}
+
+/// `sync`: `"none"`, `"always"`, or an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncSetting(pub Sync);
+
+/// A value written as text or, where that makes sense, as a number.
+trait Written: Sized {
+    const EXPECTED: &'static str;
+    fn from_text(text: &str) -> Option<Self>;
+    fn from_number(_number: u64) -> Option<Self> {
+        None
+    }
+}
+
+impl Written for Span {
+    const EXPECTED: &'static str = "a time span such as \"30min\", \"4h\" or \"7day\"";
+    fn from_text(text: &str) -> Option<Self> {
+        humantime::parse_duration(text).ok().filter(|span| !span.is_zero()).map(Span)
+    }
+}
+
+impl Written for Size {
+    const EXPECTED: &'static str = "a number of bytes such as 1048576 or \"256MiB\"";
+    fn from_text(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor: u64 = match unit.trim() {
+            "" | "B" => 1,
+            "kB" | "KB" => 1_000,
+            "KiB" => 1 << 10,
+            "MB" => 1_000_000,
+            "MiB" => 1 << 20,
+            "GB" => 1_000_000_000,
+            "GiB" => 1 << 30,
+            "TB" => 1_000_000_000_000,
+            "TiB" => 1 << 40,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(factor).map(Size)
+    }
+    fn from_number(number: u64) -> Option<Self> {
+        Some(Size(number))
+    }
+}
+
+impl<T: Written> Written for Limit<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+    fn from_text(text: &str) -> Option<Self> {
+        if text == "none" { Some(Limit::None) } else { T::from_text(text).map(Limit::Some) }
+    }
+    fn from_number(number: u64) -> Option<Self> {
+        T::from_number(number).map(Limit::Some)
+    }
+}
+
+impl Written for SyncSetting {
+    const EXPECTED: &'static str = "\"none\", \"always\" or an interval such as \"1s\"";
+    fn from_text(text: &str) -> Option<Self> {
+        Some(SyncSetting(match text {
+            "none" => Sync::None,
+            "always" => Sync::Always,
+            interval => Sync::Interval(Span::from_text(interval)?.0),
+        }))
+    }
+}
+
+struct WrittenVisitor<T>(std::marker::PhantomData<T>);
+
+impl<T: Written> Visitor<'_> for WrittenVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::from_text(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        let value = u64::try_from(number).ok().and_then(T::from_number);
+        value.ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        T::from_number(number)
+            .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+}
+
+macro_rules! deserialize_written {
+    ($($type:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(WrittenVisitor(std::marker::PhantomData))
+            }
+        }
+    )*};
+}
+
+deserialize_written!(Span, Size, Limit<Span>, Limit<Size>, SyncSetting);
+
+impl File {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming file, line and key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let read = std::fs::read_to_string(path);
+        let text = read.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let file: File = toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
+        for (number, section) in file.instance.iter().enumerate() {
+            if section.name.is_none() {
+                let line = instance_line(&text, number);
+                let message = "an instance needs a name".to_owned();
+                let (path, key) = (path.to_owned(), "name: ".to_owned());
+                return Err(ConfigError::Content { path, line, key, message });
+            }
+        }
+        Ok(file)
+    }
+
+    /// The instances to run: those of the file, then `names` that are not among them; `error_logger` alone if
+    /// there would be none.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Value`] for names that no instance can have.
+    pub fn instances(
+        &self,
+        names: &[String],
+        data_dir: &Path,
+    ) -> Result<Vec<InstanceConfig>, ConfigError> {
+        let mut sections = self.instance.clone();
+        for name in names {
+            if !sections.iter().any(|section| section.name.as_ref() == Some(name)) {
+                let name = Some(name.clone());
+                sections.push(InstanceSection { name, ..InstanceSection::default() });
+            }
+        }
+        if sections.is_empty() {
+            let name = Some("error_logger".to_owned());
+            sections.push(InstanceSection { name, ..InstanceSection::default() });
+        }
+        let mut seen = std::collections::HashSet::new();
+        let mut configs = Vec::new();
+        for section in sections {
+            let config = section.over(&self.instance_defaults).complete(data_dir)?;
+            let name = &config.log.name;
+            if !seen.insert(name.clone()) {
+                return Err(ConfigError::Value(format!("instance {name} is configured twice")));
+            }
+            configs.push(config);
+        }
+        Ok(configs)
+    }
+}
+
+impl InstanceSection {
+    /// These keys where they are set, `defaults` elsewhere. A directory is never a default: instances would
+    /// share it.
+    fn over(self, defaults: &InstanceSection) -> InstanceSection {
+        let d = defaults.clone();
+        InstanceSection {
+            name: self.name,
+            dir: self.dir,
+            arch_dir: self.arch_dir,
+            evict_after: self.evict_after.or(d.evict_after),
+            evict_period: self.evict_period.or(d.evict_period),
+            reopen_period: self.reopen_period.or(d.reopen_period),
+            archive_after: self.archive_after.or(d.archive_after),
+            archive_period: self.archive_period.or(d.archive_period),
+            locate_em: self.locate_em.or(d.locate_em),
+            handler: self.handler.or(d.handler),
+            capture: self.capture.or(d.capture),
+            cache_bytes: self.cache_bytes.or(d.cache_bytes),
+            segment_bytes: self.segment_bytes.or(d.segment_bytes),
+            delete_after: self.delete_after.or(d.delete_after),
+            max_bytes: self.max_bytes.or(d.max_bytes),
+            min_free_bytes: self.min_free_bytes.or(d.min_free_bytes),
+            sync: self.sync.or(d.sync),
+            overload: self.overload.or(d.overload),
+            pending_bytes: self.pending_bytes.or(d.pending_bytes),
+            max_event_bytes: self.max_event_bytes.or(d.max_event_bytes),
+        }
+    }
+
+    /// With the built-in defaults for what is left open.
+    fn complete(self, data_dir: &Path) -> Result<InstanceConfig, ConfigError> {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        const DAY: u64 = 24 * HOUR;
+        let name = self.name.unwrap_or_default();
+        check_name(&name)?;
+        let dir = self.dir.unwrap_or_else(|| data_dir.join(&name));
+        let arch_dir = self.arch_dir.unwrap_or_else(|| dir.join("archive"));
+        let span = |span: Option<Span>, default: u64| {
+            span.map_or(Duration::from_secs(default), |Span(span)| span)
+        };
+        let span_limit = |limit: Option<Limit<Span>>, default: Option<u64>| match limit {
+            None => default.map(Duration::from_secs),
+            Some(Limit::None) => None,
+            Some(Limit::Some(Span(span))) => Some(span),
+        };
+        let size_limit = |limit: Option<Limit<Size>>, default: Option<u64>| match limit {
+            None => default,
+            Some(Limit::None) => None,
+            Some(Limit::Some(Size(size))) => Some(size),
+        };
+        let bytes = |size: Option<Size>, default: u64| {
+            usize::try_from(size.map_or(default, |Size(size)| size)).unwrap_or(usize::MAX)
+        };
+        let max_event_bytes = bytes(self.max_event_bytes, 16 << 20);
+        if max_event_bytes > MAX_EVENT_BYTES {
+            return Err(ConfigError::Value(format!(
+                "instance {name}: max_event_bytes is {max_event_bytes}, the most is {MAX_EVENT_BYTES}: a packet between nodes holds no more"
+            )));
+        }
+        Ok(InstanceConfig {
+            log: LogConfig {
+                name,
+                dir,
+                arch_dir,
+                segment_bytes: size_limit(self.segment_bytes, Some(256 << 20)),
+                reopen_period: span_limit(self.reopen_period, Some(30 * MINUTE)),
+                cache_bytes: size_limit(self.cache_bytes, Some(256 << 20)),
+                evict_after: span_limit(self.evict_after, Some(4 * HOUR)),
+                evict_period: span(self.evict_period, 5),
+                archive_after: span_limit(self.archive_after, Some(7 * DAY)),
+                archive_period: span(self.archive_period, 60 * MINUTE),
+                delete_after: span_limit(self.delete_after, None),
+                max_bytes: size_limit(self.max_bytes, None),
+                min_free_bytes: size_limit(self.min_free_bytes, Some(1 << 30)),
+            },
+            recorder: RecorderConfig {
+                sync: self.sync.map_or(Sync::Interval(Duration::from_secs(1)), |sync| sync.0),
+                overload: match self.overload {
+                    Some(OverloadSetting::Drop) => Overload::Drop,
+                    _ => Overload::Block,
+                },
+                pending_bytes: bytes(self.pending_bytes, 64 << 20),
+            },
+            max_event_bytes,
+        })
+    }
+}
+
+/// The largest event that any configuration allows: a packet's limit, less room for what surrounds it.
+const MAX_EVENT_BYTES: usize = crate::proto::packet::MAX_PACKET_BYTES - (64 << 10);
+
+/// An instance's name is an atom, a registered name, a file name and a directory name.
+fn check_name(name: &str) -> Result<(), ConfigError> {
+    let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '@');
+    if name.is_empty() || name.chars().count() > 200 || !name.chars().all(sound) {
+        return Err(ConfigError::Value(format!(
+            "instance name {name:?}: use 1 to 200 letters, digits, _ - or @; it names files too"
+        )));
+    }
+    Ok(())
+}
+
+/// Puts file, line and key before what the parser says.
+fn located(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text[..at].matches('\n').count() + 1;
+    let source = text.lines().nth(line - 1).unwrap_or_default();
+    let key = source.split_once('=').map_or("", |(key, _)| key.trim());
+    let key = if key.is_empty() || key.starts_with('#') { String::new() } else { format!("{key}: ") };
+    let message = error.message().trim().replace('\n', "; ");
+    ConfigError::Content { path: path.to_owned(), line, key, message }
+}
+
+/// The line of the `number`th `[[instance]]`.
+fn instance_line(text: &str, number: usize) -> usize {
+    let mut headers = text.lines().enumerate().filter(|(_, line)| line.trim().starts_with("[[instance]]"));
+    headers.nth(number).map_or(1, |(line, _)| line + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<File, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        File::read(&path)
+    }
+
+    /// The error's text without the directory.
+    fn error(text: &str) -> String {
+        let text = read(text).unwrap_err().to_string();
+        text.split_once("c.toml").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn the_manuals_example_is_read() {
+        let file = read(
+            r#"
+            [node]
+            name = "logmachine@10.0.0.5"
+            connect = ["a@10.0.0.1", "b@10.0.0.2"]
+            net_ticktime = "60s"
+            allow = ["*@10.*"]
+            [http]
+            listen = "127.0.0.1:4370"
+            [instance_defaults]
+            evict_after = "4h"
+            sync = "always"
+            [[instance]]
+            name = "error_logger"
+            locate_em = "{local, error_logger}"
+            archive_after = "7day"
+            segment_bytes = "1MiB"
+            [[instance]]
+            name = "quotes"
+            evict_after = "none"
+            cache_bytes = 1000
+            "#,
+        )
+        .unwrap();
+        let more = ["quotes".to_owned(), "more".to_owned()];
+        let instances = file.instances(&more, Path::new("d")).unwrap();
+        let names: Vec<_> = instances.iter().map(|i| i.log.name.as_str()).collect();
+        assert_eq!(names, ["error_logger", "quotes", "more"]);
+        assert_eq!(instances[0].log.segment_bytes, Some(1 << 20));
+        assert_eq!(instances[0].log.dir, Path::new("d/error_logger"));
+        assert_eq!(instances[0].log.evict_after, Some(Duration::from_secs(4 * 3600)));
+        assert_eq!(instances[1].log.evict_after, None);
+        assert_eq!(instances[1].log.cache_bytes, Some(1000));
+        assert_eq!(instances[1].log.arch_dir, Path::new("d/quotes/archive"));
+        assert!(instances.iter().all(|i| i.recorder.sync == Sync::Always));
+    }
+
+    #[test]
+    fn errors_name_line_and_key() {
+        let checks = [
+            ("[node]\nnmae = 1\n", ":2: nmae: unknown field `nmae`"),
+            ("\n[[instance]]\nname = \"a\"\nevict_after = \"soon\"\n", ":4: evict_after: invalid value: string \"soon\""),
+            ("[[instance]]\nname = \"a\"\nsegment_bytes = -1\n", ":3: segment_bytes: invalid value: integer `-1`"),
+            ("[[instance]]\nsync = \"1s\"\n", ":1: name: an instance needs a name"),
+            ("[node\n", ":1: "),
+        ];
+        for (text, expected) in checks {
+            let found = error(text);
+            assert!(found.starts_with(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_file_names_are_refused() {
+        for name in ["", "../x", "a/b", "a b", "."] {
+            let names = [name.to_owned()];
+            let result = File::default().instances(&names, Path::new("d"));
+            assert!(matches!(result, Err(ConfigError::Value(_))), "{name}");
+        }
+        let twice = read("[[instance]]\nname = \"a\"\n[[instance]]\nname = \"a\"\n").unwrap();
+        assert!(twice.instances(&[], Path::new("d")).is_err());
+    }
+}
