@@ -193,9 +193,28 @@ pub fn walk(bytes: &[u8]) -> Result<Walked, DecodeError> {
                 if end > bytes.len() {
                     return Err(DecodeError::Truncated { position: bytes.len() });
                 }
-                fun_ends.push((end, levels.depth + 1));
                 // Module, old index, old uniq, pid, then the free variables.
-                free.checked_add(4).ok_or(DecodeError::Truncated { position: bytes.len() })?
+                atom(bytes, &mut at)?;
+                for _ in 0..2 {
+                    let len = match u8_at(bytes, &mut at)? {
+                        SMALL_INTEGER_EXT => 1,
+                        INTEGER_EXT => 4,
+                        _ => return Err(DecodeError::Malformed { what: "fun", position: start }),
+                    };
+                    take(bytes, &mut at, len)?;
+                }
+                let numbers = match u8_at(bytes, &mut at)? {
+                    NEW_PID_EXT => 12,
+                    PID_EXT => 9,
+                    _ => return Err(DecodeError::Malformed { what: "fun", position: start }),
+                };
+                identifier(bytes, &mut at, numbers)?;
+                if free > 0 {
+                    fun_ends.push((end, levels.depth + 1));
+                } else if end != at {
+                    return Err(DecodeError::Malformed { what: "fun", position: start });
+                }
+                free
             }
             tag => return Err(DecodeError::UnknownTag { tag, position: start }),
         };

@@ -4,8 +4,8 @@
 //! `term_to_binary/1` of OTP 26 and later would give. A container's head is followed by its elements.
 
 use super::tag::{
-    ATOM_UTF8_EXT, BINARY_EXT, INTEGER_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT,
-    NEW_PID_EXT, NEWER_REFERENCE_EXT, NIL_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT,
+    ATOM_UTF8_EXT, BINARY_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT,
+    NEW_FLOAT_EXT, NEW_PID_EXT, NEWER_REFERENCE_EXT, NIL_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT,
     SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT,
 };
 use super::{Pid, Reference};
@@ -54,14 +54,21 @@ pub fn unsigned(out: &mut Vec<u8>, value: u64) {
 }
 
 fn big(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
-    let bytes = magnitude.to_le_bytes();
-    let used = 8 - magnitude.leading_zeros() as usize / 8;
-    out.extend_from_slice(&[
-        SMALL_BIG_EXT,
-        u8::try_from(used).expect("at most 8"),
-        negative.into(),
-    ]);
-    out.extend_from_slice(&bytes[..used]);
+    big_integer(out, negative, &magnitude.to_le_bytes());
+}
+
+/// An integer beyond 64 bits: sign and magnitude, least significant byte first.
+pub fn big_integer(out: &mut Vec<u8>, negative: bool, magnitude: &[u8]) {
+    let used = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    match u8::try_from(used) {
+        Ok(len) => out.extend_from_slice(&[SMALL_BIG_EXT, len]),
+        Err(_) => {
+            out.push(LARGE_BIG_EXT);
+            count(out, used);
+        }
+    }
+    out.push(negative.into());
+    out.extend_from_slice(&magnitude[..used]);
 }
 
 /// A finite float; Erlang has no others, so NaN and infinities are written as 0.0.

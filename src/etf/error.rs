@@ -42,6 +42,14 @@ pub enum DecodeError {
         /// The byte found, if any.
         found: Option<u8>,
     },
+    /// A compressed term says that it inflates to more than the caller takes.
+    #[error("compressed term inflates to {size} bytes, limit is {limit}")]
+    TooLarge {
+        /// Bytes that it claims to hold.
+        size: usize,
+        /// The most that the caller takes.
+        limit: usize,
+    },
     /// Bytes are left after the term.
     #[error("{extra} bytes follow the term")]
     TrailingBytes {

@@ -2,21 +2,31 @@
 //!
 //! An event is stored and sent on as the bytes that arrived, so almost nothing here builds a tree.
 //! [`walk`] finds where a term ends and whether it is well formed; [`TermRef`] looks inside the bytes in
-//! place; [`encode`] writes the few terms that this program makes itself.
+//! place; [`encode`] writes the few terms that this program makes itself; [`order`] compares terms and
+//! [`text`] prints and parses them.
 //!
 //! Format: External Term Format, ERTS User's Guide. Tags keep the manual's names.
 
 pub mod decode;
 pub mod encode;
 mod error;
+#[cfg(test)]
+mod golden_tests;
 pub mod id;
+mod inflate;
+pub mod order;
+#[cfg(test)]
+mod property_tests;
+mod stream;
 pub mod tag;
 pub mod term;
+pub mod text;
 
 pub use decode::{Needs, Walked, walk};
 pub use error::DecodeError;
 pub use id::{Pid, Reference};
-pub use term::{AtomRef, Elements, ListRef, Pairs, Term, TermRef};
+pub use inflate::inflate;
+pub use term::{AtomRef, Cells, Elements, ListRef, Pairs, Term, TermRef};
 
 /// How deep terms may nest. A bound on the memory of every walk; OTP itself has none.
 pub const MAX_DEPTH: usize = 1024;

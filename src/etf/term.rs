@@ -4,6 +4,7 @@
 //! containers give their elements as further `TermRef`s.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use super::decode::walk;
 use super::tag::{
@@ -112,7 +113,11 @@ impl<'a> TermRef<'a> {
 
     /// What the term is.
     pub fn view(self) -> Term<'a> {
-        let bytes = self.0;
+        let mut bytes = self.0;
+        // An empty LIST_EXT is its tail, which may be such a list again.
+        while bytes[0] == LIST_EXT && be32(&bytes[1..]) == 0 {
+            bytes = &bytes[5..];
+        }
         let body = &bytes[1..];
         match bytes[0] {
             SMALL_INTEGER_EXT => Term::Integer(i64::from(body[0])),
@@ -122,6 +127,7 @@ impl<'a> TermRef<'a> {
             NEW_FLOAT_EXT => Term::Float(f64::from_bits(be64(body))),
             FLOAT_EXT => Term::Float(old_float(body).expect("walked: the digits were checked")),
             NIL_EXT => Term::Nil,
+            STRING_EXT if body.len() == 2 => Term::Nil,
             STRING_EXT => Term::String(&body[2..]),
             BINARY_EXT => Term::Binary(&body[4..]),
             BIT_BINARY_EXT => match body[4] {
@@ -133,10 +139,6 @@ impl<'a> TermRef<'a> {
             }
             LARGE_TUPLE_EXT => Term::Tuple(Elements { left: be32(body), bytes: &body[4..] }),
             LIST_EXT => {
-                if be32(body) == 0 {
-                    // An empty LIST_EXT is its tail.
-                    return TermRef(&body[4..]).view();
-                }
                 Term::List(ListRef { elements: Elements { left: be32(body), bytes: &body[4..] } })
             }
             MAP_EXT => {
@@ -216,10 +218,17 @@ impl<'a> TermRef<'a> {
     /// The elements of a proper list; a short string's bytes are not elements in place: see `Term::String`.
     pub fn as_list(self) -> Option<Elements<'a>> {
         match self.view() {
-            Term::Nil => Some(Elements { left: 0, bytes: &[] }),
+            Term::Nil => Some(Elements::NONE),
             Term::List(list) if list.tail().bytes() == [NIL_EXT] => Some(list.elements()),
             _ => None,
         }
+    }
+
+    /// The elements of a list however it was written, and what follows them; none for any other term.
+    pub fn cells(self) -> Cells<'a> {
+        let mut cells = Cells { string: &[], elements: Elements::NONE, rest: self };
+        cells.open();
+        cells
     }
 
     /// The bytes of a binary.
@@ -310,6 +319,23 @@ impl PartialEq for AtomRef<'_> {
 
 impl Eq for AtomRef<'_> {}
 
+/// By the names' characters, as Erlang orders atoms.
+impl Ord for AtomRef<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.latin1 == other.latin1 {
+            self.name.cmp(other.name)
+        } else {
+            self.to_str().cmp(&other.to_str())
+        }
+    }
+}
+
+impl PartialOrd for AtomRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// The words of a reference, most significant last, as OTP sends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReferenceIds<'a>(&'a [u8]);
@@ -329,6 +355,8 @@ pub struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
+    const NONE: Elements<'static> = Elements { left: 0, bytes: &[] };
+
     /// How many elements are left.
     pub const fn len(&self) -> usize {
         self.left as usize
@@ -384,6 +412,77 @@ impl<'a> ListRef<'a> {
         while elements.next().is_some() {}
         TermRef(elements.bytes)
     }
+}
+
+/// The elements of a list, whether it was written as `LIST_EXT`, as `STRING_EXT`, or as a chain of both.
+///
+/// Each step costs a walk over one element.
+#[derive(Clone, Copy, Debug)]
+pub struct Cells<'a> {
+    string: &'a [u8],
+    elements: Elements<'a>,
+    rest: TermRef<'a>,
+}
+
+impl<'a> Cells<'a> {
+    /// What follows the elements: `[]` in a proper list, and the term itself if it is no list.
+    ///
+    /// Costs a walk over the elements that are left.
+    pub fn tail(mut self) -> TermRef<'a> {
+        while self.next().is_some() {}
+        self.rest
+    }
+
+    /// Whether no element is left.
+    pub const fn is_empty(&self) -> bool {
+        self.string.is_empty() && self.elements.is_empty()
+    }
+
+    /// Goes on into `rest` where that is a list itself.
+    fn open(&mut self) {
+        match self.rest.view() {
+            Term::List(list) => self.elements = list.elements,
+            Term::String(bytes) => {
+                self.string = bytes;
+                self.rest = TermRef::NIL;
+            }
+            Term::Nil => self.rest = TermRef::NIL,
+            _ => {}
+        }
+    }
+}
+
+impl<'a> Iterator for Cells<'a> {
+    type Item = TermRef<'a>;
+
+    fn next(&mut self) -> Option<TermRef<'a>> {
+        if let Some((&byte, rest)) = self.string.split_first() {
+            self.string = rest;
+            return Some(byte_term(byte));
+        }
+        let element = self.elements.next()?;
+        if self.elements.is_empty() {
+            self.rest = TermRef(self.elements.bytes);
+            self.open();
+        }
+        Some(element)
+    }
+}
+
+/// The small integer `byte`, as an element of a string has no bytes of its own.
+fn byte_term(byte: u8) -> TermRef<'static> {
+    static BYTES: [[u8; 2]; 256] = {
+        let mut terms = [[SMALL_INTEGER_EXT, 0]; 256];
+        let mut byte: u8 = 0;
+        loop {
+            terms[byte as usize][1] = byte;
+            if byte == u8::MAX {
+                break terms;
+            }
+            byte += 1;
+        }
+    };
+    TermRef(&BYTES[usize::from(byte)])
 }
 
 /// The pairs of a map, in the order they were sent.
