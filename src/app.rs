@@ -92,11 +92,8 @@ impl App {
         let serve_on = addresses.iter().map(SocketAddr::ip).collect();
         let registered = epmd::register(settings.epmd, registration, serve_on);
         let registered = registered.await.map_err(StartError::Epmd)?;
-        let local = Local {
-            name: settings.name,
-            creation: registered.creation,
-            cookie: settings.cookie,
-        };
+        let local =
+            Local { name: settings.name, creation: registered.creation, cookie: settings.cookie };
         let node = Node::new(local, settings.node);
         let instances: BTreeMap<Arc<str>, _> = opened
             .into_iter()

@@ -417,14 +417,16 @@ fn located(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let line = text[..at].matches('\n').count() + 1;
     let source = text.lines().nth(line - 1).unwrap_or_default();
     let key = source.split_once('=').map_or("", |(key, _)| key.trim());
-    let key = if key.is_empty() || key.starts_with('#') { String::new() } else { format!("{key}: ") };
+    let key =
+        if key.is_empty() || key.starts_with('#') { String::new() } else { format!("{key}: ") };
     let message = error.message().trim().replace('\n', "; ");
     ConfigError::Content { path: path.to_owned(), line, key, message }
 }
 
 /// The line of the `number`th `[[instance]]`.
 fn instance_line(text: &str, number: usize) -> usize {
-    let mut headers = text.lines().enumerate().filter(|(_, line)| line.trim().starts_with("[[instance]]"));
+    let mut headers =
+        text.lines().enumerate().filter(|(_, line)| line.trim().starts_with("[[instance]]"));
     headers.nth(number).map_or(1, |(line, _)| line + 1)
 }
 
@@ -488,8 +490,14 @@ mod tests {
     fn errors_name_line_and_key() {
         let checks = [
             ("[node]\nnmae = 1\n", ":2: nmae: unknown field `nmae`"),
-            ("\n[[instance]]\nname = \"a\"\nevict_after = \"soon\"\n", ":4: evict_after: invalid value: string \"soon\""),
-            ("[[instance]]\nname = \"a\"\nsegment_bytes = -1\n", ":3: segment_bytes: invalid value: integer `-1`"),
+            (
+                "\n[[instance]]\nname = \"a\"\nevict_after = \"soon\"\n",
+                ":4: evict_after: invalid value: string \"soon\"",
+            ),
+            (
+                "[[instance]]\nname = \"a\"\nsegment_bytes = -1\n",
+                ":3: segment_bytes: invalid value: integer `-1`",
+            ),
             ("[[instance]]\nsync = \"1s\"\n", ":1: name: an instance needs a name"),
             ("[node\n", ":1: "),
         ];

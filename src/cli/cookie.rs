@@ -31,7 +31,8 @@ pub(super) fn read(file: Option<&Path>) -> Result<String, CookieError> {
         Ok(cookie) => cookie,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let cookie = random();
-            let options = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path);
+            let options =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path);
             options.and_then(|mut file| file.write_all(cookie.as_bytes())).map_err(io)?;
             return Ok(cookie);
         }

@@ -37,17 +37,17 @@ enum Verb {
 /// Why a verb failed, and the exit code that tells so.
 pub(crate) struct Failure {
     code: u8,
-    error: Box<dyn std::error::Error>,
+    error: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Failure {
     /// Wrong usage or configuration.
-    fn usage(error: impl Into<Box<dyn std::error::Error>>) -> Self {
+    fn usage(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Failure { code: 2, error: error.into() }
     }
 
     /// Could not start, or failed at work.
-    fn failed(error: impl Into<Box<dyn std::error::Error>>) -> Self {
+    fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Failure { code: 1, error: error.into() }
     }
 }

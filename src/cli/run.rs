@@ -101,11 +101,8 @@ impl Run {
 
     fn node_name(&self, file: &File) -> Result<NodeName, ConfigError> {
         let flags = self.name.is_some() || self.sname.is_some();
-        let (name, sname) = if flags {
-            (&self.name, &self.sname)
-        } else {
-            (&file.node.name, &file.node.sname)
-        };
+        let (name, sname) =
+            if flags { (&self.name, &self.sname) } else { (&file.node.name, &file.node.sname) };
         if name.is_some() && sname.is_some() {
             return Err(ConfigError::Value("a node has either a name or a sname".into()));
         }

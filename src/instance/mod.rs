@@ -70,7 +70,7 @@ impl Opened {
     ///
     /// [`OpenError`]; nothing was changed that a second try would miss.
     pub fn open(config: InstanceConfig, clock: Clock) -> Result<Self, OpenError> {
-        let storage = Arc::new(event_log::RealStorage::new());
+        let storage = Arc::new(event_log::storage::RealStorage);
         let (writer, log) = event_log::open(config.log.clone(), storage, clock.clone())?;
         Ok(Opened { config, writer, log, clock })
     }
@@ -89,13 +89,8 @@ impl Opened {
         let (held_sender, held) = watch::channel(Held::Seeking);
         let instance = Arc::new_cyclic(|this| {
             let pid = node.spawn(|_| Arc::new(Receiver::new(this.clone())));
-            let keeper = Keeper::new(
-                node.clone(),
-                name.clone(),
-                pid.clone(),
-                conflict.clone(),
-                held_sender,
-            );
+            let keeper =
+                Keeper::new(node.clone(), name.clone(), pid.clone(), conflict.clone(), held_sender);
             Instance {
                 keeper: tokio::spawn(keeper.run()),
                 name: name.clone(),
@@ -194,7 +189,8 @@ impl Instance {
     pub fn info(&self) -> Vec<(&'static str, Vec<u8>)> {
         let stats = self.log.stats();
         let count = |n: u64| term(|out| encode::unsigned(out, n));
-        let path = |path: &std::path::Path| term(|out| encode::string(out, &path.to_string_lossy()));
+        let path =
+            |path: &std::path::Path| term(|out| encode::string(out, &path.to_string_lossy()));
         let interval = |interval: Option<_>| {
             term(|out| {
                 encode::tuple_header(out, 2);
@@ -202,7 +198,8 @@ impl Instance {
                 timestamp_or_undefined(out, interval.map(|(_, last)| last));
             })
         };
-        let sessions: Vec<_> = self.sessions.iter().map(|session| session.value().clone()).collect();
+        let sessions: Vec<_> =
+            self.sessions.iter().map(|session| session.value().clone()).collect();
         let recording = |recording: Recording| {
             term(|out| match recording {
                 Recording::Running => encode::atom(out, "running"),

@@ -6,8 +6,8 @@
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use super::calls::{self, Request};
 use super::Instance;
+use super::calls::{self, Request};
 use crate::etf::TermRef;
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::{Flow, Peer, Process};

@@ -393,7 +393,11 @@ impl Recorder {
                         waiting = true;
                     }
                     if self.tail.lock().closing {
-                        return Err(AppendError::NoSpace { batch: unwritten, free_bytes, wanted_bytes });
+                        return Err(AppendError::NoSpace {
+                            batch: unwritten,
+                            free_bytes,
+                            wanted_bytes,
+                        });
                     }
                     batch = unwritten;
                     std::thread::sleep(RETRY);

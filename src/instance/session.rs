@@ -183,7 +183,11 @@ impl Session {
                         return reason;
                     }
                 }
-                None if self.subscription.to.is_some_and(|to| to < self.instance.tail().earliest_next()) => {
+                None if self
+                    .subscription
+                    .to
+                    .is_some_and(|to| to < self.instance.tail().earliest_next()) =>
+                {
                     return atom("normal");
                 }
                 None => tokio::select! {
@@ -334,7 +338,9 @@ impl Session {
                 // `gen_server:stop/1,3` asks so, and waits for the exit.
                 Gen::System(from, request) => {
                     let [terminate, reason] = request.as_tuple()?;
-                    if let Some(to) = ReplyTo::parse(from).filter(|_| terminate.is_atom("terminate")) {
+                    if let Some(to) =
+                        ReplyTo::parse(from).filter(|_| terminate.is_atom("terminate"))
+                    {
                         self.node.reply(&self.info.pid, &to, |out| encode::atom(out, "ok"));
                         return Some(reason.to_bytes());
                     }

@@ -84,7 +84,7 @@ impl Served {
                 node.reply(&self.pid, &to, |out| {
                     encode::tuple_header(out, 2);
                     encode::atom(out, "error");
-                    encode::atom(out, "unsupported");
+                    encode::atom(out, "undef");
                 });
             }
             return;
@@ -175,10 +175,9 @@ pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_
     let Some([result, module, function, args]) = call else {
         node.counters().spawns_refused.inc();
         warn!(node = %peer.name(), caller = %request.from, "refused to spawn a process: this node has no code to run");
-        if options.reply_error {
-            let error = Spawned::Error("notsup");
-            peer.send(|out| control::spawn_reply(out, &request.id, &request.from, &error));
-        }
+        // Not `notsup`: OTP 23 would go on to ask `rex` and `net_kernel`.
+        let error = Spawned::Error("undef");
+        peer.send(|out| control::spawn_reply(out, &request.id, &request.from, &error));
         return;
     };
     let pid = node.spawn(|_| Arc::new(Nominal));
@@ -190,10 +189,8 @@ pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_
             && table.monitor_from(request.from.clone(), watched, request.id.clone()).is_ok();
         (options.link && table.link_from(request.from.clone(), local).is_ok(), monitored)
     };
-    if options.reply_success {
-        let process = Spawned::Process { pid: &pid, linked, monitored };
-        peer.send(|out| control::spawn_reply(out, &request.id, &request.from, &process));
-    }
+    let process = Spawned::Process { pid: &pid, linked, monitored };
+    peer.send(|out| control::spawn_reply(out, &request.id, &request.from, &process));
     let answer = apply(node, &request.from, module, function, args);
     let exit = |tail: &dyn Fn(&mut Vec<u8>)| {
         let mut reason = Vec::new();
@@ -233,32 +230,20 @@ impl Process for Nominal {
     }
 }
 
-/// The spawn options that matter: who wants to be told what.
+/// The spawn options that matter. Whether the caller wants a reply is its own node's affair.
 struct Options {
     link: bool,
     monitor: bool,
-    reply_success: bool,
-    reply_error: bool,
 }
 
 impl Options {
     fn parse(options: TermRef<'_>) -> Self {
-        let mut parsed =
-            Options { link: false, monitor: false, reply_success: true, reply_error: true };
-        for option in options.as_list().into_iter().flatten() {
-            if option.is_atom("link") {
-                parsed.link = true;
-            } else if option.is_atom("monitor") {
-                parsed.monitor = true;
-            } else if let Some([key, value]) = option.as_tuple() {
-                if key.is_atom("monitor") {
-                    parsed.monitor = true;
-                } else if key.is_atom("reply") {
-                    parsed.reply_success = value.is_atom("yes") || value.is_atom("success_only");
-                    parsed.reply_error = value.is_atom("yes") || value.is_atom("error_only");
-                }
-            }
-        }
-        parsed
+        let has = |name: &str| {
+            options.as_list().into_iter().flatten().any(|option| {
+                let tagged = option.as_tuple().is_some_and(|[key, _]| key.is_atom(name));
+                tagged || option.is_atom(name)
+            })
+        };
+        Options { link: has("link"), monitor: has("monitor") }
     }
 }

@@ -1,0 +1,85 @@
+//! Records on their way into the log.
+
+use super::index::STRIDE_BYTES;
+use super::record;
+use crate::time::Timestamp;
+
+/// Records gathered for one write; they are framed as they are pushed, so writing is one call.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) closed: Vec<Span>,
+    pub(super) open: Option<Span>,
+    count: u64,
+}
+
+/// Whole records that share a checksum: a stretch of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) count: u32,
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
+}
+
+impl Batch {
+    /// A batch without records; it allocates with the first one.
+    pub fn new() -> Self {
+        Batch::default()
+    }
+
+    /// Adds the record of an entry. `event` is its term without version byte, already known to be well formed.
+    ///
+    /// Costs a copy of the event.
+    ///
+    /// # Panics
+    ///
+    /// If `stamp` is not later than the last one pushed: giving out rising stamps is the caller's job.
+    pub fn push(&mut self, stamp: Timestamp, event: &[u8]) {
+        assert!(self.last().is_none_or(|last| last < stamp), "stamps rise within a batch");
+        let start = self.bytes.len();
+        record::push(&mut self.bytes, stamp, event);
+        let end = self.bytes.len();
+        self.count += 1;
+        let span =
+            self.open.get_or_insert(Span { start, end, count: 0, first: stamp, last: stamp });
+        span.end = end;
+        span.count += 1;
+        span.last = stamp;
+        if end - span.start >= STRIDE_BYTES {
+            self.closed.push(*span);
+            self.open = None;
+        }
+    }
+
+    /// Bytes that will be written.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many records there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The first record's timestamp.
+    pub fn first(&self) -> Option<Timestamp> {
+        self.closed.first().or(self.open.as_ref()).map(|span| span.first)
+    }
+
+    /// The last record's timestamp.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.open.as_ref().or(self.closed.last()).map(|span| span.last)
+    }
+
+    /// The stretches of the batch, in order.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        self.closed.iter().chain(&self.open).copied()
+    }
+}

@@ -1,0 +1,132 @@
+//! The durable log of one instance.
+//!
+//! A log is a directory of segments. The newest, the live one, grows; the others were rotated and never
+//! change. Each segment is a file that OTP's `disk_log` reads (halt log, internal format):
+//!
+//! ```text
+//! NAME, NAME_YYYY-MM-DD_HH-MM-SS.mmmZ              all numbers big endian
+//!
+//!  0        4        8
+//! +--------+--------+----------------------------------------------
+//! |01020304| mark   | record, record, ...
+//! +--------+--------+----------------------------------------------
+//!           06070809 opened (live), 63584D0B closed
+//!
+//! record    4        8                  24 if the term has 65,528 bytes or more, else 8
+//! +--------+--------+------------------+---------------------------
+//! | size   |62574C41| MD5 of the size  | term, `size` bytes
+//! +--------+--------+------------------+---------------------------
+//!           0C212C37 in old files, then without MD5
+//!
+//! term, as `term_to_binary({Timestamp, Event})` makes it
+//! +--------+--------+--------+-----------------------------+-------
+//! | 83     | 68 02  | 68 03  | MegaSecs, Secs, MicroSecs   | event
+//! +--------+--------+--------+-----------------------------+-------
+//!                             each 61 BYTE, or 62 and 4 bytes
+//! ```
+//!
+//! Beside a segment lies its index, which `disk_log` does not have: checksums and times. It can be lost.
+//!
+//! ```text
+//! SEGMENT.idx                                      all numbers little endian
+//!
+//!  0                8               56
+//! +----------------+---------------+---------------+---------------
+//! | "lmindex1"     | entry         | entry         | ...
+//! +----------------+---------------+---------------+---------------
+//!
+//! entry: a stretch of whole records
+//!  0         8       12      16       24       32       40      44      48
+//! +---------+-------+-------+--------+--------+--------+-------+-------+
+//! | position| bytes | count | first  | last   | durable| crc   | own   |
+//! +---------+-------+-------+--------+--------+--------+-------+-------+
+//!   position  in the segment             first, last  stamps in microseconds
+//!   durable   how far the segment was synced when the entry was written
+//!   crc       CRC32C of the stretch       own  CRC32C of the 44 bytes before
+//!
+//! last entry, once the segment will not grow any more: bytes and count are 0
+//! +---------+-------+-------+--------+--------+--------+-------+-------+
+//! | length  | 0     | 0     | first  | last   | records| crc   | own   |
+//! +---------+-------+-------+--------+--------+--------+-------+-------+
+//!   length    of the segment              crc  CRC32C of the index up to here
+//! ```
+//!
+//! `NAME.lock` is locked while the log is open for writing. `NAME.torn-POSITION-MILLIS` keeps bytes that
+//! a repair cut off the live segment. `NAME.new` and `SEGMENT.idx.new` are drafts that a crash left behind.
+//!
+//! # Invariants
+//!
+//! - `whole`: a chunk holds whole records whose bytes are those that were appended.
+//! - `once`: a cursor hands out each record at or after its timestamp once, in order, while the writer
+//!   appends, rotates and evicts.
+//! - `prefix`: after a crash the log holds a prefix of what was appended, with everything that was synced.
+//! - `kept`: nothing is deleted or overwritten because it looks damaged.
+
+mod batch;
+mod cache;
+mod chunk;
+mod cursor;
+mod error;
+mod index;
+mod keeper;
+mod log;
+mod open;
+mod record;
+mod repair;
+mod segment;
+pub mod storage;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use batch::Batch;
+pub use chunk::Chunk;
+pub use cursor::{Cursor, Next};
+pub use error::{AppendError, OpenError, ReadError};
+pub use log::{Committed, Log, LogStats, Offset};
+pub use open::open;
+pub use record::{EntryRef, MAX_RECORD_BYTES};
+pub use repair::Damage;
+pub use writer::Writer;
+
+/// Where a log lies and how long what is kept.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// The instance's name; its files' names begin with it.
+    pub name: String,
+    /// The directory of the segments.
+    pub dir: PathBuf,
+    /// The directory of the archives.
+    pub arch_dir: PathBuf,
+    /// The live segment is rotated before it grows beyond this.
+    pub segment_bytes: Option<u64>,
+    /// The live segment is rotated once its first record is this old.
+    pub reopen_period: Option<Duration>,
+    /// RAM for the cache.
+    pub cache_bytes: Option<u64>,
+    /// Entries older than this leave the cache.
+    pub evict_after: Option<Duration>,
+    /// How often that is looked after.
+    pub evict_period: Duration,
+    /// Segments rotated this long ago are archived.
+    pub archive_after: Option<Duration>,
+    /// How often archiving and retention are looked after.
+    pub archive_period: Duration,
+    /// Segments and archives whose last entry is older than this are deleted.
+    pub delete_after: Option<Duration>,
+    /// The oldest segments and archives are deleted while all together are larger than this.
+    pub max_bytes: Option<u64>,
+    /// Appends fail while the file system has less free than this.
+    pub min_free_bytes: Option<u64>,
+}
+
+/// Locks a mutex. What it guards is consistent whenever it is unlocked, so a panic elsewhere is no reason
+/// to panic here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

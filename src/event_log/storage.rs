@@ -1,0 +1,261 @@
+//! The seam between the log and the machine: every file operation of the log goes through here.
+//!
+//! [`RealStorage`] is the machine's file system. Tests use a double that lives in memory, fails on
+//! demand, and at a "power loss" forgets what was not synced.
+
+use std::any::Any;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+#[cfg(test)]
+pub(crate) mod memory;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    Update,
+    /// For reading and writing; made if missing, emptied if not.
+    Create,
+}
+
+/// A file in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name in the directory.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What holds a lock; dropping it lets go.
+pub type Lock = Box<dyn Any + Send>;
+
+/// A file system as the log needs it.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says; `NotFound` unless the access is [`Access::Create`].
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>>;
+
+    /// Renames a file over whatever has the new name.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The plain files of a directory, in no order; names that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Listed>>;
+
+    /// Makes a directory and those above it, if missing.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Bytes that can still be written to the file system of `dir`.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+
+    /// Takes an exclusive lock on a file, making it if missing.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if somebody holds it.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
+}
+
+/// An open file; reads and writes name their position, so one handle serves many threads.
+pub trait StorageFile: Send + Sync + fmt::Debug {
+    /// Reads up to `buffer.len()` bytes; 0 means the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Writes some of `bytes`, at least one unless they are empty, and says how many.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
+
+    /// The file's length.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Cuts the file, or extends it with zeros.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn set_bytes(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes the contents and length durable (`fdatasync`).
+    ///
+    /// # Errors
+    ///
+    /// As the file system says. After an error nothing is known about what was not yet durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Reads `bytes` bytes at `position`, fewer only if the file ends there.
+///
+/// The caller bounds `bytes`: that much memory is reserved.
+pub(super) fn read_full(
+    file: &dyn StorageFile,
+    position: u64,
+    bytes: usize,
+) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; bytes];
+    let mut filled = 0;
+    while filled < bytes {
+        match file.read_at(&mut buffer[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// Writes all of `bytes` at `position`.
+pub(super) fn write_full(file: &dyn StorageFile, bytes: &[u8], position: u64) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write_at(&bytes[written..], position + written as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => written += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error means that the disk or a quota is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The machine's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealStorage;
+
+impl Storage for RealStorage {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(access != Access::Read);
+        if access == Access::Create {
+            options.create(true).truncate(true);
+        }
+        Ok(Arc::new(RealFile(options.open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // A file that vanishes while we list is as good as never there.
+            if let Ok(meta) = entry.metadata()
+                && meta.is_file()
+            {
+                found.push(Listed { name, bytes: meta.len() });
+            }
+        }
+        Ok(found)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl StorageFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, position)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, position)
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
