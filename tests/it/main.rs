@@ -1,1 +1,13 @@
-//! Integration tests: one binary, a module per subject.
+//! Integration tests: the real program, real files, real Erlang nodes.
+
+mod harness; // starts and stops what the tests need: the program, port mappers, Erlang nodes
+
+mod cluster; // joining, global names, nodes that come and go
+mod command_line; // flags, configuration, exit codes, what the operator reads
+mod delivery; // each event once, in order, without a gap; also across kill -9
+mod first_session; // what a newcomer does, word for word
+mod hostile; // peers that break the rules
+mod layering; // modules use only modules to their left
+mod log_files; // what OTP's disk_log makes of our files
+mod releases; // every supported OTP release calls us
+mod ticks; // silence, tolerated and not

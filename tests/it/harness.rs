@@ -1,0 +1,317 @@
+//! Starts and stops what the tests need.
+//!
+//! Every test has a world of its own: a port for its port mapper, a cookie, a directory. Whatever it starts ends
+//! with it. Nothing here sleeps for a fixed time: conditions are polled until a deadline.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take that is only waited for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls `condition` until it gives something; panics with `what` after [`PATIENCE`].
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: did not happen within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether Erlang is installed; prints that the test is skipped if not.
+pub fn has_erlang() -> bool {
+    let found = Command::new("erl").arg("-version").stderr(Stdio::null()).stdout(Stdio::null()).status();
+    let found = found.is_ok();
+    if !found {
+        println!("skipped: there is no erl on this machine");
+    }
+    found
+}
+
+/// A port mapper's port, a cookie and a directory for one test.
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub epmd_port: u16,
+    epmd: RefCell<Option<Child>>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+        let epmd_port = free.local_addr().expect("it is bound").port();
+        World { dir, epmd_port, epmd: RefCell::new(None) }
+    }
+
+    /// A world with OTP's own port mapper.
+    pub fn with_epmd() -> Self {
+        let world = World::new();
+        world.start_epmd();
+        world
+    }
+
+    pub fn start_epmd(&self) {
+        let mut command = Command::new("epmd");
+        command.args(["-port", &self.epmd_port.to_string()]).env("ERL_EPMD_RELAXED_COMMAND_CHECK", "1");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        *self.epmd.borrow_mut() = Some(command.spawn().expect("epmd runs"));
+        wait_for("epmd listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.epmd_port)).ok());
+    }
+
+    pub fn stop_epmd(&self) {
+        if let Some(mut epmd) = self.epmd.borrow_mut().take() {
+            let _ = epmd.kill();
+            let _ = epmd.wait();
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn cookie(&self) -> String {
+        format!("cookie_{}", self.epmd_port)
+    }
+
+    /// The program with a verb, in this world.
+    pub fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_logmachine"));
+        command.arg(verb).env("ERL_EPMD_PORT", self.epmd_port.to_string());
+        command.env("HOME", self.dir.path()).current_dir(self.dir.path());
+        command
+    }
+
+    /// A node `logmachine@127.0.0.1` that is ready, with these further flags.
+    pub fn logmachine(&self, flags: &[&str]) -> LogMachine {
+        let cookie = self.cookie();
+        let mut all = vec!["--name", "logmachine@127.0.0.1", "--setcookie", &cookie];
+        all.extend_from_slice(flags);
+        LogMachine::start(self, &all)
+    }
+
+    /// An Erlang node `NAME@127.0.0.1` of the release installed on this machine.
+    pub fn erl(&self, name: &str) -> Erl {
+        Erl::start(self, Path::new("erl"), &["-name", &format!("{name}@127.0.0.1")])
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop_epmd();
+    }
+}
+
+/// The lines that a process writes, as they come.
+struct Lines(Receiver<String>);
+
+impl Lines {
+    fn of(stream: impl std::io::Read + Send + 'static) -> Self {
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Lines(receiver)
+    }
+
+    /// The first line that `want` likes; `None` at the end of output or after `patience`.
+    fn find(&self, patience: Duration, want: impl Fn(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.0.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if want(&line) => return Some(line),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+}
+
+/// The running program.
+pub struct LogMachine {
+    child: Child,
+    diagnostics: PathBuf,
+}
+
+impl LogMachine {
+    /// Starts `logmachine run` and waits for its ready line.
+    pub fn start(world: &World, flags: &[&str]) -> Self {
+        let begin = Instant::now();
+        let diagnostics = world.path(&format!("diagnostics-{:?}", begin));
+        let mut command = world.command("run");
+        command.args(flags).arg("-v").stdout(Stdio::piped());
+        command.stderr(File::create(&diagnostics).expect("a file can be made"));
+        let mut child = command.spawn().expect("the program runs");
+        let lines = Lines::of(child.stdout.take().expect("it is piped"));
+        let program = LogMachine { child, diagnostics };
+        let ready = lines.find(PATIENCE, |line| line.starts_with("logmachine ") && line.ends_with(" ready"));
+        assert!(ready.is_some(), "not ready: {}", program.diagnostics());
+        program
+    }
+
+    pub fn diagnostics(&self) -> String {
+        fs::read_to_string(&self.diagnostics).unwrap_or_default()
+    }
+
+    /// Waits until the diagnostics hold `text`.
+    pub fn wait_for_diagnostics(&self, text: &str) {
+        wait_for(text, || self.diagnostics().contains(text).then_some(()));
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The largest amount of memory it has used, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it is running");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).expect("the kernel tells")
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is running");
+        self.child.wait().expect("it was started here");
+    }
+
+    /// An orderly stop; its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        kill_process(self.pid(), Signal::TERM).expect("it is running");
+        wait_for("an orderly stop", || self.child.try_wait().expect("it was started here")).code()
+    }
+}
+
+impl Drop for LogMachine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- diagnostics of the program ---\n{}", self.diagnostics());
+        }
+    }
+}
+
+/// Reads expressions from standard input, keeps their variables, writes their values.
+const AGENT: &str = r##"
+    Loop = fun Loop(Bindings) ->
+        case io:get_line("") of
+            eof -> halt(0);
+            Line ->
+                {ok, Tokens, _} = erl_scan:string(Line),
+                {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+                Next =
+                    try erl_eval:exprs(Expressions, Bindings) of
+                        {value, Value, New} ->
+                            io:format("~n#value# ~0tp~n", [Value]), New
+                    catch
+                        Class:Reason ->
+                            io:format("~n#value# ~0tp~n", [{exception, Class, Reason}]), Bindings
+                    end,
+                Loop(Next)
+        end
+    end,
+    io:setopts([{encoding, unicode}]), Loop([])."##;
+
+/// An Erlang node that evaluates what it is told. Variables are kept from one expression to the next.
+pub struct Erl {
+    child: Child,
+    input: ChildStdin,
+    lines: Lines,
+    name: String,
+}
+
+impl Erl {
+    /// Starts `program` as a node of `world`; `flags` name it.
+    pub fn start(world: &World, program: &Path, flags: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(flags).args(["-noshell", "-setcookie", &world.cookie(), "-start_epmd", "false"]);
+        command.args(["-kernel", "prevent_overlapping_partitions", "false"]);
+        command.args(["-eval", &AGENT.split_whitespace().collect::<Vec<_>>().join(" ")]);
+        command.env("ERL_EPMD_PORT", world.epmd_port.to_string()).env("HOME", world.dir.path());
+        command.current_dir(world.dir.path()).env_remove("ERL_FLAGS");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("erl runs");
+        let input = child.stdin.take().expect("it is piped");
+        let lines = Lines::of(child.stdout.take().expect("it is piped"));
+        let mut node = Erl { child, input, lines, name: String::new() };
+        node.name = node.eval("node()");
+        node
+    }
+
+    /// The node's name, as an Erlang atom.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Begins to evaluate an expression; [`Erl::value`] gives what it comes to.
+    pub fn begin(&mut self, expression: &str) {
+        let line = expression.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
+        writeln!(self.input, "{}.", line.trim().trim_end_matches('.')).expect("the node reads");
+    }
+
+    /// The value of the expression begun last, on one line as `~0tp` prints it.
+    pub fn value(&mut self) -> String {
+        let line = self.lines.find(PATIENCE * 4, |line| line.starts_with("#value# "));
+        let line = line.unwrap_or_else(|| panic!("{}: no value", self.name));
+        line["#value# ".len()..].to_owned()
+    }
+
+    /// The value of an expression.
+    pub fn eval(&mut self, expression: &str) -> String {
+        self.begin(expression);
+        self.value()
+    }
+
+    /// Evaluates until the value is `expected`.
+    pub fn wait_until(&mut self, expression: &str, expected: &str) {
+        let mut last = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            last = self.eval(expression);
+            if last == expected {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{}: {expression} is still {last}, not {expected}", self.name);
+    }
+
+    /// Waits until the instance has its global name here.
+    pub fn wait_for_name(&mut self, name: &str) {
+        self.wait_until(&format!("is_pid(global:whereis_name({name}))"), "true");
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is running");
+        self.child.wait().expect("it was started here");
+    }
+}
+
+impl Drop for Erl {
+    fn drop(&mut self) {
+        // `erl` is a program that becomes the emulator, so this is the node itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
