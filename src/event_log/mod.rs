@@ -94,6 +94,7 @@ pub use log::{Committed, Log, LogStats, Offset};
 pub use open::open;
 pub use record::{EntryRef, MAX_RECORD_BYTES};
 pub use repair::Damage;
+pub use storage::{RealStorage, Storage};
 pub use writer::Writer;
 
 /// Where a log lies and how long what is kept.
