@@ -217,7 +217,7 @@ impl Cursor {
             }
         };
         let base = open.segment.base;
-        let run = open.index.from_ordinal(offset - base);
+        let run = open.index.slots_from(offset - base);
         if run.is_empty() {
             // The index was lost, and the segment has fewer records than it once had.
             self.offset = Some(open.segment.end());

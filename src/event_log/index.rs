@@ -9,6 +9,7 @@
 use crc32c::{crc32c, crc32c_append};
 
 use super::batch::Span;
+use super::record::Entries;
 use crate::time::Timestamp;
 
 /// A stretch is closed once it is this long: a time search reads at most about twice this much.
@@ -47,6 +48,18 @@ impl Stretch {
         bytes.len() == self.bytes as usize && crc32c(bytes) == self.crc
     }
 
+    /// A stretch of the records that `bytes` are; `None` if they are none, or some of them are not whole.
+    pub(super) fn of_records(position: u64, bytes: &[u8]) -> Option<Self> {
+        let mut entries = Entries::new(bytes);
+        let first = entries.next()?.timestamp;
+        let mut span = Span { start: 0, end: bytes.len(), count: 1, first, last: first };
+        for entry in &mut entries {
+            span.count += 1;
+            span.last = span.last.max(entry.timestamp);
+        }
+        entries.rest().is_empty().then(|| Stretch::of_span(position, span, bytes))
+    }
+
     /// A stretch of one span of a batch, whose bytes are given.
     pub(super) fn of_span(position: u64, span: Span, bytes: &[u8]) -> Self {
         Stretch {
@@ -76,10 +89,20 @@ impl Stretch {
 /// One entry of an index file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// A stretch, and how far the segment was known to be durable when the entry was written.
-    Stretch { stretch: Stretch, durable: u64 },
+    /// A stretch, and what of the segment was known to be durable when the entry was written.
+    Stretch { stretch: Stretch, durable: Durable },
     /// The last entry of an index whose segment will not grow any more.
     Sealed(Summary),
+}
+
+/// How far a segment is durable, and the CRC32C of the last stretch up to there if that lies within it.
+///
+/// A stretch grows after a sync; when the power fails then, its checksum may have reached the disk and its
+/// newer bytes not. This tells that the older ones are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Durable {
+    pub(super) end: u64,
+    pub(super) crc: u32,
 }
 
 /// What a segment holds in all.
@@ -101,13 +124,17 @@ impl Entry {
     /// Its bytes in the file.
     pub(super) fn encode(self) -> [u8; ENTRY_BYTES] {
         let mut out = [0; ENTRY_BYTES];
+        let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let fields = match self {
             Entry::Stretch { stretch: s, durable } => [
                 s.position,
-                u64::from(s.bytes) | u64::from(s.count) << 32,
+                both(s.bytes, s.count),
                 s.first.micros(),
                 s.last.micros(),
-                durable,
+                both(
+                    u32::try_from(s.end().saturating_sub(durable.end)).unwrap_or(u32::MAX),
+                    durable.crc,
+                ),
                 u64::from(s.crc),
             ],
             Entry::Sealed(s) => {
@@ -140,10 +167,15 @@ impl Entry {
                 Entry::Sealed(Summary { bytes: position, count: u64_at(32)?, first, last, crc })
             }
             (0, _) | (_, 0) => return None,
-            (bytes, count) => Entry::Stretch {
-                stretch: Stretch { position, bytes, count, first, last, crc },
-                durable: u64_at(32)?,
-            },
+            (bytes, count) => {
+                let stretch = Stretch { position, bytes, count, first, last, crc };
+                let end = position.checked_add(u64::from(bytes))?;
+                let end = match u32_at(32)? {
+                    u32::MAX => 0,
+                    behind => end.saturating_sub(u64::from(behind)),
+                };
+                Entry::Stretch { stretch, durable: Durable { end, crc: u32_at(36)? } }
+            }
         })
     }
 }
@@ -216,7 +248,7 @@ impl Index {
     }
 
     /// The slots from the one that holds record `ordinal`.
-    pub(super) fn from_ordinal(&self, ordinal: u64) -> &[Slot] {
+    pub(super) fn slots_from(&self, ordinal: u64) -> &[Slot] {
         let at = self.slots.partition_point(|slot| slot.end() <= ordinal);
         &self.slots[at..]
     }
@@ -225,6 +257,7 @@ impl Index {
     pub(super) fn to_file(&self, durable: u64) -> Vec<u8> {
         let mut out = HEADER.to_vec();
         for slot in &self.slots {
+            let durable = Durable { end: durable, crc: 0 };
             out.extend_from_slice(&Entry::Stretch { stretch: slot.stretch, durable }.encode());
         }
         out
@@ -235,8 +268,9 @@ impl Index {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parsed {
     pub(super) index: Index,
-    /// How far the segment was durable when the index was last written.
-    pub(super) durable: u64,
+    /// How far the segment was durable when the index was last written, and the checksum from the
+    /// beginning of the stretch in which that lies.
+    pub(super) durable: Durable,
     /// Present if the index is complete.
     pub(super) sealed: Option<Summary>,
 }
@@ -250,12 +284,13 @@ pub(super) fn parse(file: &[u8], segment_bytes: u64) -> Parsed {
         match Entry::decode(bytes) {
             Some(Entry::Stretch { stretch, durable }) => {
                 let behind = parsed.index.end().unwrap_or(super::record::HEAD_BYTES);
-                let end = stretch.position.checked_add(u64::from(stretch.bytes));
-                if stretch.position < behind || end.is_none_or(|end| end > segment_bytes) {
+                if stretch.position < behind || stretch.end() > segment_bytes {
                     break;
                 }
                 parsed.index.push(stretch);
-                parsed.durable = parsed.durable.max(durable.min(segment_bytes));
+                if durable.end > parsed.durable.end {
+                    parsed.durable = durable;
+                }
             }
             Some(Entry::Sealed(summary)) => {
                 let before = &file[..HEADER.len() + i * ENTRY_BYTES];
@@ -284,6 +319,7 @@ mod tests {
 
     #[test]
     fn entries_survive_the_file_and_every_flip_is_seen() {
+        let durable = Durable { end: 9, crc: 6 };
         let summary = Summary {
             bytes: 1 << 40,
             count: 1 << 33,
@@ -292,7 +328,7 @@ mod tests {
             crc: 5,
         };
         for entry in
-            [Entry::Stretch { stretch: stretch(8, 100, 50), durable: 9 }, Entry::Sealed(summary)]
+            [Entry::Stretch { stretch: stretch(8, 100, 50), durable }, Entry::Sealed(summary)]
         {
             let bytes = entry.encode();
             assert_eq!(Entry::decode(&bytes), Some(entry));
@@ -313,7 +349,7 @@ mod tests {
         }
         let file = index.to_file(208);
         assert_eq!(parse(&file, 400).index.slots(), index.slots());
-        assert_eq!(parse(&file, 400).durable, 208);
+        assert_eq!(parse(&file, 400).durable.end, 208);
         assert_eq!(parse(&file, 399).index.slots().len(), 2);
         assert_eq!(parse(&file[..file.len() - 1], 400).index.slots().len(), 2);
         assert_eq!(parse(b"nonsense", 400).index.slots().len(), 0);
@@ -334,9 +370,9 @@ mod tests {
         assert_eq!(search(110), Some(10));
         assert_eq!(search(309), Some(20));
         assert_eq!(search(310), None);
-        assert_eq!(index.from_ordinal(0).len(), 3);
-        assert_eq!(index.from_ordinal(9).len(), 3);
-        assert_eq!(index.from_ordinal(10).len(), 2);
-        assert_eq!(index.from_ordinal(30).len(), 0);
+        assert_eq!(index.slots_from(0).len(), 3);
+        assert_eq!(index.slots_from(9).len(), 3);
+        assert_eq!(index.slots_from(10).len(), 2);
+        assert_eq!(index.slots_from(30).len(), 0);
     }
 }

@@ -12,7 +12,6 @@ use super::log::Shared;
 use super::record::CLOSED;
 use super::segment::{Place, Segment, index_path};
 use super::storage::{Access, Storage, StorageFile, write_full};
-use crate::time::Timestamp;
 
 /// Jobs that may wait; more make the recorder wait, for rotations come faster than the disk takes them.
 const WAITING_JOBS: usize = 16;
@@ -22,8 +21,6 @@ const WAITING_JOBS: usize = 16;
 pub(super) enum Job {
     /// Makes a rotated segment durable and completes its index.
     Seal { segment: Arc<Segment>, file: Arc<dyn StorageFile>, index: Arc<Index>, ticket: Ticket },
-    /// Archives and deletes what is due.
-    Maintain { now: Timestamp },
 }
 
 /// Does jobs one after another, on a thread of its own or at once.
@@ -53,20 +50,14 @@ impl Keeper {
         Ok(Keeper::Thread { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Hands over a job; waits if many are waiting. A `Maintain` that finds no place is left out: the next
-    /// one does its work.
+    /// Hands over a job; waits if many are waiting.
     pub(super) fn submit(&self, shared: &Arc<Shared>, job: Job) {
         match self {
             Keeper::Thread { jobs, .. } => {
                 let jobs = jobs.as_ref().expect("taken only by drop");
-                match job {
-                    Job::Maintain { .. } => drop(jobs.try_send((Arc::clone(shared), job))),
-                    Job::Seal { .. } => {
-                        if let Err(unsent) = jobs.send((Arc::clone(shared), job)) {
-                            // Its thread panicked: the bug is reported there, and the work is done here.
-                            run(shared, unsent.0.1);
-                        }
-                    }
+                if let Err(unsent) = jobs.send((Arc::clone(shared), job)) {
+                    // Its thread panicked: the bug is reported there, and the work is done here.
+                    run(shared, unsent.0.1);
                 }
             }
             #[cfg(test)]
@@ -92,16 +83,19 @@ impl Drop for Keeper {
 
 /// Whether a segment was sealed; clones are the same ticket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ticket(Arc<(Mutex<Option<Result<(), Arc<str>>>>, Condvar)>);
+pub(super) struct Ticket(Arc<(Mutex<Option<Sealed>>, Condvar)>);
+
+/// Whether it worked; if not, why.
+type Sealed = Result<(), Arc<str>>;
 
 impl Ticket {
-    fn finish(&self, result: Result<(), Arc<str>>) {
+    fn finish(&self, result: Sealed) {
         *lock(&self.0.0) = Some(result);
         self.0.1.notify_all();
     }
 
     /// Waits until the segment is durable.
-    pub(super) fn wait(&self) -> Result<(), Arc<str>> {
+    pub(super) fn wait(&self) -> Sealed {
         let mut done = lock(&self.0.0);
         loop {
             if let Some(result) = &*done {
@@ -130,12 +124,11 @@ fn run(shared: &Arc<Shared>, job: Job) {
             }
             segment.move_to(Place::File(segment.place().path().to_owned()));
         }
-        Job::Maintain { now: _ } => {}
     }
 }
 
 /// Syncs a rotated segment, then marks it closed.
-fn make_durable(file: &dyn StorageFile) -> Result<(), Arc<str>> {
+fn make_durable(file: &dyn StorageFile) -> Sealed {
     file.sync().map_err(|error| Arc::from(format!("sync failed: {error}")))?;
     // The mark only tells `disk_log` that nothing needs repair; losing it loses nothing.
     if let Err(error) = write_full(file, &CLOSED, 4).and_then(|()| file.sync()) {

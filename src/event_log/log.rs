@@ -268,7 +268,7 @@ impl Live {
     /// The stretches from the one that holds record `ordinal`, for about `bytes` bytes.
     pub(super) fn run(&self, ordinal: u64, bytes: usize) -> Vec<Slot> {
         let (mut left, mut run) = (bytes as u64, Vec::new());
-        for slot in self.index.from_ordinal(ordinal) {
+        for slot in self.index.slots_from(ordinal) {
             run.push(*slot);
             left = left.saturating_sub(u64::from(slot.stretch.bytes));
             if left == 0 {

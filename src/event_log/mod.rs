@@ -36,18 +36,22 @@
 //! +----------------+---------------+---------------+---------------
 //!
 //! entry: a stretch of whole records
-//!  0         8       12      16       24       32       40      44      48
-//! +---------+-------+-------+--------+--------+--------+-------+-------+
-//! | position| bytes | count | first  | last   | durable| crc   | own   |
-//! +---------+-------+-------+--------+--------+--------+-------+-------+
+//!  0         8       12      16       24       32      36      40      44      48
+//! +---------+-------+-------+--------+--------+-------+-------+-------+-------+
+//! | position| bytes | count | first  | last   | back  | part  | crc   | own   |
+//! +---------+-------+-------+--------+--------+-------+-------+-------+-------+
 //!   position  in the segment             first, last  stamps in microseconds
-//!   durable   how far the segment was synced when the entry was written
+//!   back      bytes at the end of the stretch, and before it, that were not yet synced when the entry
+//!             was written; FFFFFFFF if that many or more
+//!   part      CRC32C of the stretch without those, if some of it was synced and some not
 //!   crc       CRC32C of the stretch       own  CRC32C of the 44 bytes before
 //!
+//! The last entry is written over while its stretch grows.
+//!
 //! last entry, once the segment will not grow any more: bytes and count are 0
-//! +---------+-------+-------+--------+--------+--------+-------+-------+
-//! | length  | 0     | 0     | first  | last   | records| crc   | own   |
-//! +---------+-------+-------+--------+--------+--------+-------+-------+
+//! +---------+-------+-------+--------+--------+---------------+-------+-------+
+//! | length  | 0     | 0     | first  | last   | records       | crc   | own   |
+//! +---------+-------+-------+--------+--------+---------------+-------+-------+
 //!   length    of the segment              crc  CRC32C of the index up to here
 //! ```
 //!
@@ -59,7 +63,8 @@
 //! - `whole`: a chunk holds whole records whose bytes are those that were appended.
 //! - `once`: a cursor hands out each record at or after its timestamp once, in order, while the writer
 //!   appends, rotates and evicts.
-//! - `prefix`: after a crash the log holds a prefix of what was appended, with everything that was synced.
+//! - `durable`: after the process died the log holds a prefix of what was appended, with everything that
+//!   was committed; after a power loss everything that was synced, and of the rest what is whole.
 //! - `kept`: nothing is deleted or overwritten because it looks damaged.
 
 mod batch;
@@ -89,6 +94,7 @@ pub use log::{Committed, Log, LogStats, Offset};
 pub use open::open;
 pub use record::{EntryRef, MAX_RECORD_BYTES};
 pub use repair::Damage;
+pub use storage::{RealStorage, Storage};
 pub use writer::Writer;
 
 /// Where a log lies and how long what is kept.

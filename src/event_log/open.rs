@@ -223,7 +223,7 @@ fn open_live(
     }
     if head.ends_with(&CLOSED) {
         // The writer marks a segment closed only after everything in it is durable.
-        parsed.durable = bytes;
+        parsed.durable.end = bytes;
     }
     let mut source = Source::File(Arc::clone(&file));
     let found = examine(&mut source, &parsed, bytes).map_err(OpenError::io("read", &path))?;

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::batch::Span;
-use super::index::{Index, Parsed, Stretch};
+use super::index::{Durable, Index, Parsed, Stretch};
 use super::record::{self, Fault, Frame, HEAD_BYTES};
 use super::segment::Source;
 use crate::time::Timestamp;
@@ -80,43 +80,73 @@ pub(super) fn examine(
         scan(source, HEAD_BYTES.min(segment_bytes), segment_bytes, &mut found)?;
         return Ok(found);
     }
-    let mut found = Found { index: parsed.index.clone(), ..Found::default() };
+    let mut found = Found::default();
     let mut damage = Vec::new();
     let mut behind = HEAD_BYTES;
-    // How many stretches there are up to the last whole one, and the damage up to there.
-    let (mut whole, mut whole_damage) = (0, 0);
-    for (i, slot) in parsed.index.slots().iter().enumerate() {
+    // How many stretches there are up to the last whole one, where it ends, and the damage up to there.
+    let (mut whole, mut whole_end, mut whole_damage) = (0, HEAD_BYTES, 0);
+    for slot in parsed.index.slots() {
         let stretch = &slot.stretch;
         if stretch.position > behind {
             let bytes = stretch.position - behind;
             damage.push(Damage { position: behind, bytes, what: "bytes that are no records" });
         }
         behind = stretch.end();
-        let is_whole = stretch.end() <= parsed.durable
-            || stretch.matches(&source.read(stretch.position, stretch.bytes as usize)?);
-        if is_whole {
-            (whole, whole_damage) = (i + 1, damage.len());
-        } else {
-            let (position, bytes) = (stretch.position, u64::from(stretch.bytes));
-            damage.push(Damage { position, bytes, what: "checksum does not match" });
+        let bad_from = match bad_from(source, stretch, parsed.durable)? {
+            None => behind,
+            Some((position, good)) => {
+                let bytes = behind - position;
+                damage.push(Damage { position, bytes, what: "checksum does not match" });
+                // A stretch that is bad from its beginning keeps its place, and readers step over it.
+                found.index.push(good.unwrap_or(*stretch));
+                position
+            }
+        };
+        if bad_from == behind {
+            found.index.push(*stretch);
+        }
+        if bad_from > stretch.position {
+            whole = found.index.slots().len();
+            whole_end = bad_from;
+            whole_damage = damage.len() - usize::from(bad_from < behind);
         }
     }
-    scan(source, behind, segment_bytes, &mut found)?;
-    let nothing_behind =
-        found.open.is_none() && found.index.slots().len() == parsed.index.slots().len();
-    if nothing_behind && whole < parsed.index.slots().len() {
+    let indexed = found.index.slots().len();
+    let mut tail = Found { index: found.index, ..Found::default() };
+    scan(source, behind, segment_bytes, &mut tail)?;
+    let nothing_behind = tail.open.is_none() && tail.index.slots().len() == indexed;
+    if nothing_behind && whole_end < behind {
         // Nothing is whole behind the last whole stretch: all of that is the torn tail.
-        let position =
-            whole.checked_sub(1).map_or(HEAD_BYTES, |i| parsed.index.slots()[i].stretch.end());
         let what = damage.get(whole_damage).map_or("bytes that are no records", |d| d.what);
         damage.truncate(whole_damage);
-        found.index.truncate(whole);
-        found.torn = Some(Damage { position, bytes: segment_bytes - position, what });
-        found.damage.clear();
+        tail.index.truncate(whole);
+        tail.torn = Some(Damage { position: whole_end, bytes: segment_bytes - whole_end, what });
+        tail.damage.clear();
     }
-    damage.append(&mut found.damage);
-    found.damage = damage;
-    Ok(found)
+    damage.append(&mut tail.damage);
+    tail.damage = damage;
+    Ok(tail)
+}
+
+/// Where a stretch that may not be durable stops being what was written, with the good part before that.
+fn bad_from(
+    source: &mut Source,
+    stretch: &Stretch,
+    durable: Durable,
+) -> io::Result<Option<(u64, Option<Stretch>)>> {
+    if stretch.end() <= durable.end {
+        return Ok(None);
+    }
+    let bytes = source.read(stretch.position, stretch.bytes as usize)?;
+    if stretch.matches(&bytes) {
+        return Ok(None);
+    }
+    let good = durable.end.checked_sub(stretch.position).and_then(|len| {
+        let good = bytes.get(..usize::try_from(len).ok()?)?;
+        (crc32c::crc32c(good) == durable.crc)
+            .then(|| Stretch::of_records(stretch.position, good))?
+    });
+    Ok(Some((good.map_or(stretch.position, |good| good.end()), good)))
 }
 
 /// Whether an index was made for this segment: a record begins where its first and its last stretch do,
@@ -312,9 +342,11 @@ mod tests {
     #[test]
     fn an_index_of_another_segment_is_not_believed() {
         let ours = segment(5, &[106]);
-        let theirs = segment(9, &[107, 0, 1, 5]);
+        let mut theirs = segment(0, &[]);
+        record::push(&mut theirs, Timestamp::from_micros(77), &[106]);
         let found = scan_all(&mut source(&theirs), theirs.len() as u64).expect("reads");
-        let parsed = Parsed { index: found.index, durable: u64::MAX, sealed: None };
+        let durable = Durable { end: u64::MAX, crc: 0 };
+        let parsed = Parsed { index: found.index, durable, sealed: None };
         let examined = examine(&mut source(&ours), &parsed, ours.len() as u64).expect("reads");
         assert_eq!(examined.open.map(|open| open.count), Some(5));
     }

@@ -179,6 +179,13 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealStorage;
 
+impl RealStorage {
+    /// The machine's file system.
+    pub const fn new() -> Self {
+        RealStorage
+    }
+}
+
 impl Storage for RealStorage {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>> {
         let mut options = OpenOptions::new();

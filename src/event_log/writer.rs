@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::cache::trimmed;
 use super::chunk::Chunk;
-use super::index::{ENTRY_BYTES, Entry, HEADER, Index, Stretch, Summary};
+use super::index::{Durable, ENTRY_BYTES, Entry, HEADER, Index, Stretch, Summary};
 use super::keeper::{Job, Keeper, Ticket};
 use super::log::{Committed, Live, Offset, Shared};
 use super::record::{CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
@@ -71,7 +71,7 @@ struct Open {
     index_file: Option<Arc<dyn StorageFile>>,
     index_written: usize,
     /// How far the segment, and its index, are durable.
-    durable: u64,
+    durable: Durable,
     index_durable: u64,
     /// Whether its name may not be durable yet.
     name_unsynced: bool,
@@ -81,7 +81,6 @@ struct Open {
 #[derive(Debug)]
 struct Deadlines {
     evict: Timestamp,
-    archive: Timestamp,
     space: Timestamp,
 }
 
@@ -107,7 +106,7 @@ impl Writer {
             stretches: closed,
             index_written: if opened.index_file.is_some() { closed } else { 0 },
             index_file: opened.index_file,
-            durable: opened.durable,
+            durable: Durable { end: opened.durable, crc: live.open.map_or(0, |open| open.crc) },
             index_durable: opened.durable,
             name_unsynced: false,
             first: live.first(),
@@ -121,7 +120,7 @@ impl Writer {
             space_unchecked: SPACE_CHECK_BYTES,
             rotated_millis: opened.rotated_millis,
             seals: VecDeque::new(),
-            next: Deadlines { evict: now, archive: now, space: now },
+            next: Deadlines { evict: now, space: now },
             keeper,
             _lock: LockGuard(opened.lock),
             shared,
@@ -137,7 +136,7 @@ impl Writer {
     /// Writes the records to the live segment and shows them to readers. The batch's buffer itself becomes
     /// part of the cache. Rotates first if the segment would grow beyond `segment_bytes`.
     ///
-    /// Costs one write, a checksum, and one short lock; the records are durable after the next
+    /// Costs two writes (the records, their index entry), a checksum, and one short lock; the records are durable after the next
     /// [`Writer::sync`].
     ///
     /// # Errors
@@ -189,7 +188,6 @@ impl Writer {
         }
         self.live.first.get_or_insert(first);
         self.committed = Committed { offset: Offset(offset), last: Some(last) };
-        let index_grew = !closed.is_empty();
         self.live.stretches += closed.len();
         let mut state = lock(&self.shared.state);
         for stretch in closed {
@@ -206,9 +204,7 @@ impl Writer {
         drop(state);
         self.shared.counters.appended_bytes.add(bytes.len() as u64);
         self.shared.watch.send_replace(self.committed);
-        if index_grew {
-            self.write_index()?;
-        }
+        self.write_index()?;
         Ok(self.committed)
     }
 
@@ -223,13 +219,9 @@ impl Writer {
         while let Some(seal) = self.seals.pop_front() {
             seal.wait().map_err(|reason| self.poison(reason))?;
         }
-        if self.live.durable == self.live.bytes && !self.live.name_unsynced {
+        if self.live.durable.end == self.live.bytes && !self.live.name_unsynced {
             return Ok(());
         }
-        if self.live.open.as_ref().is_some_and(|open| open.bytes >= MIN_STRETCH_BYTES) {
-            self.close_stretch();
-        }
-        self.write_index()?;
         self.live.file.sync().map_err(|error| self.failed("sync", &error))?;
         self.shared.counters.syncs.add(1);
         if self.live.name_unsynced {
@@ -237,18 +229,22 @@ impl Writer {
             self.shared.storage.sync_dir(dir).map_err(|error| self.failed("sync", &error))?;
             self.live.name_unsynced = false;
         }
-        self.live.durable = self.live.bytes;
-        if self.live.durable - self.live.index_durable >= INDEX_SYNC_BYTES
+        self.live.durable =
+            Durable { end: self.live.bytes, crc: self.live.open.map_or(0, |open| open.crc) };
+        if self.live.open.is_some_and(|open| open.bytes >= MIN_STRETCH_BYTES) {
+            self.close_stretch();
+        }
+        if self.live.durable.end - self.live.index_durable >= INDEX_SYNC_BYTES
             && let Some(index_file) = &self.live.index_file
         {
             index_file.sync().map_err(|error| self.failed("sync", &error))?;
-            self.live.index_durable = self.live.durable;
+            self.live.index_durable = self.live.durable.end;
         }
         Ok(())
     }
 
-    /// Does what is due by `now`: evicts, rotates by age, looks after free space, archives and deletes.
-    /// Returns when to call it next. Archiving runs on a thread of its own.
+    /// Does what is due by `now`: evicts, rotates by age, looks after free space. Returns when to
+    /// call it next.
     ///
     /// # Errors
     ///
@@ -258,7 +254,6 @@ impl Writer {
         // A clock that stepped back must not put off what was due for as long as it stepped.
         let clamp = |due: Timestamp, period: Duration| due.min(later(now, period));
         self.next.evict = clamp(self.next.evict, config.evict_period);
-        self.next.archive = clamp(self.next.archive, config.archive_period);
         self.next.space = clamp(self.next.space, SPACE_CHECK_PERIOD);
         if now >= self.next.evict {
             self.next.evict = later(now, config.evict_period);
@@ -282,15 +277,11 @@ impl Writer {
                 due = due.min(at);
             }
         }
-        if now >= self.next.archive {
-            self.next.archive = later(now, self.shared.config.archive_period);
-            self.keeper.submit(&self.shared, Job::Maintain { now });
-        }
         if let Some(reason) = self.seals.iter().find_map(Ticket::failure) {
             return Err(self.poison(reason));
         }
         self.seals.retain(|seal| !seal.is_done());
-        Ok(due.min(self.next.archive))
+        Ok(due)
     }
 
     /// Gives the live segment its rotated name and begins a new one. Does nothing if it has no records, or
@@ -358,7 +349,7 @@ impl Writer {
         self.live.stretches = 0;
         self.live.index_file = None;
         self.live.index_written = 0;
-        self.live.durable = 0;
+        self.live.durable = Durable::default();
         self.live.index_durable = 0;
         self.live.name_unsynced = true;
         self.live.first = None;

@@ -27,6 +27,9 @@ impl Seeded {
     }
 }
 
+/// What a disk writes wholly or not at all.
+const SECTOR_BYTES: u64 = 512;
+
 /// A call that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -184,14 +187,19 @@ impl MemoryStorage {
             let mut bytes = std::mem::take(&mut contents.durable);
             for change in std::mem::take(&mut contents.unsynced) {
                 match change {
-                    // A write reaches the disk in pages, any of which may be missing.
+                    // A write reaches the disk in sectors, any of which may be missing.
                     Change::Write(position, written) => {
-                        let page = 1 + usize::try_from(seeded.below(4096)).expect("small");
-                        for (i, part) in written.chunks(page).enumerate() {
+                        let mut at = 0;
+                        while at < written.len() {
+                            let position = position + at as u64;
+                            let sector_end = SECTOR_BYTES - position % SECTOR_BYTES;
+                            let sector_end = usize::try_from(sector_end).expect("small");
+                            let end = written.len().min(at + sector_end);
                             if seeded.below(3) > 0 {
-                                let position = position + (i * page) as u64;
-                                apply(&mut bytes, &Change::Write(position, part.to_vec()));
+                                let part = written[at..end].to_vec();
+                                apply(&mut bytes, &Change::Write(position, part));
                             }
+                            at = end;
                         }
                     }
                     cut @ Change::Cut(_) => {

@@ -56,7 +56,7 @@ fn digest(log: &Log) -> String {
             count += 1;
         }
     }
-    format!("{{{count},<<{}>>}}", context.compute().0.map(|byte| byte.to_string()).join(","))
+    format!("{{{count},<<{}>>}}", context.finalize().0.map(|byte| byte.to_string()).join(","))
 }
 
 #[test]
