@@ -26,7 +26,12 @@ struct Bounds {
 }
 
 /// Answers `{ok, [Entry], Next | eof}`, from a thread that may block on files.
-pub fn answer(instance: &Arc<Instance>, from: TermRef<'_>, options: TermRef<'_>, reply: Reply) {
+pub(super) fn answer(
+    instance: &Arc<Instance>,
+    from: TermRef<'_>,
+    options: TermRef<'_>,
+    reply: Reply,
+) {
     let bounds = match bounds(instance, from, options) {
         Ok(bounds) => bounds,
         Err(key) => {

@@ -315,15 +315,13 @@ impl Session {
                 debug!(session = %self.info.pid, "subscriber is gone");
                 Some(reason.clone())
             }
-            Letter::Exit { from, reason } => {
-                let is_normal = TermRef::from_walked(reason).is_atom("normal");
-                // As for any process that does not trap exits: `normal` from a stranger is nothing.
-                if is_normal && *from != self.subscription.subscriber {
-                    return None;
-                }
-                let killed = TermRef::from_walked(reason).is_atom("kill");
-                Some(if killed { atom("killed") } else { reason.clone() })
-            }
+            // As for any process that does not trap exits: `normal` is nothing. A subscriber that ends
+            // normally is noticed by the monitor.
+            Letter::Exit { reason, .. } => match TermRef::from_walked(reason).as_atom() {
+                Some(atom) if atom.is("normal") => None,
+                Some(killed) if killed.is("kill") => Some(atom("killed")),
+                _ => Some(reason.clone()),
+            },
             Letter::Message(message) => match Gen::parse(TermRef::from_walked(message)) {
                 Gen::Cast(order) | Gen::Info(order) => {
                     self.order(order);

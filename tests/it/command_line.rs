@@ -50,7 +50,7 @@ fn what_is_not_to_be_had_is_exit_code_1() {
     let cookie = world.cookie();
     let same = ["--name", "logmachine@127.0.0.1", "--setcookie", &cookie];
     let with = |more: &[&'static str]| [&same[..], more].concat();
-    check(&run(&world, "run", &with(&["--data-dir", "data"])), 1, "in use");
+    check(&run(&world, "run", &with(&["--data-dir", "data"])), 1, "log is open elsewhere");
     check(&run(&world, "run", &with(&["--data-dir", "other"])), 1, "is taken");
     std::fs::write(world.path("file"), "").unwrap();
     check(&run(&world, "run", &with(&["--data-dir", "file"])), 1, "cannot open its log");
@@ -63,8 +63,13 @@ fn what_is_not_to_be_had_is_exit_code_1() {
 #[test]
 fn check_config_tells_file_line_and_key() {
     let world = World::new();
-    std::fs::write(world.path("good.toml"), "[node]\nname = \"a@127.0.0.1\"\n[[instance]]\nname = \"q\"\n").unwrap();
-    std::fs::write(world.path("bad.toml"), "[[instance]]\nname = \"q\"\nevict_after = \"x\"\n").unwrap();
+    std::fs::write(
+        world.path("good.toml"),
+        "[node]\nname = \"a@127.0.0.1\"\n[[instance]]\nname = \"q\"\n",
+    )
+    .unwrap();
+    std::fs::write(world.path("bad.toml"), "[[instance]]\nname = \"q\"\nevict_after = \"x\"\n")
+        .unwrap();
     let good = run(&world, "check-config", &["good.toml"]);
     assert_eq!(good.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&good.stdout).contains("instances: q"));
@@ -74,7 +79,8 @@ fn check_config_tells_file_line_and_key() {
 #[test]
 fn flag_beats_environment_beats_file() {
     let world = World::new();
-    std::fs::write(world.path("c.toml"), "[node]\nsname = \"file\"\ndata_dir = \"from_file\"\n").unwrap();
+    std::fs::write(world.path("c.toml"), "[node]\nsname = \"file\"\ndata_dir = \"from_file\"\n")
+        .unwrap();
     let cookie = world.cookie();
     let flags = ["--config", "c.toml", "--setcookie", &cookie, "--name", "flag@127.0.0.1"];
     let program = crate::harness::LogMachine::start(&world, &flags);

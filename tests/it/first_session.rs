@@ -14,7 +14,10 @@ fn the_program_is_ready_by_itself_and_an_erl_node_just_works() {
     std::fs::set_permissions(&cookie, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
     let begin = Instant::now();
     let program = LogMachine::start(&world, &["--connect", "local"]);
-    assert!(begin.elapsed() < Duration::from_secs(10), "ready within seconds, even on a busy machine");
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "ready within seconds, even on a busy machine"
+    );
     if !has_erlang() {
         return;
     }
@@ -22,7 +25,8 @@ fn the_program_is_ready_by_itself_and_an_erl_node_just_works() {
     a.wait_for_name("{error_logger, 0}");
     a.eval("gen_server:cast({global, {error_logger, 0}}, {hello, world})");
     a.eval("{ok, Session} = gen_server:call({global, {error_logger, 0}}, {subscribe, #{from => earliest, pid => self()}})");
-    let entry = a.eval("receive {error_logger, {{_, _, _}, Event}} -> Event after 5000 -> none end");
+    let entry =
+        a.eval("receive {error_logger, {{_, _, _}, Event}} -> Event after 5000 -> none end");
     assert_eq!(entry, "{hello,world}");
     let ping = a.eval("[{net_adm:ping(N), lists:member(N, nodes())} || N <- nodes(hidden)]");
     assert_eq!(ping, "[{pong,false}]");

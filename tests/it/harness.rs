@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that is only waited for.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Polls `condition` until it gives something; panics with `what` after [`PATIENCE`].
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition() {
@@ -30,8 +30,9 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Whether Erlang is installed; prints that the test is skipped if not.
-pub fn has_erlang() -> bool {
-    let found = Command::new("erl").arg("-version").stderr(Stdio::null()).stdout(Stdio::null()).status();
+pub(crate) fn has_erlang() -> bool {
+    let found =
+        Command::new("erl").arg("-version").stderr(Stdio::null()).stdout(Stdio::null()).status();
     let found = found.is_ok();
     if !found {
         println!("skipped: there is no erl on this machine");
@@ -40,14 +41,14 @@ pub fn has_erlang() -> bool {
 }
 
 /// A port mapper's port, a cookie and a directory for one test.
-pub struct World {
-    pub dir: tempfile::TempDir,
-    pub epmd_port: u16,
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) epmd_port: u16,
     epmd: RefCell<Option<Child>>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
         let epmd_port = free.local_addr().expect("it is bound").port();
@@ -55,37 +56,39 @@ impl World {
     }
 
     /// A world with OTP's own port mapper.
-    pub fn with_epmd() -> Self {
+    pub(crate) fn with_epmd() -> Self {
         let world = World::new();
         world.start_epmd();
         world
     }
 
-    pub fn start_epmd(&self) {
+    pub(crate) fn start_epmd(&self) {
         let mut command = Command::new("epmd");
-        command.args(["-port", &self.epmd_port.to_string()]).env("ERL_EPMD_RELAXED_COMMAND_CHECK", "1");
+        command
+            .args(["-port", &self.epmd_port.to_string()])
+            .env("ERL_EPMD_RELAXED_COMMAND_CHECK", "1");
         command.stdout(Stdio::null()).stderr(Stdio::null());
         *self.epmd.borrow_mut() = Some(command.spawn().expect("epmd runs"));
         wait_for("epmd listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.epmd_port)).ok());
     }
 
-    pub fn stop_epmd(&self) {
+    pub(crate) fn stop_epmd(&self) {
         if let Some(mut epmd) = self.epmd.borrow_mut().take() {
             let _ = epmd.kill();
             let _ = epmd.wait();
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn cookie(&self) -> String {
+    pub(crate) fn cookie(&self) -> String {
         format!("cookie_{}", self.epmd_port)
     }
 
     /// The program with a verb, in this world.
-    pub fn command(&self, verb: &str) -> Command {
+    pub(crate) fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logmachine"));
         command.arg(verb).env("ERL_EPMD_PORT", self.epmd_port.to_string());
         command.env("HOME", self.dir.path()).current_dir(self.dir.path());
@@ -93,7 +96,7 @@ impl World {
     }
 
     /// A node `logmachine@127.0.0.1` that is ready, with these further flags.
-    pub fn logmachine(&self, flags: &[&str]) -> LogMachine {
+    pub(crate) fn logmachine(&self, flags: &[&str]) -> LogMachine {
         let cookie = self.cookie();
         let mut all = vec!["--name", "logmachine@127.0.0.1", "--setcookie", &cookie];
         all.extend_from_slice(flags);
@@ -101,7 +104,7 @@ impl World {
     }
 
     /// An Erlang node `NAME@127.0.0.1` of the release installed on this machine.
-    pub fn erl(&self, name: &str) -> Erl {
+    pub(crate) fn erl(&self, name: &str) -> Erl {
         Erl::start(self, Path::new("erl"), &["-name", &format!("{name}@127.0.0.1")])
     }
 }
@@ -142,14 +145,14 @@ impl Lines {
 }
 
 /// The running program.
-pub struct LogMachine {
+pub(crate) struct LogMachine {
     child: Child,
     diagnostics: PathBuf,
 }
 
 impl LogMachine {
     /// Starts `logmachine run` and waits for its ready line.
-    pub fn start(world: &World, flags: &[&str]) -> Self {
+    pub(crate) fn start(world: &World, flags: &[&str]) -> Self {
         let begin = Instant::now();
         let diagnostics = world.path(&format!("diagnostics-{:?}", begin));
         let mut command = world.command("run");
@@ -158,26 +161,27 @@ impl LogMachine {
         let mut child = command.spawn().expect("the program runs");
         let lines = Lines::of(child.stdout.take().expect("it is piped"));
         let program = LogMachine { child, diagnostics };
-        let ready = lines.find(PATIENCE, |line| line.starts_with("logmachine ") && line.ends_with(" ready"));
+        let ready = lines
+            .find(PATIENCE, |line| line.starts_with("logmachine ") && line.ends_with(" ready"));
         assert!(ready.is_some(), "not ready: {}", program.diagnostics());
         program
     }
 
-    pub fn diagnostics(&self) -> String {
+    pub(crate) fn diagnostics(&self) -> String {
         fs::read_to_string(&self.diagnostics).unwrap_or_default()
     }
 
     /// Waits until the diagnostics hold `text`.
-    pub fn wait_for_diagnostics(&self, text: &str) {
+    pub(crate) fn wait_for_diagnostics(&self, text: &str) {
         wait_for(text, || self.diagnostics().contains(text).then_some(()));
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
     /// The largest amount of memory it has used, in KiB.
-    pub fn peak_memory_kib(&self) -> u64 {
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("it is running");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -186,13 +190,13 @@ impl LogMachine {
     }
 
     /// `kill -9`.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is running");
         self.child.wait().expect("it was started here");
     }
 
     /// An orderly stop; its exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         kill_process(self.pid(), Signal::TERM).expect("it is running");
         wait_for("an orderly stop", || self.child.try_wait().expect("it was started here")).code()
     }
@@ -230,7 +234,7 @@ const AGENT: &str = r##"
     io:setopts([{encoding, unicode}]), Loop([])."##;
 
 /// An Erlang node that evaluates what it is told. Variables are kept from one expression to the next.
-pub struct Erl {
+pub(crate) struct Erl {
     child: Child,
     input: ChildStdin,
     lines: Lines,
@@ -239,9 +243,15 @@ pub struct Erl {
 
 impl Erl {
     /// Starts `program` as a node of `world`; `flags` name it.
-    pub fn start(world: &World, program: &Path, flags: &[&str]) -> Self {
+    pub(crate) fn start(world: &World, program: &Path, flags: &[&str]) -> Self {
         let mut command = Command::new(program);
-        command.args(flags).args(["-noshell", "-setcookie", &world.cookie(), "-start_epmd", "false"]);
+        command.args(flags).args([
+            "-noshell",
+            "-setcookie",
+            &world.cookie(),
+            "-start_epmd",
+            "false",
+        ]);
         command.args(["-kernel", "prevent_overlapping_partitions", "false"]);
         command.args(["-eval", &AGENT.split_whitespace().collect::<Vec<_>>().join(" ")]);
         command.env("ERL_EPMD_PORT", world.epmd_port.to_string()).env("HOME", world.dir.path());
@@ -255,32 +265,27 @@ impl Erl {
         node
     }
 
-    /// The node's name, as an Erlang atom.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Begins to evaluate an expression; [`Erl::value`] gives what it comes to.
-    pub fn begin(&mut self, expression: &str) {
+    pub(crate) fn begin(&mut self, expression: &str) {
         let line = expression.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
         writeln!(self.input, "{}.", line.trim().trim_end_matches('.')).expect("the node reads");
     }
 
     /// The value of the expression begun last, on one line as `~0tp` prints it.
-    pub fn value(&mut self) -> String {
+    pub(crate) fn value(&mut self) -> String {
         let line = self.lines.find(PATIENCE * 4, |line| line.starts_with("#value# "));
         let line = line.unwrap_or_else(|| panic!("{}: no value", self.name));
         line["#value# ".len()..].to_owned()
     }
 
     /// The value of an expression.
-    pub fn eval(&mut self, expression: &str) -> String {
+    pub(crate) fn eval(&mut self, expression: &str) -> String {
         self.begin(expression);
         self.value()
     }
 
     /// Evaluates until the value is `expected`.
-    pub fn wait_until(&mut self, expression: &str, expected: &str) {
+    pub(crate) fn wait_until(&mut self, expression: &str, expected: &str) {
         let mut last = String::new();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -293,16 +298,25 @@ impl Erl {
         panic!("{}: {expression} is still {last}, not {expected}", self.name);
     }
 
+    /// Compiles and loads a module of `tests/it/erl`.
+    pub(crate) fn load(&mut self, module: &str) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/erl").join(module);
+        let loaded = self.eval(&format!(
+            "(fun() -> {{ok, M, Code}} = compile:file({source:?}, [binary]), code:load_binary(M, {module:?}, Code) end)()"
+        ));
+        assert_eq!(loaded, format!("{{module,{module}}}"));
+    }
+
     /// Waits until the instance has its global name here.
-    pub fn wait_for_name(&mut self, name: &str) {
+    pub(crate) fn wait_for_name(&mut self, name: &str) {
         self.wait_until(&format!("is_pid(global:whereis_name({name}))"), "true");
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is running");
         self.child.wait().expect("it was started here");
     }

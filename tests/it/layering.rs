@@ -42,7 +42,8 @@ fn no_module_uses_one_beside_it_or_to_its_right() {
         let user = relative.split(['/', '.']).next().unwrap().to_owned();
         let Some(own) = layer(&user) else { continue };
         for part in fs::read_to_string(&file).unwrap().split("crate::").skip(1) {
-            let used: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let used: String =
+                part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             let Some(other) = layer(&used) else { continue };
             checked += 1;
             if used != user && other >= own && own != LAYERS.len() - 1 {
