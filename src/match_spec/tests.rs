@@ -34,7 +34,9 @@ fn refused(spec: &str, path: &[u32], reason: &str, part: &str) {
     error.write_term(&mut term);
     let [found_path, found_reason, found_part] =
         TermRef::whole(&term).expect("a term").as_tuple().expect("three elements");
-    assert!(found_path.cells().filter_map(TermRef::as_integer).eq(path.iter().map(|&n| n.into())));
+    assert!(
+        found_path.cells().filter_map(TermRef::as_integer).eq(path.iter().map(|&n| i64::from(n)))
+    );
     assert!(found_reason.is_atom(reason));
     assert_eq!(text::to_text(found_part), part, "{spec}");
     assert!(!error.to_string().is_empty());
