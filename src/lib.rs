@@ -7,6 +7,7 @@
 //! - [`time`]: timestamps, and the only place that asks what time it is
 //! - [`metrics`]: every counter
 //! - [`etf`]: Erlang terms and their bytes
+//! - [`match_spec`]: match specifications, the filters of subscribers
 //! - [`proto`]: the distribution protocol, without sockets
 //! - [`node`]: the same, with sockets and tasks
 //! - [`event_log`]: the log: segments, index, cache, cursors
@@ -22,6 +23,7 @@ pub mod config;
 pub mod etf;
 pub mod event_log;
 pub mod instance;
+pub mod match_spec;
 pub mod metrics;
 pub mod node;
 pub mod proto;

@@ -42,13 +42,13 @@ struct Levels {
 }
 
 impl Levels {
-    fn push(&mut self, due: u32, position: usize) -> Result<(), DecodeError> {
+    fn push(&mut self, due: u32, max_depth: usize, position: usize) -> Result<(), DecodeError> {
         if self.depth < INLINE_DEPTH {
             self.inline[self.depth] = due;
-        } else if self.depth < MAX_DEPTH {
+        } else if self.depth < max_depth {
             self.spilled.push(due);
         } else {
-            return Err(DecodeError::TooDeep { limit: MAX_DEPTH, position });
+            return Err(DecodeError::TooDeep { limit: max_depth, position });
         }
         self.depth += 1;
         Ok(())
@@ -69,6 +69,24 @@ impl Levels {
 ///
 /// [`DecodeError`] if the bytes are no well-formed term.
 pub fn walk(bytes: &[u8]) -> Result<Walked, DecodeError> {
+    walk_to(MAX_DEPTH, bytes)
+}
+
+/// Where the term ends that walked bytes begin with. It may nest deeper than [`MAX_DEPTH`] if this
+/// program put it together from walked parts.
+pub(super) fn skip(bytes: &[u8]) -> usize {
+    // Leaves are most of all elements.
+    match *bytes {
+        [SMALL_INTEGER_EXT, ..] => 2,
+        [INTEGER_EXT, ..] => 5,
+        [SMALL_ATOM_UTF8_EXT, len, ..] => 2 + usize::from(len),
+        [BINARY_EXT, a, b, c, d, ..] => 5 + u32::from_be_bytes([a, b, c, d]) as usize,
+        [NIL_EXT, ..] => 1,
+        _ => walk_to(usize::MAX, bytes).expect("walked: elements are well formed").len,
+    }
+}
+
+fn walk_to(max_depth: usize, bytes: &[u8]) -> Result<Walked, DecodeError> {
     let mut levels = Levels { inline: [0; INLINE_DEPTH], spilled: Vec::new(), depth: 0 };
     // Where each open fun says it ends, with the depth at which its last element is read.
     let mut fun_ends: Vec<(usize, usize)> = Vec::new();
@@ -222,7 +240,7 @@ pub fn walk(bytes: &[u8]) -> Result<Walked, DecodeError> {
             if elements as usize > bytes.len() - at {
                 return Err(DecodeError::Truncated { position: bytes.len() });
             }
-            levels.push(due, start)?;
+            levels.push(due, max_depth, start)?;
             due = elements;
         }
     }

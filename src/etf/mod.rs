@@ -17,7 +17,7 @@ mod inflate;
 pub mod order;
 #[cfg(test)]
 mod property_tests;
-mod stream;
+pub(crate) mod stream;
 pub mod tag;
 pub mod term;
 pub mod text;

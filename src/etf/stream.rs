@@ -3,14 +3,16 @@
 //! What has to look at a whole term (order, printing) reads it front to back, each byte once, and keeps
 //! its own stack. Asking a container for its elements instead would walk each element once per level.
 
+use super::decode::skip;
 use super::tag::{
-    LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FUN_EXT, NIL_EXT, SMALL_TUPLE_EXT, STRING_EXT,
+    BINARY_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FUN_EXT, NIL_EXT, SMALL_TUPLE_EXT,
+    STRING_EXT,
 };
-use super::{AtomRef, Term, TermRef, walk};
+use super::{AtomRef, Term, TermRef};
 
 /// What begins at a place in a term.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Head<'a> {
+pub(crate) enum Head<'a> {
     /// A term without elements; it was consumed. Never a container.
     Leaf(Term<'a>),
     /// That many elements follow.
@@ -25,14 +27,14 @@ pub(super) enum Head<'a> {
 
 /// How far a list was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     left: u32,
     string: bool,
 }
 
 /// What is next in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     /// An element that was one byte of a string, consumed.
     Byte(u8),
     /// An element, which is the next head.
@@ -50,28 +52,54 @@ impl Cell {
     }
 }
 
+/// A term in two pieces: a new head, and bytes that were there before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Headed<'a> {
+    head: [u8; 5],
+    used: usize,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Headed<'a> {
+    /// A binary of `bytes`.
+    pub(crate) fn binary(bytes: &'a [u8]) -> Self {
+        let len = u32::try_from(bytes.len()).expect("part of a binary").to_be_bytes();
+        Headed { head: [BINARY_EXT, len[0], len[1], len[2], len[3]], used: 5, bytes }
+    }
+
+    /// The new head, of which the first bytes are used.
+    pub(crate) const fn head_bytes(&self) -> [u8; 5] {
+        self.head
+    }
+
+    /// The new head; empty where `bytes` are the whole term.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head[..self.used]
+    }
+}
+
 /// The comparable and printable parts of a closure.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FunHead<'a> {
-    pub(super) module: AtomRef<'a>,
-    pub(super) index: i64,
-    pub(super) uniq: i64,
-    pub(super) free: u32,
+pub(crate) struct FunHead<'a> {
+    pub(crate) module: AtomRef<'a>,
+    pub(crate) index: i64,
+    pub(crate) uniq: i64,
+    pub(crate) free: u32,
 }
 
 /// A place in a walked term.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> Stream<'a> {
-    pub(super) const fn new(term: TermRef<'a>) -> Self {
+    pub(crate) const fn new(term: TermRef<'a>) -> Self {
         Stream { bytes: term.bytes() }
     }
 
     /// The bytes not read yet.
-    pub(super) const fn left(&self) -> &'a [u8] {
+    pub(crate) const fn left(&self) -> &'a [u8] {
         self.bytes
     }
 
@@ -82,13 +110,53 @@ impl<'a> Stream<'a> {
     }
 
     /// Skips the whole term that is next, and gives it.
-    pub(super) fn term(&mut self) -> TermRef<'a> {
-        let len = walk(self.bytes).expect("walked: elements are well formed").len;
-        TermRef::from_walked(self.skip(len))
+    pub(crate) fn term(&mut self) -> TermRef<'a> {
+        TermRef::from_walked(self.skip(skip(self.bytes)))
+    }
+
+    /// Reads one head, or one whole term without elements, and says how many terms belong to it.
+    pub(crate) fn step(&mut self) -> u64 {
+        match self.bytes[0] {
+            SMALL_TUPLE_EXT => u64::from(self.skip(2)[1]),
+            LARGE_TUPLE_EXT => u64::from(self.count()),
+            MAP_EXT => 2 * u64::from(self.count()),
+            LIST_EXT => u64::from(self.count()) + 1,
+            _ => {
+                self.term();
+                0
+            }
+        }
+    }
+
+    /// Reads what is left of a list, as the head and the bytes of a term of its own.
+    pub(crate) fn rest(&mut self, chunk: Chunk) -> Headed<'a> {
+        let start = self.bytes;
+        let mut head = Headed { head: [LIST_EXT, 0, 0, 0, 0], used: 0, bytes: &[] };
+        if chunk.string {
+            head.bytes = self.skip(chunk.left as usize);
+            match u16::try_from(chunk.left) {
+                Ok(0) => (head.head[0], head.used) = (NIL_EXT, 1),
+                left => {
+                    let left = left.expect("a string has at most 65,535 bytes").to_be_bytes();
+                    head.head = [STRING_EXT, left[0], left[1], 0, 0];
+                    head.used = 3;
+                }
+            }
+            return head;
+        }
+        for _ in 0..=chunk.left {
+            self.term();
+        }
+        head.bytes = &start[..start.len() - self.bytes.len()];
+        if chunk.left > 0 {
+            head.used = 5;
+            head.head[1..].copy_from_slice(&chunk.left.to_be_bytes());
+        }
+        head
     }
 
     /// Reads what is next.
-    pub(super) fn head(&mut self) -> Head<'a> {
+    pub(crate) fn head(&mut self) -> Head<'a> {
         let mut tag = self.bytes[0];
         while tag == LIST_EXT {
             match self.count() {
@@ -111,7 +179,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Steps to the next cell of a list.
-    pub(super) fn cell(&mut self, chunk: &mut Chunk) -> Cell {
+    pub(crate) fn cell(&mut self, chunk: &mut Chunk) -> Cell {
         loop {
             if chunk.left > 0 {
                 chunk.left -= 1;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::decode::walk;
+use super::decode::{skip, walk};
 use super::tag::{
     ATOM_EXT, ATOM_UTF8_EXT, BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, FLOAT_EXT, INTEGER_EXT,
     LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT, NEW_PID_EXT, NEW_PORT_EXT,
@@ -76,6 +76,22 @@ pub enum Term<'a> {
 impl<'a> TermRef<'a> {
     /// The empty list.
     pub const NIL: TermRef<'static> = TermRef(&[NIL_EXT]);
+
+    /// The small integer `byte`, which as an element of a string has no bytes of its own.
+    pub(crate) fn byte(byte: u8) -> TermRef<'static> {
+        static BYTES: [[u8; 2]; 256] = {
+            let mut terms = [[SMALL_INTEGER_EXT, 0]; 256];
+            let mut byte: u8 = 0;
+            loop {
+                terms[byte as usize][1] = byte;
+                if byte == u8::MAX {
+                    break terms;
+                }
+                byte += 1;
+            }
+        };
+        TermRef(&BYTES[usize::from(byte)])
+    }
 
     /// Takes the term that `bytes` begin with, and the bytes after it.
     ///
@@ -381,8 +397,7 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<TermRef<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let len = walk(self.bytes).expect("walked: elements are well formed").len;
-        let (term, rest) = self.bytes.split_at(len);
+        let (term, rest) = self.bytes.split_at(skip(self.bytes));
         self.bytes = rest;
         Some(TermRef(term))
     }
@@ -458,7 +473,7 @@ impl<'a> Iterator for Cells<'a> {
     fn next(&mut self) -> Option<TermRef<'a>> {
         if let Some((&byte, rest)) = self.string.split_first() {
             self.string = rest;
-            return Some(byte_term(byte));
+            return Some(TermRef::byte(byte));
         }
         let element = self.elements.next()?;
         if self.elements.is_empty() {
@@ -467,22 +482,6 @@ impl<'a> Iterator for Cells<'a> {
         }
         Some(element)
     }
-}
-
-/// The small integer `byte`, as an element of a string has no bytes of its own.
-fn byte_term(byte: u8) -> TermRef<'static> {
-    static BYTES: [[u8; 2]; 256] = {
-        let mut terms = [[SMALL_INTEGER_EXT, 0]; 256];
-        let mut byte: u8 = 0;
-        loop {
-            terms[byte as usize][1] = byte;
-            if byte == u8::MAX {
-                break terms;
-            }
-            byte += 1;
-        }
-    };
-    TermRef(&BYTES[usize::from(byte)])
 }
 
 /// The pairs of a map, in the order they were sent.
