@@ -1,0 +1,183 @@
+%% @doc Event logs of a logmachine node: subscribe to them, read them, append to them.
+%%
+%% An instance is an atom, such as `error_logger' or `quotes'. It is found through {@link global},
+%% where a logmachine node registers it as `{Instance, N}', N from 0 to 9; the first one found
+%% serves. `{Instance, Node}' names the one on a certain node, which then need not be connected yet.
+%%
+%% An entry is `{Timestamp, Event}'. Timestamps are `{MegaSecs, Secs, MicroSecs}', unique and strictly
+%% rising within an instance.
+%%
+%% No process and no application needs to run. Where an instance isn't known, functions return
+%% `{error, not_found}'; where it is known and does not answer, they exit as `gen_server:call/3' does.
+-module(logmachine).
+
+-export([
+    subscribe/2, subscribe/3, subscribe/4, subscribe/5,
+    get_zlist/2,
+    info/1, info/2,
+    read/3,
+    append/2,
+    append_many/2,
+    cast/2,
+    whereis/1,
+    child_spec/1
+]).
+
+-export_type([
+    instance/0, timestamp/0, from/0, event/0, entry/0, zlist/0, match_spec/0, session/0,
+    subscribe_options/0, read_options/0, error/0
+]).
+
+-compile({no_auto_import, [whereis/1]}).
+
+-type instance() :: atom() | {atom(), node()}.
+-type timestamp() :: {
+    MegaSecs :: non_neg_integer(), Secs :: 0..999999, MicroSecs :: 0..999999
+}.
+%% A point in the log: a timestamp; date and time in UTC with milliseconds; microseconds since
+%% the Unix epoch; the first entry; the end; so long ago.
+-type from() ::
+    timestamp()
+    | {{Year :: integer(), Month :: 1..12, Day :: 1..31}, {0..23, 0..59, 0..59}, Millis :: 0..999}
+    | non_neg_integer()
+    | earliest
+    | now
+    | {ago, {non_neg_integer(), sec | min | hour | day}}.
+-type event() :: term().
+-type entry() :: {timestamp(), event()}.
+-type zlist() :: [] | nonempty_improper_list(entry(), fun(() -> zlist())).
+%% As for `ets': it sees the event, and what its body returns is delivered in the event's place.
+-type match_spec() :: [{term(), [term()], [term()]}].
+-type session() :: pid().
+-type subscribe_options() :: #{
+    from => from(),
+    to => from(),
+    pid => pid(),
+    marker => term(),
+    match_spec => match_spec(),
+    batch => pos_integer(),
+    credit => pos_integer(),
+    link => boolean(),
+    cursor => binary()
+}.
+-type read_options() :: #{
+    to => from(),
+    limit => pos_integer(),
+    max_bytes => pos_integer(),
+    match_spec => match_spec()
+}.
+-type error() :: {error, not_found | term()}.
+
+%% A search through a cold archive may take its time.
+-define(CALL_MILLIS, 60000).
+-define(ALIASES, 10).
+-define(ZLIST_CHUNK_ENTRIES, 500).
+-define(ZLIST_CHUNK_BYTES, 1048576).
+
+%% @doc Subscribes the caller to the entries stamped at or after `From', or as the options say.
+%%
+%% With a map, options that are left out are the receiver's defaults, and `pid' is the caller.
+%% The session isn't linked to the subscriber unless `link' says so: monitor it.
+-spec subscribe(instance(), from() | subscribe_options()) -> {ok, session()} | error().
+subscribe(Instance, Options) when is_map(Options) ->
+    call(Instance, {subscribe, maps:merge(#{pid => self()}, Options)});
+subscribe(Instance, From) ->
+    subscribe(Instance, From, self()).
+
+%% @equiv subscribe(Instance, From, Pid, Instance)
+-spec subscribe(instance(), from(), pid()) -> {ok, session()} | error().
+subscribe(Instance, From, Pid) ->
+    subscribe(Instance, From, Pid, name(Instance)).
+
+%% @equiv subscribe(Instance, From, Pid, Marker, [{'$1', [], ['$1']}])
+-spec subscribe(instance(), from(), pid(), term()) -> {ok, session()} | error().
+subscribe(Instance, From, Pid, Marker) ->
+    subscribe(Instance, From, Pid, Marker, [{'$1', [], ['$1']}]).
+
+%% @doc Subscribes `Pid' to the entries stamped at or after `From' that the match spec lets through.
+%%
+%% They arrive as messages `{Marker, {Timestamp, Event}}', each exactly once and in order, first the
+%% past and then, without a gap, what is still to come. The session is linked to `Pid'.
+-spec subscribe(instance(), from(), pid(), term(), match_spec()) -> {ok, session()} | error().
+subscribe(Instance, From, Pid, Marker, MatchSpec) ->
+    call(Instance, {subscribe, From, Pid, Marker, MatchSpec}).
+
+%% @doc The entries from `From' up to the newest, as a lazy list.
+%%
+%% `[]', or `[Entry | Rest]' where `Rest()' is the lazy list of what follows. Entries are fetched by the
+%% chunk as the list is walked; keeping its head doesn't keep what was walked over. The list ends
+%% at the entry that is the newest when it is reached. Works with the `zlists' library.
+%% Walking on while the instance can't be reached raises `{logmachine, Reason}'.
+-spec get_zlist(instance(), from()) -> zlist().
+get_zlist(Instance, From) ->
+    Options = #{limit => ?ZLIST_CHUNK_ENTRIES, max_bytes => ?ZLIST_CHUNK_BYTES},
+    case read(Instance, From, Options) of
+        {ok, Entries, Next} -> zlist(Entries, Next, Instance);
+        {error, Reason} -> error({logmachine, Reason})
+    end.
+
+zlist([Entry | Rest], Next, Instance) -> [Entry | fun() -> zlist(Rest, Next, Instance) end];
+zlist([], eof, _) -> [];
+zlist([], Next, Instance) -> get_zlist(Instance, Next).
+
+%% @doc What the instance knows about itself.
+-spec info(instance()) -> [{atom(), term()}] | error().
+info(Instance) ->
+    call(Instance, info).
+
+%% @doc One property of {@link info/1}.
+-spec info(instance(), atom()) -> term() | error().
+info(Instance, Key) ->
+    call(Instance, {info, Key}).
+
+%% @doc Reads entries stamped at or after `From'; the third element is where to go on, or `eof'.
+-spec read(instance(), from(), read_options()) -> {ok, [entry()], from() | eof} | error().
+read(Instance, From, Options) when is_map(Options) ->
+    call(Instance, {read, From, Options}).
+
+%% @doc Appends an event and waits until it is as durable as the instance's `sync' promises.
+-spec append(instance(), event()) -> {ok, timestamp()} | error().
+append(Instance, Event) ->
+    call(Instance, {append, Event}).
+
+%% @doc Appends events together, in order, and returns the first and the last timestamp.
+-spec append_many(instance(), [event(), ...]) -> {ok, timestamp(), timestamp()} | error().
+append_many(Instance, [_ | _] = Events) ->
+    call(Instance, {append, Events, many}).
+
+%% @doc Sends an event and doesn't wait. As with any cast, it is lost if nobody is there.
+-spec cast(instance(), event()) -> ok.
+cast(Instance, Event) ->
+    case whereis(Instance) of
+        undefined -> ok;
+        Receiver -> gen_server:cast(Receiver, Event)
+    end.
+
+%% @doc The receiver of an instance, to be used with `gen_server'; `undefined' if none is known.
+-spec whereis(instance()) -> pid() | {atom(), node()} | undefined.
+whereis({Name, Node}) when is_atom(Name), is_atom(Node) ->
+    {list_to_atom("." ++ atom_to_list(Name) ++ ".receiver.srv"), Node};
+whereis(Name) when is_atom(Name) ->
+    whereis(Name, 0).
+
+whereis(_, ?ALIASES) ->
+    undefined;
+whereis(Name, N) ->
+    case global:whereis_name({Name, N}) of
+        undefined -> whereis(Name, N + 1);
+        Pid -> Pid
+    end.
+
+%% @doc The child specification of a supervised consumer; see {@link logmachine_consumer}.
+-spec child_spec(logmachine_consumer:options()) -> supervisor:child_spec().
+child_spec(Options) ->
+    logmachine_consumer:child_spec(Options).
+
+name({Name, _}) -> Name;
+name(Name) -> Name.
+
+call(Instance, Request) ->
+    case whereis(Instance) of
+        undefined -> {error, not_found};
+        Receiver -> gen_server:call(Receiver, Request, ?CALL_MILLIS)
+    end.
