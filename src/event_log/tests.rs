@@ -107,7 +107,7 @@ fn what_was_appended_is_read_from_any_time() {
     small.cache_bytes = Some(30_000);
     let (mut writer, log) = open_in(small, &storage).expect("opens");
     assert_eq!(log.interval(), None);
-    assert_eq!(all(&log), []);
+    assert!(all(&log).is_empty());
     let mut watch = log.watch();
     for i in 0..200 {
         let committed = writer.append(batch(i * 30 + 1..=i * 30 + 10, 50)).expect("appends");
