@@ -39,7 +39,6 @@ impl Timestamp {
     }
 
     /// `(MegaSecs, Secs, MicroSecs)`; the last two are below a million.
-    #[expect(clippy::cast_possible_truncation, reason = "each part is below 2^31 by construction")]
     pub const fn parts(self) -> (u32, u32, u32) {
         let secs = self.0 / 1_000_000;
         ((secs / 1_000_000) as u32, (secs % 1_000_000) as u32, (self.0 % 1_000_000) as u32)

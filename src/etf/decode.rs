@@ -8,10 +8,10 @@
 
 use super::tag::{
     ATOM_EXT, ATOM_UTF8_EXT, BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, FLOAT_EXT, INTEGER_EXT,
-    LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT, NEW_FUN_EXT, NEW_PID_EXT,
-    NEW_PORT_EXT, NEW_REFERENCE_EXT, NEWER_REFERENCE_EXT, NIL_EXT, PID_EXT, PORT_EXT,
-    REFERENCE_EXT, SMALL_ATOM_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT,
-    SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, VERSION,
+    LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NATIVE_RECORD_EXT, NEW_FLOAT_EXT,
+    NEW_FUN_EXT, NEW_PID_EXT, NEW_PORT_EXT, NEW_REFERENCE_EXT, NEWER_REFERENCE_EXT, NIL_EXT,
+    PID_EXT, PORT_EXT, REFERENCE_EXT, SMALL_ATOM_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT,
+    SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, VERSION,
 };
 use super::{DecodeError, MAX_DEPTH, TermRef};
 
@@ -20,6 +20,15 @@ use super::{DecodeError, MAX_DEPTH, TermRef};
 pub struct Needs {
     /// Identifiers that only a node with `DFLAG_V4_NC` reads: 64-bit ports, more than three reference words.
     pub v4_nc: bool,
+    /// Native records, which only a node with `DFLAG_NATIVE_RECORDS` reads. OTP 29 sends them to any node.
+    pub native_records: bool,
+}
+
+impl Needs {
+    /// Whether a node that decodes `able` can read the term.
+    pub const fn are_met_by(self, able: Needs) -> bool {
+        (able.v4_nc || !self.v4_nc) && (able.native_records || !self.native_records)
+    }
 }
 
 /// What [`walk`] found out about a term.
@@ -234,6 +243,16 @@ fn walk_to(max_depth: usize, bytes: &[u8]) -> Result<Walked, DecodeError> {
                 }
                 free
             }
+            NATIVE_RECORD_EXT => {
+                needs.native_records = true;
+                let fields = u32_at(bytes, &mut at)?;
+                // Whether it is exported; then module, name and the fields' names, then their values.
+                take(bytes, &mut at, 1)?;
+                for _ in 0..u64::from(fields) + 2 {
+                    atom(bytes, &mut at)?;
+                }
+                fields
+            }
             tag => return Err(DecodeError::UnknownTag { tag, position: start }),
         };
         if elements > 0 {
@@ -356,6 +375,19 @@ mod tests {
         check(&nest(MAX_DEPTH), Ok(2 * MAX_DEPTH + 1));
         let limit = MAX_DEPTH;
         check(&nest(1_000_000), Err(DecodeError::TooDeep { limit, position: 2 * MAX_DEPTH }));
+    }
+
+    /// Recorded from OTP 29: `#pt{x = 7, y = "q"}` of a module `nr`.
+    #[test]
+    fn a_native_record_is_walked_and_noted() {
+        let mut bytes = vec![67, 0, 0, 0, 2, 0, 119, 2, b'n', b'r', 119, 2, b'p', b't'];
+        bytes.extend([119, 1, b'x', 119, 1, b'y', 97, 7, 107, 0, 1, b'q']);
+        let walked = walk(&bytes).unwrap();
+        assert_eq!((walked.len, walked.needs.native_records), (bytes.len(), true));
+        check(
+            &[67, 255, 255, 255, 255, 0, 119, 1, b'n'],
+            Err(DecodeError::Truncated { position: 9 }),
+        );
     }
 
     #[test]

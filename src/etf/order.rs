@@ -143,7 +143,7 @@ fn rest_rank(cell: Cell, stream: &mut Stream<'_>) -> u8 {
 }
 
 /// The rank of lists.
-const LIST: u8 = 10;
+const LIST: u8 = 11;
 
 /// The place of a type in the order of types. Closures come before exports, as OTP has it.
 fn rank(head: &Head<'_>) -> u8 {
@@ -151,7 +151,7 @@ fn rank(head: &Head<'_>) -> u8 {
         Head::Leaf(leaf) => leaf_rank(leaf),
         Head::Fun(_) => 3,
         Head::Tuple(_) => 7,
-        Head::Map(_) => 8,
+        Head::Map(_) => 9,
         Head::List(_) => LIST,
     }
 }
@@ -166,10 +166,12 @@ fn leaf_rank(leaf: &Term<'_>) -> u8 {
         Term::Port { .. } => 5,
         Term::Pid { .. } => 6,
         Term::Tuple(_) => 7,
-        Term::Map(_) => 8,
-        Term::Nil => 9,
+        // Opaque here; after tuples, as OTP 29 orders them.
+        Term::NativeRecord(_) => 8,
+        Term::Map(_) => 9,
+        Term::Nil => 10,
         Term::List(_) | Term::String(_) => LIST,
-        Term::Binary(_) | Term::BitBinary { .. } => 11,
+        Term::Binary(_) | Term::BitBinary { .. } => 12,
     }
 }
 
@@ -177,6 +179,7 @@ fn leaves(a: Term<'_>, b: Term<'_>, exact: bool) -> Ordering {
     use Term::{Atom, BigInteger, BitBinary, Export, Float, Integer, Pid, Port, Reference};
     match (a, b) {
         (Integer(a), Integer(b)) => a.cmp(&b),
+        (Term::NativeRecord(a), Term::NativeRecord(b)) => a.cmp(b),
         (Integer(_) | BigInteger { .. }, Float(_)) if exact => Ordering::Less,
         (Float(_), Integer(_) | BigInteger { .. }) if exact => Ordering::Greater,
         (Integer(a), Float(b)) => integer_and_float(a, b),

@@ -112,7 +112,7 @@ impl Tree {
             Term::Export { module, function, arity } => {
                 Tree::Export(name(module), name(function), arity)
             }
-            Term::Fun(_) => unreachable!("none is generated"),
+            Term::Fun(_) | Term::NativeRecord(_) => unreachable!("none is generated"),
         }
     }
 

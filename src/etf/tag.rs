@@ -5,6 +5,8 @@
 /// The byte before every self-contained external term.
 pub const VERSION: u8 = 131;
 
+/// OTP 29's native record; the manual has no title for it yet.
+pub const NATIVE_RECORD_EXT: u8 = 67;
 pub const COMPRESSED: u8 = 80;
 pub const NEW_FLOAT_EXT: u8 = 70;
 pub const BIT_BINARY_EXT: u8 = 77;

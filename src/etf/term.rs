@@ -9,10 +9,10 @@ use std::cmp::Ordering;
 use super::decode::{skip, walk};
 use super::tag::{
     ATOM_EXT, ATOM_UTF8_EXT, BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, FLOAT_EXT, INTEGER_EXT,
-    LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT, NEW_PID_EXT, NEW_PORT_EXT,
-    NEW_REFERENCE_EXT, NEWER_REFERENCE_EXT, NIL_EXT, PID_EXT, PORT_EXT, REFERENCE_EXT,
-    SMALL_ATOM_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT,
-    STRING_EXT, V4_PORT_EXT,
+    LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NATIVE_RECORD_EXT, NEW_FLOAT_EXT,
+    NEW_PID_EXT, NEW_PORT_EXT, NEW_REFERENCE_EXT, NEWER_REFERENCE_EXT, NIL_EXT, PID_EXT, PORT_EXT,
+    REFERENCE_EXT, SMALL_ATOM_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT,
+    SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT,
 };
 use super::{DecodeError, Pid, Reference};
 
@@ -71,6 +71,8 @@ pub enum Term<'a> {
         function: AtomRef<'a>,
         arity: u8,
     },
+    /// OTP 29's native record, carried as it is. The bytes after the tag.
+    NativeRecord(&'a [u8]),
 }
 
 impl<'a> TermRef<'a> {
@@ -198,6 +200,7 @@ impl<'a> TermRef<'a> {
             ATOM_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | SMALL_ATOM_UTF8_EXT => {
                 Term::Atom(AtomRef::split(bytes).0)
             }
+            NATIVE_RECORD_EXT => Term::NativeRecord(body),
             _ => Term::Fun(body),
         }
     }

@@ -89,7 +89,7 @@ pub(super) struct Ticket(Arc<(Mutex<Option<Sealed>>, Condvar)>);
 type Sealed = Result<(), Arc<str>>;
 
 impl Ticket {
-    fn finish(&self, result: Sealed) {
+    pub(super) fn finish(&self, result: Sealed) {
         *lock(&self.0.0) = Some(result);
         self.0.1.notify_all();
     }

@@ -41,6 +41,7 @@ pub struct Writer {
     space_unchecked: u64,
     rotated_millis: u64,
     seals: VecDeque<Ticket>,
+    syncing: Option<Syncing>,
     next: Deadlines,
     // Dropped in this order: the keeper's thread ends before the lock is let go.
     keeper: Keeper,
@@ -76,6 +77,15 @@ struct Open {
     /// Whether its name may not be durable yet.
     name_unsynced: bool,
     first: Option<Timestamp>,
+}
+
+/// A sync that runs beside the appends.
+#[derive(Debug)]
+struct Syncing {
+    ticket: Ticket,
+    /// Which live segment, by its base, and how much of it will be durable.
+    base: u64,
+    durable: Durable,
 }
 
 #[derive(Debug)]
@@ -120,6 +130,7 @@ impl Writer {
             space_unchecked: SPACE_CHECK_BYTES,
             rotated_millis: opened.rotated_millis,
             seals: VecDeque::new(),
+            syncing: None,
             next: Deadlines { evict: now, space: now },
             keeper,
             _lock: LockGuard(opened.lock),
@@ -216,6 +227,7 @@ impl Writer {
     /// forgotten what it could not write.
     pub fn sync(&mut self) -> Result<(), AppendError> {
         self.check_sound()?;
+        self.finish_sync()?;
         while let Some(seal) = self.seals.pop_front() {
             seal.wait().map_err(|reason| self.poison(reason))?;
         }
@@ -239,6 +251,56 @@ impl Writer {
         {
             index_file.sync().map_err(|error| self.failed("sync", &error))?;
             self.live.index_durable = self.live.durable.end;
+        }
+        Ok(())
+    }
+
+    /// Makes what has been appended by now durable, on a thread of its own while appends go on. True if
+    /// everything appended is durable; false while a sync is under way, to be asked again later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::sync`], also for the sync that was begun last.
+    pub fn sync_beside(&mut self) -> Result<bool, AppendError> {
+        self.check_sound()?;
+        if self.syncing.as_ref().is_some_and(|syncing| !syncing.ticket.is_done()) {
+            return Ok(false);
+        }
+        self.finish_sync()?;
+        if self.live.durable.end == self.live.bytes && !self.live.name_unsynced {
+            return Ok(true);
+        }
+        let ticket = Ticket::default();
+        let crc = self.live.open.map_or(0, |open| open.crc);
+        let durable = Durable { end: self.live.bytes, crc };
+        let new_name = std::mem::take(&mut self.live.name_unsynced);
+        let (file, shared) = (Arc::clone(&self.live.file), Arc::clone(&self.shared));
+        let work = {
+            let ticket = ticket.clone();
+            move || {
+                let synced = file.sync().and_then(|()| match new_name {
+                    true => shared.storage.sync_dir(&shared.config.dir),
+                    false => Ok(()),
+                });
+                ticket.finish(synced.map_err(|error| format!("sync failed: {error}").into()));
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("{}-sync", self.shared.config.name));
+        thread.spawn(work).map_err(|error| self.failed("starting a sync", &error))?;
+        self.shared.counters.syncs.add(1);
+        self.syncing = Some(Syncing { ticket, base: self.live.base, durable });
+        Ok(false)
+    }
+
+    /// Waits for a sync that runs beside, and takes note of what it made durable.
+    fn finish_sync(&mut self) -> Result<(), AppendError> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        syncing.ticket.wait().map_err(|reason| self.poison(reason))?;
+        if syncing.base == self.live.base && syncing.durable.end > self.live.durable.end {
+            self.live.durable = syncing.durable;
+            if self.live.open.is_some_and(|open| open.bytes >= MIN_STRETCH_BYTES) {
+                self.close_stretch();
+            }
         }
         Ok(())
     }

@@ -199,7 +199,7 @@ impl<'a> Options<'a> {
 /// Starts a session; `{ok, SessionPid}` or `{error, Reason}`. Without a `pid` option the caller subscribes.
 fn subscribe(instance: &Arc<Instance>, options: &Options<'_>, caller: Option<&Pid>) -> Vec<u8> {
     match subscription(instance, options, caller) {
-        Err(key) if key == "match_spec" => error(|out| {
+        Err("match_spec") => error(|out| {
             encode::tuple_header(out, 2);
             encode::atom(out, "unsupported");
             encode::atom(out, "match_spec");

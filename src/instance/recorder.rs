@@ -325,7 +325,8 @@ impl Recorder {
                 Ok(()) => debug!(instance = %self.name, "log closed"),
                 Err(failure) => error!(instance = %self.name, "log not closed: {failure}"),
             },
-            Err((failure, lost)) => {
+            Err(ended) => {
+                let (failure, lost) = *ended;
                 error!(instance = %self.name, "recording has ended: {failure}; what was recorded can be read, new events are refused until the node is started again");
                 self.tail.fail(&failure.to_string().into(), lost);
             }
@@ -333,13 +334,13 @@ impl Recorder {
     }
 
     /// The failure that ends recording, with the number of accepted events it cost.
-    fn record(&mut self) -> Result<(), (AppendError, u64)> {
+    fn record(&mut self) -> Result<(), Box<(AppendError, u64)>> {
         let clock = self.tail.clock.clone();
         let mut maintain_at = monotonic();
         loop {
             if maintain_at <= monotonic() {
                 let now = clock.now();
-                let next = self.writer.maintain(now).map_err(|failure| (failure, 0))?;
+                let next = self.writer.maintain(now).map_err(|failure| Box::new((failure, 0)))?;
                 let wait = next.micros().saturating_sub(now.micros());
                 maintain_at = monotonic() + Duration::from_micros(wait.clamp(10_000, 60_000_000));
             }
@@ -348,15 +349,12 @@ impl Recorder {
             let is_empty = batch.is_empty();
             if !is_empty {
                 let count = batch.count();
-                self.write(batch).map_err(|failure| (failure, count))?;
+                self.write(batch).map_err(|failure| Box::new((failure, count)))?;
                 self.tail.counters.commits.inc();
                 self.unsynced = true;
             }
-            let sync_is_due = self.sync_at().is_some_and(|at| at <= monotonic());
-            if sync_is_due || (closing && self.unsynced) {
-                self.writer.sync().map_err(|failure| (failure, 0))?;
-                self.tail.counters.syncs.inc();
-                (self.unsynced, self.last_sync) = (false, monotonic());
+            if self.sync_at().is_some_and(|at| at <= monotonic()) {
+                self.sync().map_err(|failure| Box::new((failure, 0)))?;
             }
             if !is_empty {
                 self.tail.recorded(ticket);
@@ -365,6 +363,20 @@ impl Recorder {
                 return Ok(());
             }
         }
+    }
+
+    /// Syncs as promised: before anything is acknowledged, or beside the writing.
+    fn sync(&mut self) -> Result<(), AppendError> {
+        let is_done = if self.tail.config.sync == Sync::Always {
+            self.writer.sync()?;
+            true
+        } else {
+            self.writer.sync_beside()?
+        };
+        self.unsynced = !is_done;
+        self.last_sync = monotonic();
+        self.tail.counters.syncs.inc();
+        Ok(())
     }
 
     /// When a sync is due: never, at the interval's end, or at once.

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::Instance;
 use crate::etf::tag::{LIST_EXT, NIL_EXT, SMALL_TUPLE_EXT, VERSION};
-use crate::etf::{Pid, TermRef, encode, walk};
+use crate::etf::{Needs, Pid, TermRef, encode, walk};
 use crate::event_log::{Chunk, Committed, Cursor, EntryRef, Next};
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::{Letter, Node, Peer};
@@ -80,7 +80,10 @@ pub fn start(instance: &Arc<Instance>, subscription: Subscription) -> Option<Pid
     instance.sessions().insert(pid.clone(), info.clone());
     let session = Session {
         packet_head: packet_head(&subscription),
-        decodes_v4: peer.flags().has(Flags::V4_NC),
+        decodes: Needs {
+            v4_nc: peer.flags().has(Flags::V4_NC),
+            native_records: peer.flags().has(Flags::NATIVE_RECORDS),
+        },
         committed: instance.log().watch(),
         instance: instance.clone(),
         node: node.clone(),
@@ -129,7 +132,8 @@ struct Session {
     peer: Arc<Peer>,
     subscription: Subscription,
     packet_head: Vec<u8>,
-    decodes_v4: bool,
+    /// What the subscriber's node can decode beyond what every release does.
+    decodes: Needs,
     credit: Option<u64>,
     letters: mpsc::Receiver<Letter>,
     committed: watch::Receiver<Committed>,
@@ -291,7 +295,8 @@ impl Session {
             }
         };
         // A node drops the whole connection over one term that it cannot read.
-        let readable = self.decodes_v4 || walk(entry.event).is_ok_and(|walked| !walked.needs.v4_nc);
+        let readable = self.decodes_all()
+            || walk(entry.event).is_ok_and(|walked| walked.needs.are_met_by(self.decodes));
         if readable {
             out.extend_from_slice(entry.entry);
         } else {
@@ -306,6 +311,10 @@ impl Session {
             close_packet(out, start);
         }
         !readable
+    }
+
+    const fn decodes_all(&self) -> bool {
+        self.decodes.v4_nc && self.decodes.native_records
     }
 
     /// Handles what came for the session; the reason, if that ends it.

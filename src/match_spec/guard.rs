@@ -308,6 +308,7 @@ fn is(wanted: Type, term: TermRef<'_>) -> bool {
         Term::Binary(_) => matches!(wanted, Type::Binary | Type::Bitstring),
         Term::BitBinary { .. } => wanted == Type::Bitstring,
         Term::Fun(_) | Term::Export { .. } => wanted == Type::Function,
+        Term::NativeRecord(_) => false,
     }
 }
 

@@ -113,7 +113,7 @@ pub async fn keep_seed(node: Node, seed: NodeName) {
 
 /// Connects to the visible nodes that `peer` is connected to.
 async fn join_known(node: &Node, peer: &Arc<Peer>) {
-    let nodes = node.rpc(peer, "erlang", "nodes", |out| encode::nil(out)).await;
+    let nodes = node.rpc(peer, "erlang", "nodes", encode::nil).await;
     let Ok(nodes) = nodes else { return };
     let Some(names) = TermRef::from_walked(&nodes).as_list() else { return };
     for name in names.filter_map(TermRef::as_atom).filter_map(|name| NodeName::new(&name.to_str()))

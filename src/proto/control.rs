@@ -463,10 +463,10 @@ mod tests {
         check(|out| unlink(out, None, &pid(1), &pid(2)), "Unlink { id: None, from: <a@b.1");
         check(|out| unlink_ack(out, 9, &pid(1), &pid(2)), "UnlinkAck { id: 9");
         check(|out| exit(out, &pid(1), &pid(2), &[106]), "Exit { from: <a@b.1.0>/7, to: <a@b.2.0");
-        check(|out| send(out, &pid(1), |out| encode::nil(out)), "Message { to: Pid(");
-        check(|out| reg_send(out, &pid(1), "x", |out| encode::nil(out)), "Message { to: Name(");
+        check(|out| send(out, &pid(1), encode::nil), "Message { to: Pid(");
+        check(|out| reg_send(out, &pid(1), "x", encode::nil), "Message { to: Name(");
         check(
-            |out| alias_send(out, &pid(1), &reference(), |out| encode::nil(out)),
+            |out| alias_send(out, &pid(1), &reference(), encode::nil),
             "Message { to: Alias(",
         );
         let name = Watched::Name("x".into());

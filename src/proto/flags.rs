@@ -28,6 +28,7 @@ impl Flags {
     pub const SPAWN: Flags = Flags(1 << 32);
     pub const V4_NC: Flags = Flags(1 << 34);
     pub const ALIAS: Flags = Flags(1 << 35);
+    pub const NATIVE_RECORDS: Flags = Flags(1 << 38);
 
     /// What every release from OTP 23 to 29 demands of us, bit by bit: OTP 23 refuses
     /// `MANDATORY_25_DIGEST` in their place.

@@ -124,7 +124,6 @@ impl ProcessTable {
     pub fn make_reference(&mut self) -> Reference {
         let number = self.next_reference;
         self.next_reference += 1;
-        #[expect(clippy::cast_possible_truncation, reason = "the masks keep what fits")]
         let words = [(number & 0x3_ffff) as u32, (number >> 18 & 0xffff_ffff) as u32, 0];
         Reference::new(self.node.clone(), self.creation, words.into_iter())
     }

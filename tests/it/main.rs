@@ -1,5 +1,11 @@
 //! Integration tests: the real program, real files, real Erlang nodes.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what it skips, and why it failed"
+)]
+
 mod harness; // starts and stops what the tests need: the program, port mappers, Erlang nodes
 
 mod cluster; // joining, global names, nodes that come and go

@@ -296,6 +296,7 @@ fn write_leaf(out: &mut impl Write, leaf: Term<'_>) -> fmt::Result {
             write_atom(out, &function.to_str())?;
             write!(out, "/{arity}")
         }
+        Term::NativeRecord(_) => out.write_str("#Record<>"),
         Term::Tuple(_) | Term::Map(_) | Term::List(_) | Term::String(_) | Term::Fun(_) => {
             unreachable!("Head::Leaf holds no container")
         }
