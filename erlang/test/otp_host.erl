@@ -3,7 +3,8 @@
 %% OTP_MATRIX names a directory with one release per subdirectory (tests/otp-matrix); without it
 %% the only release is the one that runs the tests.
 -module(otp_host).
--export([releases/0, own/0, start/2, start/3, stop/1, rex/4, rex/3, load/2, freeze/1, thaw/1, release/1, unique/1, wait/1, handlers/1]).
+-export([releases/0, own/0, start/2, start/3, stop/1, rex/4, rex/3, load/2, freeze/1, thaw/1,
+    release/1, unique/1, wait/1, handlers/1]).
 
 -record(host, {node, port, os_pid}).
 
@@ -22,8 +23,10 @@ start(Erl, Name, Args) ->
     Node = list_to_atom(Name ++ "@127.0.0.1"),
     Port = open_port({spawn_executable, Erl}, [
         {args,
-            ["-noinput", "-name", atom_to_list(Node), "-setcookie", atom_to_list(erlang:get_cookie()),
-             "-kernel", "logger_level", "all", "-pa", filename:dirname(code:which(?MODULE))] ++ Args},
+            ["-noinput", "-name", atom_to_list(Node), "-setcookie",
+                atom_to_list(erlang:get_cookie()),
+             "-kernel", "logger_level", "all", "-pa", filename:dirname(code:which(?MODULE))] ++
+                 Args},
         stderr_to_stdout, binary, exit_status
     ]),
     {os_pid, OsPid} = erlang:port_info(Port, os_pid),
@@ -56,7 +59,8 @@ release(Host) -> list_to_integer(rex(Host, erlang, system_info, [otp_release])).
 %% Compiles a module of the tests on the host and loads it there.
 load(Host, Module) ->
     Source = filename:join(filename:dirname(code:which(?MODULE)), atom_to_list(Module) ++ ".erl"),
-    {ok, Module, Beam} = rex(Host, compile, file, [filename:rootname(source(Source, Module)), [binary]]),
+    {ok, Module, Beam} = rex(Host, compile, file, [filename:rootname(source(Source, Module)),
+        [binary]]),
     {module, Module} = rex(Host, code, load_binary, [Module, "test", Beam]),
     ok.
 
@@ -70,7 +74,8 @@ source(Beside, Module) ->
 handlers(Host) ->
     Variant = case release(Host) >= 25 of true -> "r25"; false -> "r23" end,
     [begin
-        File = filename:join([os:getenv("LOGMACHINE_ERLANG"), "priv", "handlers", Variant, atom_to_list(M) ++ ".beam"]),
+        File = filename:join([os:getenv("LOGMACHINE_ERLANG"), "priv", "handlers", Variant,
+            atom_to_list(M) ++ ".beam"]),
         {ok, Beam} = file:read_file(File),
         {module, M} = rex(Host, code, load_binary, [M, "logmachine", Beam])
      end || M <- [logmachine_event_handler, logmachine_logger_handler]],
