@@ -6,7 +6,7 @@
 -export([releases/0, own/0, start/2, start/3, stop/1, rex/4, rex/3, load/2, freeze/1, thaw/1,
     release/1, unique/1, wait/1, handlers/1]).
 
--record(host, {node, port, os_pid}).
+-record(host, {node, sink, os_pid}).
 
 releases() ->
     case os:getenv("OTP_MATRIX") of
@@ -19,31 +19,34 @@ own() ->
 
 start(Erl, Name) -> start(Erl, Name, []).
 
+%% The shell in between reads from the port, which closes when this node ends, however it ends: no
+%% host outlives the tests.
 start(Erl, Name, Args) ->
     Node = list_to_atom(Name ++ "@127.0.0.1"),
-    Port = open_port({spawn_executable, Erl}, [
-        {args,
-            ["-noinput", "-name", atom_to_list(Node), "-setcookie",
-                atom_to_list(erlang:get_cookie()),
-             "-kernel", "logger_level", "all", "-pa", filename:dirname(code:which(?MODULE))] ++
-                 Args},
-        stderr_to_stdout, binary, exit_status
+    Common = [
+        "-noinput", "-name", atom_to_list(Node), "-setcookie", atom_to_list(erlang:get_cookie()),
+        "-kernel", "logger_level", "all", "-pa", filename:dirname(code:which(?MODULE))
+    ],
+    Script = "\"$@\" & pid=$!; cat >/dev/null; kill -9 $pid",
+    Port = open_port({spawn_executable, "/bin/sh"}, [
+        {args, ["-c", Script, "sh", Erl | Common ++ Args]}, stderr_to_stdout, binary
     ]),
-    {os_pid, OsPid} = erlang:port_info(Port, os_pid),
-    spawn_sink(Port),
+    Sink = spawn_sink(Port),
     wait(fun() -> net_adm:ping(Node) =:= pong end),
     %% A node answers before it has finished booting; logger's supervisor comes late.
     wait(fun() -> element(1, rex(Node, init, get_status, [])) =:= started end),
-    #host{node = Node, port = Port, os_pid = OsPid}.
+    OsPid = list_to_integer(rex(Node, os, getpid, [])),
+    #host{node = Node, sink = Sink, os_pid = OsPid}.
 
 %% A host's output is of no interest, but must not fill this process's mailbox.
 spawn_sink(Port) ->
-    Pid = spawn(fun Loop() -> receive {Port, {exit_status, _}} -> ok; _ -> Loop() end end),
+    Pid = spawn(fun Sink() -> receive close -> port_close(Port); _ -> Sink() end end),
     port_connect(Port, Pid),
-    unlink(Port).
+    unlink(Port),
+    Pid.
 
-stop(#host{os_pid = OsPid, node = Node}) ->
-    os:cmd("kill -9 " ++ integer_to_list(OsPid)),
+stop(#host{sink = Sink, node = Node}) ->
+    Sink ! close,
     wait(fun() -> not lists:member(Node, nodes(connected)) end).
 
 freeze(#host{os_pid = OsPid}) -> "" = os:cmd("kill -STOP " ++ integer_to_list(OsPid)), ok.
