@@ -4,11 +4,12 @@
 %% where a logmachine node registers it as `{Instance, N}', N from 0 to 9; the first one found
 %% serves. `{Instance, Node}' names the one on a certain node, which then need not be connected yet.
 %%
-%% An entry is `{Timestamp, Event}'. Timestamps are `{MegaSecs, Secs, MicroSecs}', unique and strictly
-%% rising within an instance.
+%% An entry is `{Timestamp, Event}'. Timestamps are `{MegaSecs, Secs, MicroSecs}', unique and
+%% strictly rising within an instance.
 %%
 %% No process and no application needs to run. Where an instance isn't known, functions return
-%% `{error, not_found}'; where it is known and does not answer, they exit as `gen_server:call/3' does.
+%% `{error, not_found}'; where it is known and does not answer, they exit as `gen_server:call/3'
+%% does.
 -module(logmachine).
 
 -export([
@@ -29,6 +30,7 @@
 ]).
 
 -compile({no_auto_import, [whereis/1]}).
+-dialyzer({no_improper_lists, zlist/3}).
 
 -type instance() :: atom() | {atom(), node()}.
 -type timestamp() :: {
@@ -104,9 +106,9 @@ subscribe(Instance, From, Pid, Marker, MatchSpec) ->
 
 %% @doc The entries from `From' up to the newest, as a lazy list.
 %%
-%% `[]', or `[Entry | Rest]' where `Rest()' is the lazy list of what follows. Entries are fetched by the
-%% chunk as the list is walked; keeping its head doesn't keep what was walked over. The list ends
-%% at the entry that is the newest when it is reached. Works with the `zlists' library.
+%% `[]', or `[Entry | Rest]' where `Rest()' is the lazy list of what follows. Entries are fetched by
+%% the chunk as the list is walked; keeping its head doesn't keep what was walked over. The list
+%% ends at the entry that is the newest when it is reached. Works with the `zlists' library.
 %% Walking on while the instance can't be reached raises `{logmachine, Reason}'.
 -spec get_zlist(instance(), from()) -> zlist().
 get_zlist(Instance, From) ->

@@ -262,8 +262,9 @@ returned({stop, Reason, User}, State) -> {stop, Reason, State#state{user = User}
 
 %% @private
 -spec terminate(term(), #state{}) -> term().
-terminate(Reason, #state{module = Module, user = User, session = Session}) ->
-    _ = is_tuple(Session) andalso exit(element(1, Session), shutdown),
+terminate(Reason, #state{module = Module, user = User}) ->
+    %% The session sees this process end, after its last acknowledgement; an exit signal from here
+    %% could come before that.
     erlang:function_exported(Module, terminate, 2) andalso Module:terminate(Reason, User).
 
 %% @private

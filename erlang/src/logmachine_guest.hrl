@@ -124,7 +124,8 @@ dropped(#{counters := C, guard := Guard}, Slot) ->
     case atomics:add_get(C, Slot, 1) of
         1 ->
             atomics:put(C, Slot + 1, Now),
-            Guard ! {logmachine_guest, dropped};
+            Guard ! {logmachine_guest, dropped},
+            ok;
         _ ->
             ok
     end,

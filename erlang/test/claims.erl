@@ -13,7 +13,8 @@ run(Modules) ->
 run_module(Module) ->
     io:format("~s~n", [Module]),
     {module, Module} = code:ensure_loaded(Module),
-    [run_export(Module, F, lists:reverse(atom_to_list(F))) || {F, 0} <- Module:module_info(exports)].
+    [run_export(Module, F, lists:reverse(atom_to_list(F))) || {F,
+        0} <- Module:module_info(exports)].
 
 run_export(Module, F, "_tset_" ++ _) -> run_test(Module:F(), [], 60);
 run_export(Module, F, "tset_" ++ _) -> run_test(fun() -> Module:F() end, [atom_to_list(F)], 60);

@@ -5,7 +5,8 @@
 -define(assertEqual(Expected, Expr),
     (fun(X__, Y__) ->
         X__ =:= Y__ orelse
-            error({assertEqual, [{line, ?LINE}, {expression, ??Expr}, {expected, X__}, {value, Y__}]})
+            error({assertEqual, [{line, ?LINE}, {expression, ??Expr}, {expected, X__}, {value,
+                Y__}]})
     end)(Expected, Expr)
 ).
 -define(assertMatch(Guarded, Expr),

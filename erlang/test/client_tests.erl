@@ -13,7 +13,8 @@ client_test_() ->
         end,
         fun otp_host:stop/1,
         fun(Host) ->
-            [{atom_to_list(Name), {timeout, 60, fun() -> Test(Host, Name) end}} || {Name, Test} <- tests()]
+            [{atom_to_list(Name), {timeout, 60, fun() -> Test(Host, Name) end}} || {Name,
+                Test} <- tests()]
         end}.
 
 tests() ->
@@ -54,7 +55,8 @@ unknown(_, Name) ->
     ?assertEqual({error, not_found}, logmachine:append(Name, x)),
     ?assertEqual({error, not_found}, logmachine:subscribe(Name, earliest)),
     ?assertEqual(ok, logmachine:cast(Name, x)),
-    ?assertEqual({logmachine, not_found}, try logmachine:get_zlist(Name, earliest) catch error:E -> E end).
+    ?assertEqual({logmachine, not_found}, try logmachine:get_zlist(Name,
+        earliest) catch error:E -> E end).
 
 %% The registration itself is the node's business; here a stand-in on this node has the name.
 alias(_, Name) ->
@@ -121,7 +123,8 @@ netsplit(Host, Name) ->
         [begin {ok, _} = feed(I, N), timer:sleep(1) end || N <- lists:seq(1, 600)],
         Writer ! fed
     end),
-    Breaker = spawn_link(fun Break() -> timer:sleep(150), erlang:disconnect_node(element(2, Host)), Break() end),
+    Breaker = spawn_link(fun Break() -> timer:sleep(150), erlang:disconnect_node(element(2,
+        Host)), Break() end),
     receive fed -> ok end,
     unlink(Breaker), exit(Breaker, kill),
     _ = Feeder,
@@ -170,15 +173,18 @@ stops(Host, Name) ->
 refused(Host, Name) ->
     {_, I} = start(Host, Name),
     {ok, C} = logmachine_consumer:start_link(options(I, #{match_spec => bad})),
-    otp_host:wait(fun() -> maps:get(refused, logmachine_consumer:info(C)) =:= {error, {badarg, {clause, 1}}} end),
+    otp_host:wait(fun() -> maps:get(refused, logmachine_consumer:info(C)) =:= {error, {badarg,
+        {clause, 1}}} end),
     stop(C),
     process_flag(trap_exit, true),
-    ?assertEqual({error, told_so}, logmachine_consumer:start_link((options(I, #{}))#{args => fail})),
+    ?assertEqual({error, told_so}, logmachine_consumer:start_link((options(I,
+        #{}))#{args => fail})),
     ?assertMatch({error, {badarg, _}}, logmachine_consumer:start_link(#{instance => I})),
-    ?assertMatch(#{id := {logmachine_consumer, I, ?MODULE}, start := {logmachine_consumer, start_link, [_]}},
+    ?assertMatch(#{id := {logmachine_consumer, I, ?MODULE}, start := {logmachine_consumer,
+        start_link, [_]}},
         logmachine:child_spec(options(I, #{}))).
 
-%% The consumer's callbacks, telling the test what they get ------------------------------------------
+%% The consumer's callbacks, telling the test what they get
 
 options(Instance, More) ->
     maps:merge(#{instance => Instance, module => ?MODULE, args => {self(), strict}}, More).

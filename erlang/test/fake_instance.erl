@@ -4,7 +4,8 @@
 
 %% Registers `{Name, N}' globally and the receiver's local name; entries are numbered microseconds.
 start(Name, N) ->
-    Pid = spawn(?MODULE, loop, [#{name => Name, entries => [], clock => 1000000, cursors => #{}, sessions => [], live => []}]),
+    Pid = spawn(?MODULE, loop, [#{name => Name, entries => [], clock => 1000000, cursors => #{},
+        sessions => [], live => []}]),
     true = register(list_to_atom("." ++ atom_to_list(Name) ++ ".receiver.srv"), Pid),
     case N of
         local -> ok;
@@ -22,7 +23,8 @@ loop(S) ->
             {Reply, Next} = call(Request, From, S),
             gen_server:reply(Client, Reply),
             ?MODULE:loop(Next);
-        {cursor, Cursor, Ts} -> ?MODULE:loop(S#{cursors := maps:put(Cursor, Ts, maps:get(cursors, S))});
+        {cursor, Cursor, Ts} -> ?MODULE:loop(S#{cursors := maps:put(Cursor, Ts, maps:get(cursors,
+            S))});
         {'DOWN', _, _, Pid, _} -> ?MODULE:loop(S#{sessions := maps:get(sessions, S) -- [Pid]});
         _ -> ?MODULE:loop(S)
     end.
@@ -87,7 +89,8 @@ session(Queue, #{pid := Pid} = O, Credit, Receiver) ->
     receive
         {entry, E} -> session(Queue ++ [E], O, Credit, Receiver);
         {credit, N} -> session(Queue, O, Credit + N, Receiver);
-        {ack, Ts} -> Receiver ! {cursor, maps:get(cursor, O), Ts}, session(Queue, O, Credit, Receiver);
+        {ack, Ts} -> Receiver ! {cursor, maps:get(cursor, O), Ts}, session(Queue, O, Credit,
+            Receiver);
         {'DOWN', _, _, Pid, _} -> ok;
         {'EXIT', _, _} -> ok
     end.

@@ -78,7 +78,7 @@ install_event(Host, Manager, Args) ->
 install_logger(Host, Config) ->
     rex(Host, logger, add_handler, [?ID, ?LOGGER, #{level => all, config => Config}]).
 
-%% Tests --------------------------------------------------------------------------------------------
+%% Tests
 
 untouched(Host) ->
     start_error_logger(Host),
@@ -101,10 +101,12 @@ any_manager(Host) ->
     R = fake_receiver:start(Name),
     %% The original's bare receiver reference, and a manager that nobody calls error_logger.
     ok = install_event(Host, quotes_bus, {Name, node()}),
-    Odd = [quote, {quote, "VTB", 1.5}, [improper | list], #{map => <<1:3>>}, {error_report, Bus, {self(), x, y}}],
+    Odd = [quote, {quote, "VTB", 1.5}, [improper | list], #{map => <<1:3>>}, {error_report, Bus,
+        {self(), x, y}}],
     [gen_event:notify({quotes_bus, node_of(Host)}, E) || E <- Odd],
     Bus ! {an, unexpected, message},
-    ?assertEqual({error, unsupported}, gen_event:call({quotes_bus, node_of(Host)}, {?EVENT, node()}, what)),
+    ?assertEqual({error, unsupported}, gen_event:call({quotes_bus, node_of(Host)}, {?EVENT,
+        node()}, what)),
     ?assertEqual(Odd, fake_receiver:wait(R, fun(E) -> length(E) >= length(Odd) end)),
     ok = gen_event:delete_handler({quotes_bus, node_of(Host)}, {?EVENT, node()}, done),
     rex(Host, gen_event, stop, [quotes_bus]),
@@ -129,7 +131,8 @@ same_shape(Host) ->
     ok = install_logger(Host, #{receiver => R2, error_logger => forward}),
     ok = rex(Host, host_helper, all_kinds, []),
     rex(Host, error_logger, error_report, [the_end]),
-    End = fun(Events) -> lists:any(fun({_, _, {_, _, the_end}}) -> true; (_) -> false end, Events) end,
+    End = fun(Events) -> lists:any(fun({_, _, {_, _, the_end}}) -> true; (_) -> false end,
+        Events) end,
     ByGenEvent = fake_receiver:wait(R1, End),
     ByLogger = [E || E <- fake_receiver:wait(R2, End), element(1, E) =/= log],
     ?assert(length(ByGenEvent) >= 16),
@@ -139,7 +142,8 @@ same_shape(Host) ->
 strip(Events) ->
     [
         case E of
-            {T, GL, {P, "REPORT_CB CRASH" ++ _ = F, [R, Why]}} -> {T, GL, {P, F, [R, {element(1, Why), element(2, Why)}]}};
+            {T, GL, {P, "REPORT_CB CRASH" ++ _ = F, [R, Why]}} -> {T, GL, {P, F, [R, {element(1,
+                Why), element(2, Why)}]}};
             _ -> E
         end
      || E <- Events
@@ -149,13 +153,15 @@ plain(Host) ->
     R = fake_receiver:start(),
     ok = install_logger(Host, #{receiver => R}),
     ok = rex(Host, host_helper, log_at, [[
-        {error, "a string"}, {debug, #{a => report}}, {notice, [{a, list}], #{mine => yes, domain => [app]}},
+        {error, "a string"}, {debug, #{a => report}}, {notice, [{a, list}], #{mine => yes,
+            domain => [app]}},
         {error, #{no => tag}, #{error_logger => #{type => std_error}}}
     ]]),
     rex(Host, error_logger, error_report, [left_to_gen_event]),
     rex(Host, logger, error, ["~p", [fmt]]),
     Node = node_of(Host),
-    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, error, {"~p", [fmt]}, _} <- E] =/= [] end),
+    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, error, {"~p", [fmt]},
+        _} <- E] =/= [] end),
     ?assertMatch(
         [
             {log, Node, error, {string, "a string"}, #{pid := _, gl := _, time := _}},
@@ -184,9 +190,12 @@ callbacks(Host) ->
         {error, #{n => 6}, Cb(fun logger:error/1)},
         {error, "the end"}
     ]]),
-    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "the end"}, _} <- E] =/= [] end),
-    Texts = [{N, maps:get('$text', M, none), maps:is_key(report_cb, M)} || {log, _, _, {report, #{n := N}}, M} <- Events],
-    ?assertMatch([{1, <<_, _/binary>>, false}, {2, none, false}, {3, none, false}, {4, Long, false}, {5, none, false} | _]
+    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "the end"},
+        _} <- E] =/= [] end),
+    Texts = [{N, maps:get('$text', M, none), maps:is_key(report_cb, M)} || {log, _, _, {report,
+        #{n := N}}, M} <- Events],
+    ?assertMatch([{1, <<_, _/binary>>, false}, {2, none, false}, {3, none, false}, {4, Long,
+        false}, {5, none, false} | _]
         when byte_size(Long) =< 400, lists:sort([T || {_, _, _} = T <- Texts])),
     Six = [T || {6, T, false} <- Texts],
     ?assertEqual([none], lists:usort(Six)).
@@ -194,8 +203,10 @@ callbacks(Host) ->
 own_domain(Host) ->
     R = fake_receiver:start(),
     ok = install_logger(Host, #{receiver => R}),
-    ok = rex(Host, host_helper, log_at, [[{error, "ours", #{domain => [logmachine, client]}}, {error, "theirs"}]]),
-    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "theirs"}, _} <- E] =/= [] end),
+    ok = rex(Host, host_helper, log_at, [[{error, "ours", #{domain => [logmachine, client]}},
+        {error, "theirs"}]]),
+    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "theirs"},
+        _} <- E] =/= [] end),
     ?assertEqual([], [x || {log, _, _, {string, "ours"}, _} <- Events]).
 
 group_leader(Host) ->
@@ -212,7 +223,8 @@ group_leader(Host) ->
     Remote = rex(Other, erlang, whereis, [user]),
     rex(Host, host_helper, under, [Remote, error, ["over there", #{k => v}]]),
     rex(Host, error_logger, error_report, [warm]),
-    rex(Host, host_helper, under, [Remote, error, [#{label => {error_logger, error_report}, report => there},
+    rex(Host, host_helper, under, [Remote, error, [#{label => {error_logger, error_report},
+        report => there},
         #{error_logger => #{tag => error_report, type => std_error}}]]),
     rex(Other, logger, error, ["last one"]),
     rex(Other, error_logger, error_report, [last_report]),
@@ -235,25 +247,30 @@ big(Host) ->
     Bin = binary:copy(<<"0123456789">>, 1000000),
     Terms = [
         {bin, Bin}, {list, lists:seq(1, 2000000)}, {string, lists:duplicate(3000000, $x)},
-        {tuple, erlang:make_tuple(500000, {a, b})}, {map, maps:from_list([{I, I} || I <- lists:seq(1, 300000)])},
+        {tuple, erlang:make_tuple(500000, {a, b})}, {map, maps:from_list([{I, I} ||
+            I <- lists:seq(1, 300000)])},
         {deep, lists:foldl(fun(_, Acc) -> [Acc] end, Bin, lists:seq(1, 50000))},
         {improper, lists:foldl(fun(I, Acc) -> [I | Acc] end, Bin, lists:seq(1, 300000))},
         {fairly, [{first, Bin}, {second, small}, {third, lists:seq(1, 500000)}, {fourth, 4}]},
         {big_integers, [I bsl 300000 || I <- lists:seq(1, 40)]}, {bits, <<Bin/binary, 5:3>>}
     ],
-    [gen_event:notify({error_logger, node_of(Host)}, {error_report, self(), {self(), x, T}}) || T <- Terms],
+    [gen_event:notify({error_logger, node_of(Host)}, {error_report, self(), {self(), x, T}}) ||
+        T <- Terms],
     [rex(Host, logger, error, [#{term => T}]) || T <- Terms],
     Done = fun(E) ->
-        length([x || {error_report, _, {_, x, _}} <- E]) + length([x || {log, _, error, {report, #{term := _}}, _} <- E]) =:=
+        length([x || {error_report, _, {_, x, _}} <- E]) + length([x || {log, _, error, {report,
+            #{term := _}}, _} <- E]) =:=
             2 * length(Terms)
     end,
-    Events = [E || E <- fake_receiver:wait(R, Done), element(1, E) =:= error_report orelse element(3, E) =:= error],
+    Events = [E || E <- fake_receiver:wait(R, Done), element(1,
+        E) =:= error_report orelse element(3, E) =:= error],
     [?assert(erlang:external_size(E) =< 1048576) || E <- Events],
     Kept = fun(Key, Es) -> hd([V || {error_report, _, {_, _, {K, V}}} <- Es, K =:= Key]) end,
     ?assertMatch({'$logmachine_cut', 10000000, <<"0123456789", _/binary>>}, Kept(bin, Events)),
     ?assertMatch([1, 2, 3 | _], Kept(list, Events)),
     ?assertEqual('$logmachine_cut', lists:last(Kept(list, Events))),
-    ?assertMatch([{first, {'$logmachine_cut', _, _}}, {second, small}, {third, [1 | _]}, {fourth, 4}], Kept(fairly, Events)),
+    ?assertMatch([{first, {'$logmachine_cut', _, _}}, {second, small}, {third, [1 | _]}, {fourth,
+        4}], Kept(fairly, Events)),
     ?assertMatch(#{'$logmachine_cut' := 300000}, Kept(map, Events)),
     ?assertEqual('$logmachine_cut', hd(Kept(big_integers, Events))).
 
@@ -264,8 +281,10 @@ disconnected(Host) ->
     rex(Host, logger, error, ["before"]),
     fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "before"}, _} <- E] =/= [] end),
     %% The host logs 25 events once it has lost us, and then takes the connection up again.
-    ok = rex(Host, host_helper, log_while_away, [node(), [{error, #{away => I}} || I <- lists:seq(1, 25)]]),
-    Events = fake_receiver:wait(R, fun(E) -> [x || {logmachine, dropped, #{reason := down}} <- E] =/= [] end),
+    ok = rex(Host, host_helper, log_while_away, [node(), [{error, #{away => I}} ||
+        I <- lists:seq(1, 25)]]),
+    Events = fake_receiver:wait(R, fun(E) -> [x || {logmachine, dropped,
+        #{reason := down}} <- E] =/= [] end),
     Node = node_of(Host),
     [Dropped] = [D || {logmachine, dropped, D} <- Events],
     ?assertMatch(#{node := Node, from := {_, _, _}, to := {_, _, _}, reason := down}, Dropped),
@@ -300,7 +319,8 @@ frozen(Host) ->
         {counting, node_of(Sink)} ! {self(), counts},
         receive {counts, E, D} -> {E, D} after 5000 -> {0, 0} end
     end,
-    otp_host:wait(fun() -> {ok, S} = rex(Host, ?LOGGER, stats, [?ID]), maps:get(unreported_busy, S) =:= 0 end),
+    otp_host:wait(fun() -> {ok, S} = rex(Host, ?LOGGER, stats, [?ID]), maps:get(unreported_busy,
+        S) =:= 0 end),
     otp_host:wait(fun() ->
         {ok, #{sent := S}} = rex(Host, ?LOGGER, stats, [?ID]),
         {E, D} = Counts(),
@@ -312,7 +332,8 @@ abandoned(Host) ->
     start_error_logger(Host),
     R = fake_receiver:start(),
     ok = install_logger(Host, #{receiver => R, remove_after => 1500}),
-    ok = rex(Host, gen_event, add_handler, [error_logger, {?EVENT, byhand}, #{receiver => R, remove_after => 1500}]),
+    ok = rex(Host, gen_event, add_handler, [error_logger, {?EVENT, byhand}, #{receiver => R,
+        remove_after => 1500}]),
     ?assertEqual(2, rex(Host, host_helper, guards, [])),
     fake_receiver:stop(R),
     otp_host:wait(fun() -> not lists:member(?ID, rex(Host, logger, get_handler_ids, [])) end),
@@ -330,13 +351,16 @@ moved(Host) ->
     ok = rex(Host, logger, update_handler_config, [?ID, config, #{receiver => R2}]),
     fake_receiver:stop(R1),
     rex(Host, logger, error, ["two"]),
-    Events = fake_receiver:wait(R2, fun(E) -> [x || {log, _, _, {string, "two"}, _} <- E] =/= [] end),
+    Events = fake_receiver:wait(R2, fun(E) -> [x || {log, _, _, {string, "two"},
+        _} <- E] =/= [] end),
     ?assertEqual([], [x || {log, _, _, {string, "one"}, _} <- Events]),
     ok = rex(Host, logger, set_handler_config, [?ID, level, error]),
-    ok = rex(Host, logger, set_handler_config, [?ID, config, #{receiver => R2, error_logger => forward}]),
+    ok = rex(Host, logger, set_handler_config, [?ID, config, #{receiver => R2,
+        error_logger => forward}]),
     rex(Host, logger, error, ["three"]),
     fake_receiver:wait(R2, fun(E) -> [x || {log, _, _, {string, "three"}, _} <- E] =/= [] end),
-    ?assertMatch({error, _}, rex(Host, logger, update_handler_config, [?ID, config, #{receiver => 1}])),
+    ?assertMatch({error, _}, rex(Host, logger, update_handler_config, [?ID, config,
+        #{receiver => 1}])),
     ?assertMatch({ok, #{config := #{receiver := R2, text_chars := 10, error_logger := forward}}},
         rex(Host, logger, get_handler_config, [?ID])).
 
@@ -351,7 +375,8 @@ reloaded(Host) ->
     rex(Host, logger, error, ["still"]),
     rex(Host, error_logger, error_report, [here]),
     fake_receiver:wait(R, fun(E) ->
-        [x || {log, _, _, {string, "still"}, _} <- E] =/= [] andalso [x || {error_report, _, {_, _, here}} <- E] =/= []
+        [x || {log, _, _, {string, "still"}, _} <- E] =/= [] andalso [x || {error_report, _, {_,
+            _, here}} <- E] =/= []
     end),
     ?assert(rex(Host, erlang, is_process_alive, [Guard])),
     ?assertEqual([{?EVENT, node()}], rex(Host, gen_event, which_handlers, [error_logger])).
@@ -361,5 +386,7 @@ cheap(Host) ->
     R = fake_receiver:start(),
     ok = install_logger(Host, #{receiver => R}),
     Ours = rex(Host, host_helper, cost, [3000]),
-    io:format(user, "~n    OTP ~p: a log call takes ~.2f us without the handler, ~.2f us with it~n", [otp_host:release(Host), Bare, Ours]),
+    io:format(user,
+        "~n    OTP ~p: a log call takes ~.2f us without the handler, ~.2f us with it~n",
+        [otp_host:release(Host), Bare, Ours]),
     fake_receiver:stop(R).

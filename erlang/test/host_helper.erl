@@ -1,7 +1,8 @@
 %% @private What a test makes happen on a host: compiled there, by the host's own release.
 -module(host_helper).
 
--export([all_kinds/0, init/1, crash/0, storm/3, log_at/1, under/3, cost/1, guards/0, log_while_away/2]).
+-export([all_kinds/0, init/1, crash/0, storm/3, log_at/1, under/3, cost/1, guards/0,
+    log_while_away/2]).
 
 %% One event of every kind that the error_logger manager sees.
 all_kinds() ->
@@ -15,8 +16,10 @@ all_kinds() ->
     error_logger:error_msg("wrong ~p ~p~n", [only_one]),
     error_logger:error_report(improper([{a, b}], tail)),
     logger:error("~ts ~p", ["tagged", 1], #{error_logger => #{tag => error}}),
-    logger:error(#{report => tagged}, #{error_logger => #{tag => error_msg, report_cb => fun(R) -> {"cb ~p", [R]} end}}),
-    logger:error(#{report => crashing}, #{error_logger => #{tag => error_msg}, report_cb => fun(_) -> error(cb) end}),
+    logger:error(#{report => tagged}, #{error_logger => #{tag => error_msg, report_cb => fun(R) ->
+        {"cb ~p", [R]} end}}),
+    logger:error(#{report => crashing}, #{error_logger => #{tag => error_msg},
+        report_cb => fun(_) -> error(cb) end}),
     done = crash(),
     ok.
 

@@ -3,9 +3,10 @@
 %% OTP_MATRIX names a directory with one release per subdirectory (tests/otp-matrix); without it
 %% the only release is the one that runs the tests.
 -module(otp_host).
--export([releases/0, own/0, start/2, start/3, stop/1, rex/4, rex/3, load/2, freeze/1, thaw/1, release/1, unique/1, wait/1, handlers/1]).
+-export([releases/0, own/0, start/2, start/3, stop/1, rex/4, rex/3, load/2, freeze/1, thaw/1,
+    release/1, unique/1, wait/1, handlers/1]).
 
--record(host, {node, port, os_pid}).
+-record(host, {node, sink, os_pid}).
 
 releases() ->
     case os:getenv("OTP_MATRIX") of
@@ -18,29 +19,34 @@ own() ->
 
 start(Erl, Name) -> start(Erl, Name, []).
 
+%% The shell in between reads from the port, which closes when this node ends, however it ends: no
+%% host outlives the tests.
 start(Erl, Name, Args) ->
     Node = list_to_atom(Name ++ "@127.0.0.1"),
-    Port = open_port({spawn_executable, Erl}, [
-        {args,
-            ["-noinput", "-name", atom_to_list(Node), "-setcookie", atom_to_list(erlang:get_cookie()),
-             "-kernel", "logger_level", "all", "-pa", filename:dirname(code:which(?MODULE))] ++ Args},
-        stderr_to_stdout, binary, exit_status
+    Common = [
+        "-noinput", "-name", atom_to_list(Node), "-setcookie", atom_to_list(erlang:get_cookie()),
+        "-kernel", "logger_level", "all", "-pa", filename:dirname(code:which(?MODULE))
+    ],
+    Script = "\"$@\" & pid=$!; cat >/dev/null; kill -9 $pid",
+    Port = open_port({spawn_executable, "/bin/sh"}, [
+        {args, ["-c", Script, "sh", Erl | Common ++ Args]}, stderr_to_stdout, binary
     ]),
-    {os_pid, OsPid} = erlang:port_info(Port, os_pid),
-    spawn_sink(Port),
+    Sink = spawn_sink(Port),
     wait(fun() -> net_adm:ping(Node) =:= pong end),
     %% A node answers before it has finished booting; logger's supervisor comes late.
     wait(fun() -> element(1, rex(Node, init, get_status, [])) =:= started end),
-    #host{node = Node, port = Port, os_pid = OsPid}.
+    OsPid = list_to_integer(rex(Node, os, getpid, [])),
+    #host{node = Node, sink = Sink, os_pid = OsPid}.
 
 %% A host's output is of no interest, but must not fill this process's mailbox.
 spawn_sink(Port) ->
-    Pid = spawn(fun Loop() -> receive {Port, {exit_status, _}} -> ok; _ -> Loop() end end),
+    Pid = spawn(fun Sink() -> receive close -> port_close(Port); _ -> Sink() end end),
     port_connect(Port, Pid),
-    unlink(Port).
+    unlink(Port),
+    Pid.
 
-stop(#host{os_pid = OsPid, node = Node}) ->
-    os:cmd("kill -9 " ++ integer_to_list(OsPid)),
+stop(#host{sink = Sink, node = Node}) ->
+    Sink ! close,
     wait(fun() -> not lists:member(Node, nodes(connected)) end).
 
 freeze(#host{os_pid = OsPid}) -> "" = os:cmd("kill -STOP " ++ integer_to_list(OsPid)), ok.
@@ -56,7 +62,8 @@ release(Host) -> list_to_integer(rex(Host, erlang, system_info, [otp_release])).
 %% Compiles a module of the tests on the host and loads it there.
 load(Host, Module) ->
     Source = filename:join(filename:dirname(code:which(?MODULE)), atom_to_list(Module) ++ ".erl"),
-    {ok, Module, Beam} = rex(Host, compile, file, [filename:rootname(source(Source, Module)), [binary]]),
+    {ok, Module, Beam} = rex(Host, compile, file, [filename:rootname(source(Source, Module)),
+        [binary]]),
     {module, Module} = rex(Host, code, load_binary, [Module, "test", Beam]),
     ok.
 
@@ -70,7 +77,8 @@ source(Beside, Module) ->
 handlers(Host) ->
     Variant = case release(Host) >= 25 of true -> "r25"; false -> "r23" end,
     [begin
-        File = filename:join([os:getenv("LOGMACHINE_ERLANG"), "priv", "handlers", Variant, atom_to_list(M) ++ ".beam"]),
+        File = filename:join([os:getenv("LOGMACHINE_ERLANG"), "priv", "handlers", Variant,
+            atom_to_list(M) ++ ".beam"]),
         {ok, Beam} = file:read_file(File),
         {module, M} = rex(Host, code, load_binary, [M, "logmachine", Beam])
      end || M <- [logmachine_event_handler, logmachine_logger_handler]],
