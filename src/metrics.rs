@@ -67,6 +67,7 @@ counters! {
         unknown: "Messages to the receiver that it does not understand.",
         delivered: "Entries sent to subscribers.",
         undecodable: "Entries replaced for a subscriber whose node cannot decode them.",
+        unfiltered: "Entries withheld because a match spec reached its step or size budget.",
         blocked: "Times that a peer was not read from because the recorder was behind.",
         commits: "Batches written to the log.",
         syncs: "Times that the log was forced to disk.",

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use super::ack::MAX_NAME_BYTES;
 use super::from::From;
-use super::session::{self, Subscription};
-use super::{Failure, Instance, Stamped, read};
+use super::session::{self, Method, Subscriber, Subscription};
+use super::{Failure, Instance, Stamped, live, read};
 use crate::etf::{Elements, Pid, Term, TermRef, encode};
+use crate::match_spec::{Limits, MatchSpec};
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::spawn::Answer;
 use crate::node::{Flow, Functions, Node, Peer, Process};
@@ -31,6 +33,8 @@ pub enum Request<'a> {
     Subscribe([TermRef<'a>; 4]),
     /// `{subscribe, Options}`.
     SubscribeMap(TermRef<'a>),
+    /// `{subscribe, Ref, SendMethod}`: the original's live registry.
+    SubscribeLive(TermRef<'a>, TermRef<'a>),
     /// `{read, From, Options}`.
     Read(TermRef<'a>, TermRef<'a>),
     /// `info`.
@@ -63,6 +67,7 @@ impl<'a> Request<'a> {
                 Request::Subscribe([*from, *pid, *marker, *spec])
             }
             ("subscribe", [options]) => Request::SubscribeMap(*options),
+            ("subscribe", [reference, method]) => Request::SubscribeLive(*reference, *method),
             ("read", [from, options]) => Request::Read(*from, *options),
             ("info", []) => Request::Info,
             ("info", [key]) => Request::InfoKey(*key),
@@ -81,8 +86,8 @@ fn split(elements: Elements<'_>) -> Option<(String, Vec<TermRef<'_>>)> {
     Some((verb, elements.collect()))
 }
 
-/// Answers a request, now or when it has been carried out.
-pub fn answer(instance: &Arc<Instance>, request: Request<'_>, reply: Reply) {
+/// Answers a request of `caller`, now or when it has been carried out.
+pub fn answer(instance: &Arc<Instance>, request: Request<'_>, caller: &Pid, reply: Reply) {
     match request {
         Request::Append(event) => append(instance, [event].into_iter(), false, reply),
         Request::AppendMany(events) => match events.as_list() {
@@ -99,12 +104,15 @@ pub fn answer(instance: &Arc<Instance>, request: Request<'_>, reply: Reply) {
                 link: true,
                 ..Options::default()
             };
-            reply(subscribe(instance, &options, None));
+            subscribe(instance, &options, caller, reply);
         }
-        Request::SubscribeMap(map) => reply(match Options::parse(map) {
-            Ok(options) => subscribe(instance, &options, None),
-            Err(key) => bad_option(key),
-        }),
+        Request::SubscribeMap(map) => match Options::parse(map) {
+            Ok(options) => subscribe(instance, &options, caller, reply),
+            Err(key) => reply(bad_option(key)),
+        },
+        Request::SubscribeLive(reference, method) => {
+            live::subscribe(instance, reference, method, caller, reply);
+        }
         Request::Read(from, options) => read::answer(instance, from, options, reply),
         Request::Info => reply(term(|out| {
             let info = instance.info();
@@ -169,6 +177,7 @@ struct Options<'a> {
     match_spec: Option<TermRef<'a>>,
     batch: Option<TermRef<'a>>,
     credit: Option<TermRef<'a>>,
+    cursor: Option<TermRef<'a>>,
     link: bool,
 }
 
@@ -187,6 +196,7 @@ impl<'a> Options<'a> {
                 "match_spec" => options.match_spec = Some(value),
                 "batch" => options.batch = Some(value),
                 "credit" => options.credit = Some(value),
+                "cursor" => options.cursor = Some(value),
                 "link" if value.is_atom("true") => options.link = true,
                 "link" if value.is_atom("false") => options.link = false,
                 _ => return Err(key),
@@ -197,81 +207,100 @@ impl<'a> Options<'a> {
 }
 
 /// Starts a session; `{ok, SessionPid}` or `{error, Reason}`. Without a `pid` option the caller subscribes.
-fn subscribe(instance: &Arc<Instance>, options: &Options<'_>, caller: Option<&Pid>) -> Vec<u8> {
-    match subscription(instance, options, caller) {
-        Err("match_spec") => error(|out| {
+fn subscribe(instance: &Arc<Instance>, options: &Options<'_>, caller: &Pid, reply: Reply) {
+    let subscription = match subscription(instance, options, caller) {
+        Ok(subscription) => subscription,
+        Err(refusal) => return reply(refusal),
+    };
+    let Some(cursor) = subscription.cursor.clone() else {
+        return reply(started(session::start(instance, subscription)));
+    };
+    let instance = instance.clone();
+    tokio::task::spawn_blocking(move || {
+        let position = match instance.cursors().load(&cursor) {
+            Ok(position) => position,
+            Err(failure) => {
+                return reply(error(|out| {
+                    encode::tuple_header(out, 2);
+                    encode::atom(out, "cursor");
+                    encode::binary(out, failure.to_string().as_bytes());
+                }));
+            }
+        };
+        // After the last acknowledged entry; a new cursor begins where the subscriber says.
+        let from = position.map_or(subscription.from, Timestamp::next);
+        reply(started(session::start(&instance, Subscription { from, ..subscription })));
+    });
+}
+
+/// `{ok, SessionPid}`, or that the subscriber's node is not connected.
+fn started(session: Option<Pid>) -> Vec<u8> {
+    match session {
+        None => error(|out| encode::atom(out, "noconnection")),
+        Some(pid) => term(|out| {
             encode::tuple_header(out, 2);
-            encode::atom(out, "unsupported");
-            encode::atom(out, "match_spec");
+            encode::atom(out, "ok");
+            encode::pid(out, &pid);
         }),
-        Err(key) => error(|out| {
-            encode::tuple_header(out, 2);
-            encode::atom(out, "badarg");
-            encode::atom(out, key);
-        }),
-        Ok(subscription) => match session::start(instance, subscription) {
-            None => error(|out| encode::atom(out, "noconnection")),
-            Some(pid) => term(|out| {
-                encode::tuple_header(out, 2);
-                encode::atom(out, "ok");
-                encode::pid(out, &pid);
-            }),
-        },
     }
 }
 
 /// The largest batch: what one message may carry.
 const MAX_BATCH: i64 = 65_536;
 
-/// Checks what was asked for; the key at fault otherwise.
+/// Checks what was asked for; the refusal otherwise.
 fn subscription(
     instance: &Instance,
     options: &Options<'_>,
-    caller: Option<&Pid>,
-) -> Result<Subscription, &'static str> {
+    caller: &Pid,
+) -> Result<Subscription, Vec<u8>> {
     let now = instance.clock().now();
     let next = instance.tail().earliest_next();
     let moment = |term: TermRef<'_>| From::parse(term).map(|from| from.resolve(now, next));
-    let from = options.from.map_or(Some(next), moment).ok_or("from")?;
-    let to = options.to.map(|to| moment(to).ok_or("to")).transpose()?;
     let subscriber = match options.pid {
-        Some(pid) => pid.as_pid().ok_or("pid")?,
-        None => caller.cloned().ok_or("pid")?,
+        Some(pid) => pid.as_pid().ok_or_else(|| badarg("pid"))?,
+        None => caller.clone(),
     };
     let marker = match options.marker {
         Some(marker) => marker.to_bytes(),
         None => term(|out| encode::atom(out, instance.name())).into(),
     };
-    if options.match_spec.is_some_and(|spec| !is_default_match_spec(spec)) {
-        return Err("match_spec");
-    }
     let batch = options.batch.map(|batch| {
         let size = batch.as_integer().filter(|size| (1..=MAX_BATCH).contains(size));
-        size.and_then(|size| usize::try_from(size).ok()).ok_or("batch")
+        size.and_then(|size| usize::try_from(size).ok()).ok_or_else(|| badarg("batch"))
     });
     let credit = options.credit.map(|credit| {
-        credit.as_integer().and_then(|credit| u64::try_from(credit).ok()).ok_or("credit")
+        let credit = credit.as_integer().and_then(|credit| u64::try_from(credit).ok());
+        credit.ok_or_else(|| badarg("credit"))
+    });
+    let cursor = options.cursor.map(|name| {
+        let sound = |name: &&[u8]| (1..=MAX_NAME_BYTES).contains(&name.len());
+        name.as_binary().filter(sound).map(Box::from).ok_or_else(|| badarg("cursor"))
     });
     Ok(Subscription {
-        subscriber,
-        marker,
-        from,
-        to,
+        subscriber: Subscriber::Pid(subscriber),
+        method: Method::Marked(marker),
+        from: options.from.map_or(Some(next), moment).ok_or_else(|| badarg("from"))?,
+        to: options.to.map(|to| moment(to).ok_or_else(|| badarg("to"))).transpose()?,
+        filter: options.match_spec.map(filter).transpose()?.flatten(),
         batch: batch.transpose()?,
         credit: credit.transpose()?,
         link: options.link,
+        cursor: cursor.transpose()?,
     })
 }
 
-/// `[{'$1', [], ['$1']}]`: every event, as it is.
-fn is_default_match_spec(spec: TermRef<'_>) -> bool {
-    let default = |spec: TermRef<'_>| {
-        let [clause] = spec.as_list()?.exactly()?;
-        let [head, guards, body] = clause.as_tuple()?;
-        let [result] = body.as_list()?.exactly()?;
-        Some(head.is_atom("$1") && guards == TermRef::NIL && result.is_atom("$1"))
-    };
-    default(spec).unwrap_or(false)
+/// Compiles a match spec; `None` if it passes every event as it is. The refusal is `{error, {badarg, Where}}`.
+pub(super) fn filter(spec: TermRef<'_>) -> Result<Option<MatchSpec>, Vec<u8>> {
+    match MatchSpec::compile(spec, Limits::default()) {
+        Ok(spec) if spec.is_identity() => Ok(None),
+        Ok(spec) => Ok(Some(spec)),
+        Err(wrong) => Err(error(|out| {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "badarg");
+            wrong.write_term(out);
+        })),
+    }
 }
 
 /// One term.
@@ -295,6 +324,11 @@ pub(super) fn unsupported(out: &mut Vec<u8>) {
     encode::tuple_header(out, 2);
     encode::atom(out, "error");
     encode::atom(out, "unsupported");
+}
+
+/// `{error, {badarg, Key}}` for a key that is known.
+pub(super) fn badarg(key: &str) -> Vec<u8> {
+    bad_option(TermRef::from_walked(&term(|out| encode::atom(out, key))))
 }
 
 /// `{error, {badarg, Key}}`.
@@ -339,16 +373,23 @@ impl Front {
     }
 
     fn call(&self, instances: &Instances, to: ReplyTo, request: TermRef<'_>) {
+        let Term::Tuple(elements) = request.view() else {
+            self.node.reply(&self.pid, &to, unsupported);
+            return;
+        };
+        let Some((verb, args)) = split(elements).filter(|(_, args)| !args.is_empty()) else {
+            self.node.reply(&self.pid, &to, unsupported);
+            return;
+        };
+        let caller = to.pid().clone();
         let (node, pid) = (self.node.clone(), self.pid.clone());
         let reply: Reply = Box::new(move |answer| {
             node.reply(&pid, &to, |out| out.extend_from_slice(&answer));
         });
-        let Term::Tuple(elements) = request.view() else { return reply(term(unsupported)) };
-        let Some((verb, args)) = split(elements).filter(|(_, args)| !args.is_empty()) else {
-            return reply(term(unsupported));
-        };
         match find(instances, args[0]) {
-            Some(instance) => answer(instance, Request::from_parts(&verb, &args[1..]), reply),
+            Some(instance) => {
+                answer(instance, Request::from_parts(&verb, &args[1..]), &caller, reply);
+            }
             None => reply(unknown_instance(args[0])),
         }
     }
@@ -394,20 +435,20 @@ impl Functions for Module {
             let answer = unknown_instance(*name);
             return Some(Box::pin(std::future::ready(answer)));
         };
+        let (told, answered) = tokio::sync::oneshot::channel();
+        let reply: Reply = Box::new(move |answer| {
+            // The caller may be gone.
+            let _ = told.send(answer);
+        });
         if function == "subscribe" {
             let mut options = Options { from: Some(rest[0]), link: true, ..Options::default() };
             options.pid = rest.get(1).copied();
             options.marker = rest.get(2).copied();
             options.match_spec = rest.get(3).copied();
-            let answer = subscribe(instance, &options, Some(caller));
-            return Some(Box::pin(std::future::ready(answer)));
+            subscribe(instance, &options, caller, reply);
+        } else {
+            answer(instance, Request::from_parts(function, rest), caller, reply);
         }
-        let (told, answered) = tokio::sync::oneshot::channel();
-        let reply = Box::new(move |answer| {
-            // The caller may be gone.
-            let _ = told.send(answer);
-        });
-        answer(instance, Request::from_parts(function, rest), reply);
         Some(Box::pin(async move {
             answered.await.unwrap_or_else(|_| error(|out| encode::atom(out, "shutdown")))
         }))

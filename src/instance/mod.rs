@@ -1,8 +1,10 @@
 //! One event log with all its parts, in the order an event travels: receiver, stamp, recorder, cacher (the
 //! log's own cache), session.
 
+pub mod ack;
 pub mod calls;
 pub mod from;
+mod live;
 mod read;
 pub mod receiver;
 pub mod recorder;
@@ -22,6 +24,7 @@ use crate::metrics::InstanceCounters;
 use crate::node::Node;
 use crate::node::names::{Held, Keeper};
 use crate::time::Clock;
+use ack::Cursors;
 use calls::{term, timestamp_or_undefined};
 use receiver::Receiver;
 use recorder::{Recorder, RecorderConfig, Tail};
@@ -49,6 +52,9 @@ pub struct Instance {
     clock: Clock,
     counters: Arc<InstanceCounters>,
     sessions: DashMap<Pid, Arc<SessionInfo>>,
+    /// Sessions of the original's live registry, by the term they were registered under.
+    live: DashMap<Box<[u8]>, Pid>,
+    cursors: Cursors,
     held: watch::Receiver<Held>,
     conflict: Arc<Notify>,
     recorder: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -86,6 +92,7 @@ impl Opened {
         let thread = std::thread::Builder::new().name(format!("recorder {name}"));
         let thread = thread.spawn(move || recorder.run()).expect("a thread can be started");
         let conflict = Arc::new(Notify::new());
+        let cursors = Cursors::new(&config.log.dir);
         let (held_sender, held) = watch::channel(Held::Seeking);
         let instance = Arc::new_cyclic(|this| {
             let pid = node.spawn(|_| Arc::new(Receiver::new(this.clone())));
@@ -102,6 +109,8 @@ impl Opened {
                 clock,
                 counters,
                 sessions: DashMap::new(),
+                live: DashMap::new(),
+                cursors,
                 held,
                 conflict,
                 recorder: Mutex::new(Some(thread)),
@@ -151,6 +160,16 @@ impl Instance {
     /// The sessions that run.
     pub const fn sessions(&self) -> &DashMap<Pid, Arc<SessionInfo>> {
         &self.sessions
+    }
+
+    /// The original's live registry.
+    pub(crate) const fn live(&self) -> &DashMap<Box<[u8]>, Pid> {
+        &self.live
+    }
+
+    /// Where durable cursors are kept.
+    pub const fn cursors(&self) -> &Cursors {
+        &self.cursors
     }
 
     /// To be told when `global` gave the name to another process.
@@ -229,7 +248,7 @@ impl Instance {
                     encode::list(out, sessions.iter(), |out, session| {
                         encode::tuple_header(out, 2);
                         encode::pid(out, &session.pid);
-                        encode::pid(out, &session.subscriber);
+                        session.subscriber.write(out);
                     });
                 }),
             ),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Instance;
-use super::calls::{self, Reply};
+use super::calls::{self, Reply, badarg};
 use super::from::From;
 use crate::etf::{Term, TermRef, encode};
+use crate::match_spec::{MatchSpec, Outcome, Scratch};
 use crate::time::Timestamp;
 
 /// Entries in one answer unless `limit` says otherwise, and the most it may say.
@@ -23,6 +24,7 @@ struct Bounds {
     to: Timestamp,
     limit: usize,
     max_bytes: usize,
+    filter: Option<MatchSpec>,
 }
 
 /// Answers `{ok, [Entry], Next | eof}`, from a thread that may block on files.
@@ -34,44 +36,36 @@ pub(super) fn answer(
 ) {
     let bounds = match bounds(instance, from, options) {
         Ok(bounds) => bounds,
-        Err(key) => {
-            return reply(calls::error(|out| {
-                encode::tuple_header(out, 2);
-                encode::atom(out, if key == "match_spec" { "unsupported" } else { "badarg" });
-                encode::atom(out, key);
-            }));
-        }
+        Err(refusal) => return reply(refusal),
     };
     let instance = instance.clone();
     tokio::task::spawn_blocking(move || reply(read(&instance, &bounds)));
 }
 
-fn bounds(
-    instance: &Instance,
-    from: TermRef<'_>,
-    options: TermRef<'_>,
-) -> Result<Bounds, &'static str> {
+fn bounds(instance: &Instance, from: TermRef<'_>, options: TermRef<'_>) -> Result<Bounds, Vec<u8>> {
     let (now, next) = (instance.clock().now(), instance.tail().earliest_next());
     let moment = |term: TermRef<'_>| From::parse(term).map(|from| from.resolve(now, next));
     let mut bounds = Bounds {
-        from: moment(from).ok_or("from")?,
+        from: moment(from).ok_or_else(|| badarg("from"))?,
         to: Timestamp::MAX,
         limit: DEFAULT_LIMIT,
         max_bytes: DEFAULT_BYTES,
+        filter: None,
     };
-    let Term::Map(pairs) = options.view() else { return Err("options") };
+    let Term::Map(pairs) = options.view() else { return Err(badarg("options")) };
     let within = |value: TermRef<'_>, most: usize| {
         let value = usize::try_from(value.as_integer()?).ok()?;
         (1..=most).contains(&value).then_some(value)
     };
     for (key, value) in pairs {
-        let key = key.as_atom().ok_or("options")?;
-        match &*key.to_str() {
-            "to" => bounds.to = moment(value).ok_or("to")?,
-            "limit" => bounds.limit = within(value, MAX_LIMIT).ok_or("limit")?,
-            "max_bytes" => bounds.max_bytes = within(value, MAX_BYTES).ok_or("max_bytes")?,
-            "match_spec" => return Err("match_spec"),
-            _ => return Err("options"),
+        let key = key.as_atom().ok_or_else(|| badarg("options"))?.to_str();
+        let within = |most| within(value, most).ok_or_else(|| badarg(&key));
+        match &*key {
+            "to" => bounds.to = moment(value).ok_or_else(|| badarg("to"))?,
+            "limit" => bounds.limit = within(MAX_LIMIT)?,
+            "max_bytes" => bounds.max_bytes = within(MAX_BYTES)?,
+            "match_spec" => bounds.filter = calls::filter(value)?,
+            _ => return Err(badarg(&key)),
         }
     }
     Ok(bounds)
@@ -80,6 +74,7 @@ fn bounds(
 fn read(instance: &Instance, bounds: &Bounds) -> Vec<u8> {
     let mut cursor = instance.log().cursor(bounds.from);
     let mut entries = Vec::new();
+    let mut scratch = Scratch::default();
     let mut count = 0;
     let next = 'read: loop {
         let chunk = match cursor.next(bounds.max_bytes.min(1 << 20)) {
@@ -93,12 +88,29 @@ fn read(instance: &Instance, bounds: &Bounds) -> Vec<u8> {
             if entry.timestamp > bounds.to {
                 break 'read None;
             }
-            let is_full = count == bounds.limit
-                || (count > 0 && entries.len() + entry.entry.len() > bounds.max_bytes);
+            let start = entries.len();
+            match &bounds.filter {
+                None => entries.extend_from_slice(entry.entry),
+                Some(filter) => {
+                    encode::tuple_header(&mut entries, 2);
+                    encode::timestamp(&mut entries, entry.timestamp);
+                    let event = TermRef::from_walked(entry.event);
+                    match filter.run(&mut scratch, event, &mut entries) {
+                        Outcome::Result => {}
+                        missed => {
+                            entries.truncate(start);
+                            let over_budget = u64::from(missed == Outcome::Budget);
+                            instance.counters().unfiltered.add(over_budget);
+                            continue;
+                        }
+                    }
+                }
+            }
+            let is_full = count == bounds.limit || (count > 0 && entries.len() > bounds.max_bytes);
             if is_full {
+                entries.truncate(start);
                 break 'read Some(entry.timestamp);
             }
-            entries.extend_from_slice(entry.entry);
             count += 1;
         }
     };

@@ -76,10 +76,11 @@ fn handle(instance: &Arc<Instance>, message: Gen<'_>) {
                 return;
             };
             let (node, pid) = (instance.node().clone(), instance.pid().clone());
+            let caller = to.pid().clone();
             let reply = move |answer: Vec<u8>| {
                 node.reply(&pid, &to, |out| out.extend_from_slice(&answer));
             };
-            calls::answer(instance, Request::parse(request), Box::new(reply));
+            calls::answer(instance, Request::parse(request), &caller, Box::new(reply));
         }
         Gen::Info(message) => {
             if let Some([tag, _name]) = message.as_tuple()

@@ -16,44 +16,141 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use super::Instance;
-use crate::etf::tag::{LIST_EXT, NIL_EXT, SMALL_TUPLE_EXT, VERSION};
+use crate::etf::tag::{LIST_EXT, NIL_EXT, VERSION};
 use crate::etf::{Needs, Pid, TermRef, encode, walk};
-use crate::event_log::{Chunk, Committed, Cursor, EntryRef, Next};
+use crate::event_log::{Chunk, Committed, Cursor, Next};
+use crate::match_spec::{MatchSpec, Outcome, Scratch};
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::{Letter, Node, Peer};
 use crate::proto::Flags;
-use crate::proto::control::Watched;
+use crate::proto::control::{self, Watched};
 use crate::proto::packet::PASS_THROUGH;
 use crate::time::Timestamp;
 
 /// Bytes that a session takes from the log, and gives to the connection, at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Who gets the entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subscriber {
+    /// A process.
+    Pid(Pid),
+    /// Whoever is registered under a name on a node at the moment.
+    Name {
+        /// The name.
+        name: Box<str>,
+        /// The node.
+        node: Arc<str>,
+    },
+}
+
+impl Subscriber {
+    fn node(&self) -> &str {
+        match self {
+            Subscriber::Pid(pid) => &pid.node,
+            Subscriber::Name { node, .. } => node,
+        }
+    }
+
+    fn watched(&self) -> Watched {
+        match self {
+            Subscriber::Pid(pid) => Watched::Pid(pid.clone()),
+            Subscriber::Name { name, .. } => Watched::Name(name.clone()),
+        }
+    }
+
+    /// The pid, or `{Name, Node}`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Subscriber::Pid(pid) => encode::pid(out, pid),
+            Subscriber::Name { name, node } => {
+                encode::tuple_header(out, 2);
+                encode::atom(out, name);
+                encode::atom(out, node);
+            }
+        }
+    }
+}
+
+/// In which message an entry comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `{Marker, Entry}`, with this marker.
+    Marked(Box<[u8]>),
+    /// The entry itself.
+    Send,
+    /// As by `gen_server:cast/2`.
+    Cast,
+    /// As by `gen_event:notify/2`.
+    Notify,
+    /// `Module:Function(Entry)` is called on the subscriber's node, whose result is of no interest.
+    Apply(Box<str>, Box<str>),
+}
+
+impl Method {
+    /// The bytes of the message before and after the entry.
+    fn around(&self) -> (Vec<u8>, Vec<u8>) {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        match self {
+            Method::Send => return (before, after),
+            Method::Marked(marker) => {
+                encode::tuple_header(&mut before, 2);
+                before.extend_from_slice(marker);
+            }
+            Method::Cast => {
+                encode::tuple_header(&mut before, 2);
+                encode::atom(&mut before, "$gen_cast");
+            }
+            Method::Notify => {
+                encode::tuple_header(&mut before, 2);
+                encode::atom(&mut before, "notify");
+            }
+            // What `rpc:cast` sent to `rex` before OTP 23, and still may.
+            Method::Apply(module, function) => {
+                encode::tuple_header(&mut before, 2);
+                encode::atom(&mut before, "$gen_cast");
+                encode::tuple_header(&mut before, 5);
+                for name in ["cast", module, function] {
+                    encode::atom(&mut before, name);
+                }
+                encode::list_header(&mut before, 1);
+                encode::nil(&mut after);
+                encode::atom(&mut after, "user");
+            }
+        }
+        (before, after)
+    }
+}
+
 /// What a subscriber asked for.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     /// Who gets the entries.
-    pub subscriber: Pid,
-    /// What they are tagged with: a term.
-    pub marker: Box<[u8]>,
+    pub subscriber: Subscriber,
+    /// In which messages.
+    pub method: Method,
     /// The first timestamp of interest.
     pub from: Timestamp,
     /// The last one; the session ends after it.
     pub to: Option<Timestamp>,
+    /// Which events, and what of them; `None`: all, as they are.
+    pub filter: Option<MatchSpec>,
     /// Up to how many entries come in one message; `None`: one, not in a list.
     pub batch: Option<usize>,
     /// How many entries may be sent before more is allowed; `None`: any number.
     pub credit: Option<u64>,
     /// Whether the session is linked to the subscriber.
     pub link: bool,
+    /// Under which name positions are acknowledged.
+    pub cursor: Option<Box<[u8]>>,
 }
 
 /// A session, seen from outside.
 pub struct SessionInfo {
     /// Its pid.
     pub pid: Pid,
-    /// Its subscriber's.
-    pub subscriber: Pid,
+    /// Who gets the entries.
+    pub subscriber: Subscriber,
     /// Entries it has sent.
     pub sent: AtomicU64,
     /// Where it stands, in microseconds since the epoch.
@@ -64,12 +161,12 @@ pub struct SessionInfo {
 pub fn start(instance: &Arc<Instance>, subscription: Subscription) -> Option<Pid> {
     let node = instance.node();
     let subscriber = subscription.subscriber.clone();
-    let peer = node.peer(&subscriber.node)?;
+    let peer = node.peer(subscriber.node())?;
     let (pid, letters) = node.spawn_mailbox();
-    if subscription.link {
-        node.link(&pid, &subscriber);
+    if let (true, Subscriber::Pid(subscriber)) = (subscription.link, &subscriber) {
+        node.link(&pid, subscriber);
     }
-    node.monitor(&pid, &subscriber.node, &Watched::Pid(subscriber.clone()));
+    node.monitor(&pid, subscriber.node(), &subscriber.watched());
     let position = subscription.from;
     let info = Arc::new(SessionInfo {
         pid: pid.clone(),
@@ -78,8 +175,10 @@ pub fn start(instance: &Arc<Instance>, subscription: Subscription) -> Option<Pid
         position: AtomicU64::new(position.micros()),
     });
     instance.sessions().insert(pid.clone(), info.clone());
+    let (head, tail) = packet_parts(&subscription, &pid);
     let session = Session {
-        packet_head: packet_head(&subscription),
+        head,
+        tail,
         decodes: Needs {
             v4_nc: peer.flags().has(Flags::V4_NC),
             native_records: peer.flags().has(Flags::NATIVE_RECORDS),
@@ -88,6 +187,9 @@ pub fn start(instance: &Arc<Instance>, subscription: Subscription) -> Option<Pid
         instance: instance.clone(),
         node: node.clone(),
         credit: subscription.credit,
+        filter: subscription.filter.clone().map(|spec| Filter::new(spec.for_process(&pid))),
+        acked: None,
+        storing: None,
         subscription,
         peer,
         letters,
@@ -103,6 +205,7 @@ pub fn start(instance: &Arc<Instance>, subscription: Subscription) -> Option<Pid
             atom("error")
         });
         instance.sessions().remove(&session_pid);
+        instance.live().retain(|_, live| *live != session_pid);
         node.exit(&session_pid, &reason);
     });
     Some(pid)
@@ -114,34 +217,71 @@ fn atom(name: &str) -> Box<[u8]> {
     out.into()
 }
 
-/// What every packet to the subscriber begins with, after its length: up to the entry, or the list of entries.
-fn packet_head(subscription: &Subscription) -> Vec<u8> {
+/// What every packet to the subscriber begins with after its length, and what it ends with: all but the entry, or
+/// the list of entries.
+fn packet_parts(subscription: &Subscription, session: &Pid) -> (Vec<u8>, Vec<u8>) {
     let mut head = vec![PASS_THROUGH, VERSION];
-    crate::proto::control::send_head(&mut head, &subscription.subscriber);
-    head.extend_from_slice(&[VERSION, SMALL_TUPLE_EXT, 2]);
-    head.extend_from_slice(&subscription.marker);
-    head
+    match (&subscription.method, &subscription.subscriber) {
+        (Method::Apply(..), _) => control::reg_send_head(&mut head, session, "rex"),
+        (_, Subscriber::Pid(pid)) => control::send_head(&mut head, pid),
+        (_, Subscriber::Name { name, .. }) => control::reg_send_head(&mut head, session, name),
+    }
+    head.push(VERSION);
+    let (before, after) = subscription.method.around();
+    head.extend_from_slice(&before);
+    (head, after)
 }
 
 /// Why a session ends, as a term.
 type Reason = Box<[u8]>;
+
+/// A match spec with what it needs to run.
+struct Filter {
+    spec: MatchSpec,
+    scratch: Scratch,
+    result: Vec<u8>,
+}
+
+impl Filter {
+    fn new(spec: MatchSpec) -> Self {
+        Filter { spec, scratch: Scratch::default(), result: Vec::new() }
+    }
+}
 
 struct Session {
     instance: Arc<Instance>,
     node: Node,
     peer: Arc<Peer>,
     subscription: Subscription,
-    packet_head: Vec<u8>,
+    head: Vec<u8>,
+    tail: Vec<u8>,
     /// What the subscriber's node can decode beyond what every release does.
     decodes: Needs,
     credit: Option<u64>,
+    filter: Option<Filter>,
+    /// The newest acknowledgement that is not stored yet.
+    acked: Option<Timestamp>,
+    storing: Option<tokio::task::JoinHandle<()>>,
     letters: mpsc::Receiver<Letter>,
     committed: watch::Receiver<Committed>,
     info: Arc<SessionInfo>,
 }
 
 impl Session {
-    async fn run(mut self, mut cursor: Cursor) -> Reason {
+    /// Carries entries until something ends that, and stores the last acknowledgement.
+    async fn run(mut self, cursor: Cursor) -> Reason {
+        let reason = self.carry(cursor).await;
+        while let Some(storing) = self.storing.take() {
+            // A failure was reported where it happened.
+            let _ = storing.await;
+            self.store_ack();
+        }
+        reason
+    }
+
+    async fn carry(&mut self, mut cursor: Cursor) -> Reason {
+        // A filter looks at more than it passes on.
+        let chunk_bytes = if self.filter.is_some() { 8 * CHUNK_BYTES } else { CHUNK_BYTES };
         loop {
             while let Ok(letter) = self.letters.try_recv() {
                 if let Some(reason) = self.letter(&letter) {
@@ -169,11 +309,11 @@ impl Session {
             }
             // Marked as seen before looking, so that a commit in between wakes us.
             self.committed.borrow_and_update();
-            let chunk = match cursor.next_cached(CHUNK_BYTES) {
+            let chunk = match cursor.next_cached(chunk_bytes) {
                 Next::Chunk(chunk) => Some(chunk),
                 Next::End => None,
                 Next::Cold => {
-                    let (back, read) = self.read_cold(cursor).await;
+                    let (back, read) = self.read_cold(cursor, chunk_bytes).await;
                     cursor = back;
                     match read {
                         Ok(chunk) => chunk,
@@ -186,14 +326,10 @@ impl Session {
                     if let Some(reason) = self.deliver(&chunk, &mut cursor) {
                         return reason;
                     }
+                    // Others have work too.
+                    tokio::task::consume_budget().await;
                 }
-                None if self
-                    .subscription
-                    .to
-                    .is_some_and(|to| to < self.instance.tail().earliest_next()) =>
-                {
-                    return atom("normal");
-                }
+                None if self.is_past_end() => return atom("normal"),
                 None => tokio::select! {
                     // Only says that there is more.
                     changed = self.committed.changed() => if changed.is_err() {
@@ -210,6 +346,12 @@ impl Session {
         }
     }
 
+    /// Whether no entry to come can be of interest.
+    fn is_past_end(&self) -> bool {
+        let next = || self.instance.tail().earliest_next();
+        self.subscription.to.is_some_and(|to| to < next())
+    }
+
     async fn wait_for_letter(&mut self) -> Option<Reason> {
         match self.letters.recv().await {
             Some(letter) => self.letter(&letter),
@@ -218,9 +360,13 @@ impl Session {
     }
 
     /// Reads the next chunk from files, on a thread that may block.
-    async fn read_cold(&self, mut cursor: Cursor) -> (Cursor, Result<Option<Chunk>, Reason>) {
+    async fn read_cold(
+        &self,
+        mut cursor: Cursor,
+        bytes: usize,
+    ) -> (Cursor, Result<Option<Chunk>, Reason>) {
         let read = tokio::task::spawn_blocking(move || {
-            let chunk = cursor.next(CHUNK_BYTES);
+            let chunk = cursor.next(bytes);
             (cursor, chunk)
         });
         let (cursor, chunk) = read.await.expect("reading the log does not panic");
@@ -237,80 +383,140 @@ impl Session {
 
     /// Sends what credit allows of a chunk; the cursor goes back to what was not sent.
     fn deliver(&mut self, chunk: &Chunk, cursor: &mut Cursor) -> Option<Reason> {
-        let allowed = self.credit.unwrap_or(u64::MAX);
-        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-        let to = self.subscription.to.unwrap_or(Timestamp::MAX);
-        let mut sent: u64 = 0;
-        let mut next = None;
-        let mut undecodable = 0;
-        let mut ended = false;
-        let is_connected = self.peer.send(|out| {
-            let mut open: Option<OpenBatch> = None;
-            for entry in chunk.entries() {
-                ended = entry.timestamp > to;
-                if ended || sent == allowed as u64 {
-                    next = Some(entry.timestamp);
-                    break;
-                }
-                sent += 1;
-                undecodable += u64::from(self.write(out, &mut open, &entry));
-            }
-            if let Some(open) = open {
-                open.finish(out);
-            }
-        });
+        let mut filter = self.filter.take();
+        let mut part = Part::default();
+        let is_connected = if filter.is_some() {
+            // A filter is no work to do while the connection's queue is held.
+            let mut packets = Vec::new();
+            self.write(&mut packets, chunk, filter.as_mut(), &mut part);
+            packets.is_empty() || self.peer.send(|out| out.extend_from_slice(&packets))
+        } else {
+            self.peer.send(|out| self.write(out, chunk, None, &mut part))
+        };
+        self.filter = filter;
         if !is_connected {
             return Some(atom("noconnection"));
         }
-        if let Some(next) = next.filter(|_| !ended) {
+        if let Some(next) = part.stopped_at.filter(|_| !part.ended) {
             *cursor = self.instance.log().cursor(next);
         }
         if let Some(credit) = &mut self.credit {
-            *credit -= sent;
+            *credit -= part.sent;
         }
-        self.info.sent.fetch_add(sent, Ordering::Relaxed);
+        self.info.sent.fetch_add(part.sent, Ordering::Relaxed);
         self.info.position.store(cursor.position().micros(), Ordering::Relaxed);
-        self.instance.counters().delivered.add(sent);
-        self.instance.counters().undecodable.add(undecodable);
-        ended.then(|| atom("normal"))
+        let counters = self.instance.counters();
+        counters.delivered.add(part.sent);
+        counters.undecodable.add(part.undecodable);
+        counters.unfiltered.add(part.over_budget);
+        part.ended.then(|| atom("normal"))
     }
 
-    /// Writes one entry, in a message of its own or into the open batch; whether it had to be replaced.
-    fn write(&self, out: &mut Vec<u8>, open: &mut Option<OpenBatch>, entry: &EntryRef<'_>) -> bool {
+    /// Writes the packets for a chunk's entries, as far as credit goes.
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        chunk: &Chunk,
+        mut filter: Option<&mut Filter>,
+        part: &mut Part,
+    ) {
+        let allowed = self.credit.unwrap_or(u64::MAX);
+        let to = self.subscription.to.unwrap_or(Timestamp::MAX);
+        let mut open: Option<OpenBatch> = None;
+        for entry in chunk.entries() {
+            part.ended = entry.timestamp > to;
+            if part.ended || part.sent == allowed {
+                part.stopped_at = Some(entry.timestamp);
+                break;
+            }
+            match &mut filter {
+                None => {
+                    self.write_entry(
+                        out,
+                        &mut open,
+                        entry.timestamp,
+                        entry.event,
+                        Some(entry.entry),
+                        part,
+                    );
+                }
+                Some(filter) => {
+                    filter.result.clear();
+                    let event = TermRef::from_walked(entry.event);
+                    match filter.spec.run(&mut filter.scratch, event, &mut filter.result) {
+                        Outcome::Result => {
+                            self.write_entry(
+                                out,
+                                &mut open,
+                                entry.timestamp,
+                                &filter.result,
+                                None,
+                                part,
+                            );
+                        }
+                        Outcome::NoMatch => {}
+                        Outcome::Budget => part.over_budget += 1,
+                    }
+                }
+            }
+        }
+        if let Some(open) = open {
+            open.finish(out, &self.tail);
+        }
+    }
+
+    /// Writes one entry, in a message of its own or into the open batch. `whole` is the entry's term, where it
+    /// exists already.
+    fn write_entry(
+        &self,
+        out: &mut Vec<u8>,
+        open: &mut Option<OpenBatch>,
+        stamp: Timestamp,
+        event: &[u8],
+        whole: Option<&[u8]>,
+        part: &mut Part,
+    ) {
+        part.sent += 1;
         let start = match self.subscription.batch {
             None => {
                 let start = out.len();
                 out.extend_from_slice(&[0; 4]);
-                out.extend_from_slice(&self.packet_head);
+                out.extend_from_slice(&self.head);
                 Some(start)
             }
             Some(size) => {
                 if open.as_ref().is_some_and(|batch| batch.count as usize == size)
                     && let Some(full) = open.take()
                 {
-                    full.finish(out);
+                    full.finish(out, &self.tail);
                 }
-                open.get_or_insert_with(|| OpenBatch::begin(out, &self.packet_head)).count += 1;
+                open.get_or_insert_with(|| OpenBatch::begin(out, &self.head)).count += 1;
                 None
             }
         };
         // A node drops the whole connection over one term that it cannot read.
-        let readable = self.decodes_all()
-            || walk(entry.event).is_ok_and(|walked| walked.needs.are_met_by(self.decodes));
-        if readable {
-            out.extend_from_slice(entry.entry);
-        } else {
-            encode::tuple_header(out, 2);
-            encode::timestamp(out, entry.timestamp);
-            encode::tuple_header(out, 3);
-            encode::atom(out, "logmachine");
-            encode::atom(out, "undecodable");
-            encode::timestamp(out, entry.timestamp);
+        let is_readable = self.decodes_all()
+            || walk(event).is_ok_and(|walked| walked.needs.are_met_by(self.decodes));
+        match whole {
+            Some(whole) if is_readable => out.extend_from_slice(whole),
+            _ => {
+                encode::tuple_header(out, 2);
+                encode::timestamp(out, stamp);
+                if is_readable {
+                    out.extend_from_slice(event);
+                } else {
+                    part.undecodable += 1;
+                    encode::tuple_header(out, 3);
+                    encode::atom(out, "logmachine");
+                    encode::atom(out, "undecodable");
+                    encode::timestamp(out, stamp);
+                }
+            }
         }
         if let Some(start) = start {
+            out.extend_from_slice(&self.tail);
             close_packet(out, start);
         }
-        !readable
     }
 
     const fn decodes_all(&self) -> bool {
@@ -357,19 +563,55 @@ impl Session {
         }
     }
 
-    /// `{credit, M}`: M entries more may be sent.
+    /// `{credit, M}`: M entries more may be sent. `{ack, Timestamp}`: everything up to there is dealt with.
     fn order(&mut self, order: TermRef<'_>) {
-        if let Some([verb, count]) = order.as_tuple()
-            && verb.is_atom("credit")
-            && let Some(more) = count.as_integer().and_then(|more| u64::try_from(more).ok())
-        {
-            if let Some(credit) = &mut self.credit {
-                *credit = credit.saturating_add(more);
+        let parts = order.as_tuple::<2>();
+        match parts {
+            Some([verb, count]) if verb.is_atom("credit") => {
+                let more = count.as_integer().and_then(|more| u64::try_from(more).ok());
+                if let (Some(credit), Some(more)) = (&mut self.credit, more) {
+                    *credit = credit.saturating_add(more);
+                }
             }
-        } else {
-            self.instance.counters().unknown.inc();
+            Some([verb, stamp]) if verb.is_atom("ack") && self.subscription.cursor.is_some() => {
+                if let Some(super::from::From::At(stamp)) = super::from::From::parse(stamp) {
+                    self.acked = Some(stamp);
+                    self.store_ack();
+                }
+            }
+            _ => self.instance.counters().unknown.inc(),
         }
     }
+
+    /// Stores the newest acknowledgement on a thread that may block; one at a time, so that many that come quickly
+    /// cost few syncs.
+    fn store_ack(&mut self) {
+        if self.storing.as_ref().is_some_and(|storing| !storing.is_finished()) {
+            return;
+        }
+        let (Some(stamp), Some(name)) = (self.acked.take(), self.subscription.cursor.clone())
+        else {
+            return;
+        };
+        let (cursors, session) = (self.instance.cursors().clone(), self.info.pid.clone());
+        self.storing = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = cursors.store(&name, stamp) {
+                tracing::error!(%session, "cursor position was not stored: {error}");
+            }
+        }));
+    }
+}
+
+/// What became of a chunk.
+#[derive(Default)]
+struct Part {
+    sent: u64,
+    undecodable: u64,
+    over_budget: u64,
+    /// The first entry not looked at.
+    stopped_at: Option<Timestamp>,
+    /// No later entry is of interest.
+    ended: bool,
 }
 
 /// A message `{Marker, [Entry]}` whose list is still growing.
@@ -390,8 +632,9 @@ impl OpenBatch {
         OpenBatch { start, count_at, count: 0 }
     }
 
-    fn finish(self, out: &mut Vec<u8>) {
+    fn finish(self, out: &mut Vec<u8>, tail: &[u8]) {
         out.push(NIL_EXT);
+        out.extend_from_slice(tail);
         out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_be_bytes());
         close_packet(out, self.start);
     }

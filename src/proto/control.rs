@@ -266,17 +266,16 @@ pub fn send_head(out: &mut Vec<u8>, to: &Pid) {
 
 /// `REG_SEND` to a registered name.
 pub fn reg_send(out: &mut Vec<u8>, from: &Pid, name: &str, message: impl FnOnce(&mut Vec<u8>)) {
-    packet::write(
-        out,
-        |out| {
-            encode::tuple_header(out, 4);
-            encode::integer(out, op::REG_SEND);
-            encode::pid(out, from);
-            encode::atom(out, "");
-            encode::atom(out, name);
-        },
-        Some(message),
-    );
+    packet::write(out, |out| reg_send_head(out, from, name), Some(message));
+}
+
+/// The control message of `REG_SEND` alone.
+pub fn reg_send_head(out: &mut Vec<u8>, from: &Pid, name: &str) {
+    encode::tuple_header(out, 4);
+    encode::integer(out, op::REG_SEND);
+    encode::pid(out, from);
+    encode::atom(out, "");
+    encode::atom(out, name);
 }
 
 /// `ALIAS_SEND`; only to a peer with `DFLAG_ALIAS`.
@@ -465,10 +464,7 @@ mod tests {
         check(|out| exit(out, &pid(1), &pid(2), &[106]), "Exit { from: <a@b.1.0>/7, to: <a@b.2.0");
         check(|out| send(out, &pid(1), encode::nil), "Message { to: Pid(");
         check(|out| reg_send(out, &pid(1), "x", encode::nil), "Message { to: Name(");
-        check(
-            |out| alias_send(out, &pid(1), &reference(), encode::nil),
-            "Message { to: Alias(",
-        );
+        check(|out| alias_send(out, &pid(1), &reference(), encode::nil), "Message { to: Alias(");
         let name = Watched::Name("x".into());
         check(
             |out| monitor(out, &pid(1), &name, &reference()),

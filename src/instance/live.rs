@@ -1,0 +1,119 @@
+//! The original's live registry: `{subscribe, Ref, SendMethod}`, live entries only, in a message of choice.
+//!
+//! Each registration is a session that begins now; it ends with its subscriber, and so does the registration.
+
+use std::sync::Arc;
+
+use dashmap::Entry;
+
+use super::Instance;
+use super::calls::{Reply, badarg, error, term};
+use super::session::{self, Method, Subscriber, Subscription};
+use crate::etf::{Pid, TermRef, encode};
+
+/// Answers `ok`, `{error, already_subscribed}`, `{error, badarg}`, or why the subscriber cannot be reached.
+pub(super) fn subscribe(
+    instance: &Arc<Instance>,
+    reference: TermRef<'_>,
+    method: TermRef<'_>,
+    caller: &Pid,
+    reply: Reply,
+) {
+    let Some(method) = parse_method(method) else {
+        return reply(error(|out| encode::atom(out, "badarg")));
+    };
+    let key = reference.to_bytes();
+    if let Some(subscriber) = parse_reference(reference, caller) {
+        let key = term(|out| subscriber.write(out)).into();
+        return reply(register(instance, key, subscriber, method));
+    }
+    let name = reference.as_tuple().filter(|[global, _]| global.is_atom("global"));
+    let (Some([_, name]), Some(peer)) = (name, instance.node().peer(&caller.node)) else {
+        return reply(badarg_atom());
+    };
+    let (instance, name) = (instance.clone(), name.to_bytes());
+    tokio::spawn(async move {
+        let found = instance.node().rpc(&peer, "global", "whereis_name", |out| {
+            encode::list_header(out, 1);
+            out.extend_from_slice(&name);
+            encode::nil(out);
+        });
+        let found = found.await.ok();
+        let pid = found.and_then(|found| TermRef::from_walked(&found).as_pid());
+        reply(match pid {
+            Some(pid) => register(&instance, key, Subscriber::Pid(pid), method),
+            None => badarg("global"),
+        });
+    });
+}
+
+/// `{error, badarg}`, as the interface has it for a bad `Ref`.
+fn badarg_atom() -> Vec<u8> {
+    error(|out| encode::atom(out, "badarg"))
+}
+
+fn register(
+    instance: &Arc<Instance>,
+    key: Box<[u8]>,
+    subscriber: Subscriber,
+    method: Method,
+) -> Vec<u8> {
+    let free = match instance.live().entry(key) {
+        Entry::Occupied(_) => return error(|out| encode::atom(out, "already_subscribed")),
+        Entry::Vacant(free) => free,
+    };
+    let subscription = Subscription {
+        subscriber,
+        method,
+        from: instance.tail().earliest_next(),
+        to: None,
+        filter: None,
+        batch: None,
+        credit: None,
+        link: false,
+        cursor: None,
+    };
+    match session::start(instance, subscription) {
+        Some(pid) => {
+            free.insert(pid);
+            term(|out| encode::atom(out, "ok"))
+        }
+        None => error(|out| encode::atom(out, "noconnection")),
+    }
+}
+
+/// A pid, a registered name of the caller's node, or `{Name, Node}`.
+fn parse_reference(reference: TermRef<'_>, caller: &Pid) -> Option<Subscriber> {
+    if let Some(pid) = reference.as_pid() {
+        return Some(Subscriber::Pid(pid));
+    }
+    if let Some(name) = reference.as_atom() {
+        let (name, node) = (name.to_str().into(), caller.node.clone());
+        return Some(Subscriber::Name { name, node });
+    }
+    let [name, node] = reference.as_tuple()?;
+    let (name, node) = (name.as_atom()?, node.as_atom()?);
+    if name.is("global") && !node.to_str().contains('@') {
+        return None;
+    }
+    Some(Subscriber::Name { name: name.to_str().into(), node: node.to_str().into() })
+}
+
+/// The documented methods, and the atoms by which the original's code knew three of them.
+fn parse_method(method: TermRef<'_>) -> Option<Method> {
+    if let Some(atom) = method.as_atom() {
+        return match &*atom.to_str() {
+            "send" | "info" => Some(Method::Send),
+            "gen_server_cast" => Some(Method::Cast),
+            "gen_event_notify" => Some(Method::Notify),
+            _ => None,
+        };
+    }
+    let [module, function] = method.as_tuple()?;
+    let (module, function) = (module.as_atom()?.to_str(), function.as_atom()?.to_str());
+    Some(match (&*module, &*function) {
+        ("gen_server", "cast") => Method::Cast,
+        ("gen_event", "notify") => Method::Notify,
+        _ => Method::Apply(module.into(), function.into()),
+    })
+}
