@@ -1,6 +1,6 @@
 %% Subscribers and senders for the delivery tests, compiled so that they are fast.
 -module(lm_collect).
--export([send/2, send_for_ever/0, collect/2, follow/2, take/2]).
+-export([send/2, send_for_ever/0, collect/2, follow/2, take/2, tell/1]).
 
 -define(RECEIVER, {global, {error_logger, 0}}).
 
@@ -91,3 +91,7 @@ take(From, Acc) ->
         {ok, Entries, eof} -> lists:append(lists:reverse([Entries | Acc]));
         {ok, Entries, Next} -> take(Next, [Entries | Acc])
     end.
+
+%% Tells the process kept under this module's name of an entry.
+tell(Entry) ->
+    persistent_term:get(lm_collect) ! {told, Entry}.
