@@ -13,6 +13,9 @@
 use std::cmp::Ordering;
 
 use super::stream::{Cell, Chunk, FunHead, Head, Stream};
+use super::tag::{
+    BINARY_EXT, INTEGER_EXT, NEW_FLOAT_EXT, NIL_EXT, SMALL_ATOM_UTF8_EXT, SMALL_INTEGER_EXT,
+};
 use super::{AtomRef, Term, TermRef};
 
 /// Compares two terms as `<`, `==` and `>` do: `1` and `1.0` are equal.
@@ -34,7 +37,17 @@ pub fn equal(a: TermRef<'_>, b: TermRef<'_>) -> bool {
 
 /// Whether `a =:= b`.
 pub fn exactly_equal(a: TermRef<'_>, b: TermRef<'_>) -> bool {
-    a.bytes() == b.bytes() || cmp_exact(a, b).is_eq()
+    a.bytes() == b.bytes() || !in_one_form(a, b) && cmp_exact(a, b).is_eq()
+}
+
+/// Whether the terms are of a kind in which different bytes are different terms.
+pub(crate) fn in_one_form(a: TermRef<'_>, b: TermRef<'_>) -> bool {
+    let tag = a.bytes()[0];
+    tag == b.bytes()[0]
+        && matches!(
+            tag,
+            SMALL_ATOM_UTF8_EXT | SMALL_INTEGER_EXT | INTEGER_EXT | NEW_FLOAT_EXT | BINARY_EXT
+        )
 }
 
 /// Whether some map in the term has a key twice, which no Erlang map can.
@@ -45,12 +58,27 @@ pub fn has_repeated_key(term: TermRef<'_>) -> bool {
 }
 
 fn compare(a: TermRef<'_>, b: TermRef<'_>, exact: bool) -> Ordering {
+    if is_leaf(a) && is_leaf(b) {
+        return leaves(a.view(), b.view(), exact);
+    }
     if let Some(order) = in_step(a, b, exact, false) {
         return order;
     }
     let (a, b) = (sort_maps(a).0, sort_maps(b).0);
     in_step(TermRef::from_walked(&a), TermRef::from_walked(&b), exact, true)
         .expect("sorted maps are compared in step")
+}
+
+fn is_leaf(term: TermRef<'_>) -> bool {
+    matches!(
+        term.bytes()[0],
+        SMALL_ATOM_UTF8_EXT
+            | SMALL_INTEGER_EXT
+            | INTEGER_EXT
+            | NEW_FLOAT_EXT
+            | BINARY_EXT
+            | NIL_EXT
+    )
 }
 
 /// What is still to be compared, innermost last.

@@ -53,8 +53,14 @@ impl Sources<'_> {
     }
 }
 
-/// How many times looking at terms comparing them may cost, as maps are sorted for it.
-const COMPARISON: u64 = 4;
+/// Steps for comparing two terms. The difference lies within the shorter one, but to find it maps may have
+/// to be copied and sorted.
+fn comparison(a: TermRef<'_>, b: TermRef<'_>) -> u64 {
+    /// What sorting may cost more than looking.
+    const SORTING: u64 = 16;
+    let (a, b) = (looked_at(a), looked_at(b));
+    a.max(b) + SORTING * a.min(b)
+}
 
 /// A term in two pieces, by their places.
 struct Pieces {
@@ -154,7 +160,7 @@ impl Machine {
         sources: &Sources<'_>,
     ) -> Result<bool, Budget> {
         let (a, b) = (self.resolve(a, sources), self.resolve(b, sources));
-        let steps = 1 + COMPARISON * looked_at(a).min(looked_at(b));
+        let steps = 1 + comparison(a, b);
         if steps > self.steps_left {
             return Err(Budget);
         }
@@ -268,10 +274,11 @@ impl Machine {
             *argument = self.resolve(value, sources);
         }
         let arguments = &arguments[..values.len()];
-        let mut steps = arguments.iter().map(|a| looked_at(*a)).sum();
-        if function.compares() {
-            steps *= COMPARISON;
-        }
+        let mut steps = match arguments {
+            [a, b] if function.compares() => comparison(*a, *b),
+            _ if function.walks() => arguments.iter().map(|a| looked_at(*a)).sum(),
+            _ => 0,
+        };
         if steps > self.steps_left {
             return Err(Stop::Budget);
         }

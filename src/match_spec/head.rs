@@ -150,18 +150,13 @@ impl Machine {
             *stream = Stream::new(TermRef::from_walked(&next[constant.len()..]));
             return Ok(true);
         }
-        // In these forms, one term has one form.
-        if next[0] == constant[0]
-            && matches!(
-                next[0],
-                tag::SMALL_ATOM_UTF8_EXT | tag::SMALL_INTEGER_EXT | tag::BINARY_EXT
-            )
-        {
+        let (next, constant) = (TermRef::from_walked(next), TermRef::from_walked(constant));
+        if order::in_one_form(next, constant) {
             return Ok(false);
         }
+        // `next` reaches beyond its term, which would matter for two binaries only.
         // The difference is found before the end of the shorter one.
-        self.spend(constant.len() as u64 / 8)?;
-        let (next, constant) = (TermRef::from_walked(next), TermRef::from_walked(constant));
+        self.spend(constant.bytes().len() as u64 / 8)?;
         let equal = order::cmp_exact(next, constant).is_eq();
         if equal {
             stream.term();

@@ -47,9 +47,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 KiB; 4 million steps, some 10 to 100 milliseconds; 32 MiB.
+    /// 64 KiB; 2 million steps, which a hostile specification can make last for a second, and which are
+    /// some 7 looks at all of an event of 16 MiB; 32 MiB.
     fn default() -> Self {
-        Limits { spec_bytes: 64 * 1024, steps: 4_000_000, result_bytes: 32 << 20 }
+        Limits { spec_bytes: 64 * 1024, steps: 2_000_000, result_bytes: 32 << 20 }
     }
 }
 

@@ -1,0 +1,84 @@
+//! What one event costs: walking, comparing, printing and filtering it.
+//!
+//! The filters are those that subscribers write: a tuple's tag, two comparisons, and a look deep into an
+//! error report.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use logmachine::etf::{TermRef, order, text, walk};
+use logmachine::match_spec::{Limits, MatchSpec, Scratch};
+
+/// An event of about 250 bytes, as error_logger's handlers get it.
+const REPORT: &str = "{error_report, '<0.50.0>', {'<0.93.0>', crash_report, [[{initial_call, {worker, init, ['Argument__1']}},
+    {pid, '<0.93.0>'}, {registered_name, []}, {error_info, {exit, {badmatch, 42}, [{worker, handle_call, 3}]}},
+    {messages, []}, {links, []}, {dictionary, []}, {trap_exit, false}, {status, running}], []]}}";
+const QUOTE: &str = "{quote, <<\"ERIC-B.ST\">>, 187.34, 1200, {1700, 123456, 789012}}";
+const MAP: &str = "#{time => 1700123456789012, level => error, msg => {report, #{label => boot, n => 1}}, pid => '<0.1.0>'}";
+
+fn term(source: &str) -> Vec<u8> {
+    text::parse(source).expect("the benchmark's own text")
+}
+
+fn filter(c: &mut Criterion, name: &str, spec: &str, event: &str) {
+    let (spec, event) = (term(spec), term(event));
+    let spec = MatchSpec::compile(TermRef::from_walked(&spec), Limits::default())
+        .expect("the benchmark's own specification");
+    let event = TermRef::from_walked(&event);
+    let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+    let mut group = c.benchmark_group("match_spec");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function(name, |b| {
+        b.iter(|| {
+            out.clear();
+            black_box(spec.run(&mut scratch, black_box(event), &mut out))
+        });
+    });
+}
+
+fn main() {
+    let mut c = Criterion::default().configure_from_args();
+    let report = term(REPORT);
+    let (first, second) = (term(REPORT), term(&REPORT.replace("running", "waiting")));
+    let (map, other_map) = (term(MAP), term(&MAP.replace("n => 1", "n => 2")));
+    let mut group = c.benchmark_group("etf");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function(format!("walk/{} bytes", report.len()), |b| {
+        b.iter(|| walk(black_box(&report)));
+    });
+    group.bench_function("cmp/late difference", |b| {
+        b.iter(|| {
+            order::cmp(black_box(TermRef::from_walked(&first)), TermRef::from_walked(&second))
+        });
+    });
+    group.bench_function("cmp/maps", |b| {
+        b.iter(|| {
+            order::cmp(black_box(TermRef::from_walked(&map)), TermRef::from_walked(&other_map))
+        });
+    });
+    let printed = text::to_text(TermRef::from_walked(&report));
+    group.bench_function("print", |b| {
+        let mut out = String::new();
+        b.iter(|| {
+            out.clear();
+            text::write_term(&mut out, black_box(TermRef::from_walked(&report)), usize::MAX)
+        });
+    });
+    group.bench_function("parse", |b| b.iter(|| text::parse(black_box(&printed))));
+    group.finish();
+
+    let simple = "[{{quote,'_','_','_','_'},[],['$_']}]";
+    filter(&mut c, "tag, matching", simple, QUOTE);
+    filter(&mut c, "tag, not matching", simple, REPORT);
+    let guards =
+        "[{{quote,'$1','$2','$3','_'},[{'>','$2',100.0},{'<','$3',5000}],[{{'$1','$2'}}]}]";
+    filter(&mut c, "two comparisons, matching", guards, QUOTE);
+    filter(&mut c, "two comparisons, not matching", guards, &QUOTE.replace("187.34", "87.34"));
+    let deep = "[{{error_report,'_',{'$1',crash_report,[['_','_','_',{error_info,{exit,'$2','_'}}|'_']|'_']}},
+        [],[{{'$1','$2'}}]}]";
+    filter(&mut c, "deep in a report, matching", deep, REPORT);
+    filter(&mut c, "deep in a report, not matching", deep, &REPORT.replace("{exit,", "{error,"));
+    let keys = "[{#{level => error, msg => {report, #{label => '$1'}}},[],['$1']}]";
+    filter(&mut c, "keys of maps, matching", keys, MAP);
+    c.final_summary();
+}

@@ -1,0 +1,13 @@
+//! Text as terms: what is parsed is printed and parsed again as the same term.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use logmachine::etf::{TermRef, order, text};
+
+fuzz_target!(|source: &str| {
+    let _ = text::parse_terms(source);
+    let Ok(term) = text::parse(source) else { return };
+    let term = TermRef::whole(&term).expect("parsed text is a term");
+    let again = text::parse(&text::to_text(term)).expect("printed terms are text");
+    assert!(order::exactly_equal(term, TermRef::from_walked(&again)));
+});
