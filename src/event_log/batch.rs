@@ -8,8 +8,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(super) bytes: Vec<u8>,
-    pub(super) closed: Vec<Span>,
-    pub(super) open: Option<Span>,
+    spans: Vec<Span>,
     count: u64,
 }
 
@@ -42,14 +41,13 @@ impl Batch {
         record::push(&mut self.bytes, stamp, event);
         let end = self.bytes.len();
         self.count += 1;
-        let span =
-            self.open.get_or_insert(Span { start, end, count: 0, first: stamp, last: stamp });
-        span.end = end;
-        span.count += 1;
-        span.last = stamp;
-        if end - span.start >= STRIDE_BYTES {
-            self.closed.push(*span);
-            self.open = None;
+        match self.spans.last_mut() {
+            Some(span) if span.end - span.start < STRIDE_BYTES => {
+                span.end = end;
+                span.count += 1;
+                span.last = stamp;
+            }
+            _ => self.spans.push(Span { start, end, count: 1, first: stamp, last: stamp }),
         }
     }
 
@@ -70,16 +68,16 @@ impl Batch {
 
     /// The first record's timestamp.
     pub fn first(&self) -> Option<Timestamp> {
-        self.closed.first().or(self.open.as_ref()).map(|span| span.first)
+        self.spans.first().map(|span| span.first)
     }
 
     /// The last record's timestamp.
     pub fn last(&self) -> Option<Timestamp> {
-        self.open.as_ref().or(self.closed.last()).map(|span| span.last)
+        self.spans.last().map(|span| span.last)
     }
 
     /// The stretches of the batch, in order.
     pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
-        self.closed.iter().chain(&self.open).copied()
+        self.spans.iter().copied()
     }
 }

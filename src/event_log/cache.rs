@@ -66,15 +66,27 @@ impl Cache {
             if !too_many && oldest.is_none_or(|oldest| chunk.last() >= oldest) {
                 break;
             }
-            self.bytes -= chunk.bytes().len();
-            if self.small == self.chunks.len() {
-                self.small -= 1;
-                self.small_bytes -= chunk.bytes().len();
-            }
-            self.chunks.pop_front();
+            self.pop();
         }
         if self.chunks.capacity() > 1024 && self.chunks.len() < self.chunks.capacity() / 4 {
             self.chunks.shrink_to(self.chunks.len() * 2);
+        }
+    }
+
+    /// Forgets the chunks that end before `offset`: their records were deleted.
+    pub(super) fn evict_before(&mut self, offset: u64) {
+        while self.chunks.front().is_some_and(|chunk| chunk.end() <= offset) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        let all_small = self.small == self.chunks.len();
+        let Some(chunk) = self.chunks.pop_front() else { return };
+        self.bytes -= chunk.bytes().len();
+        if all_small {
+            self.small -= 1;
+            self.small_bytes -= chunk.bytes().len();
         }
     }
 

@@ -211,8 +211,9 @@ impl Cursor {
             _ => {
                 let index = segment.index(&*shared.storage)?;
                 let place = segment.place();
-                let source =
-                    Source::open(&*shared.storage, &place).map_err(ReadError::io(place.path()))?;
+                let mut source = Source::open(&*shared.storage, &place, &segment.name)
+                    .map_err(ReadError::io(place.path()))?;
+                source.use_restarts(&index);
                 Open { segment, index, source }
             }
         };

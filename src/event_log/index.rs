@@ -91,6 +91,8 @@ impl Stretch {
 pub(super) enum Entry {
     /// A stretch, and what of the segment was known to be durable when the entry was written.
     Stretch { stretch: Stretch, durable: Durable },
+    /// Where a reader of the archive can begin to inflate.
+    Restart(Restart),
     /// The last entry of an index whose segment will not grow any more.
     Sealed(Summary),
 }
@@ -103,6 +105,15 @@ pub(super) enum Entry {
 pub(super) struct Durable {
     pub(super) end: u64,
     pub(super) crc: u32,
+}
+
+/// A place in an archive where inflating can begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Restart {
+    /// Where it is in the segment.
+    pub(super) position: u64,
+    /// Where it is in the archive's file.
+    pub(super) packed: u64,
 }
 
 /// What a segment holds in all.
@@ -137,6 +148,7 @@ impl Entry {
                 ),
                 u64::from(s.crc),
             ],
+            Entry::Restart(r) => [r.position, both(0, 1), 0, 0, r.packed, 0],
             Entry::Sealed(s) => {
                 // A stretch has no length of 0 and no such position: the low half tells them apart.
                 [s.bytes, 0, s.first.micros(), s.last.micros(), s.count, u64::from(s.crc)]
@@ -166,6 +178,7 @@ impl Entry {
             (0, 0) => {
                 Entry::Sealed(Summary { bytes: position, count: u64_at(32)?, first, last, crc })
             }
+            (0, 1) => Entry::Restart(Restart { position, packed: u64_at(32)? }),
             (0, _) | (_, 0) => return None,
             (bytes, count) => {
                 let stretch = Stretch { position, bytes, count, first, last, crc };
@@ -184,6 +197,8 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     slots: Vec<Slot>,
+    /// In an archive, rising.
+    pub(super) restarts: Vec<Restart>,
 }
 
 /// A stretch, with what a search needs to know of those before it.
@@ -253,6 +268,17 @@ impl Index {
         &self.slots[at..]
     }
 
+    /// The whole index file of a segment that will not grow any more.
+    pub(super) fn to_sealed_file(&self, summary: Summary) -> Vec<u8> {
+        let mut out = self.to_file(summary.bytes);
+        for restart in &self.restarts {
+            out.extend_from_slice(&Entry::Restart(*restart).encode());
+        }
+        let summary = Summary { crc: crc32c(&out), ..summary };
+        out.extend_from_slice(&Entry::Sealed(summary).encode());
+        out
+    }
+
     /// The whole index file, without a summary, every stretch known to be durable up to `durable`.
     pub(super) fn to_file(&self, durable: u64) -> Vec<u8> {
         let mut out = HEADER.to_vec();
@@ -292,6 +318,12 @@ pub(super) fn parse(file: &[u8], segment_bytes: u64) -> Parsed {
                     parsed.durable = durable;
                 }
             }
+            Some(Entry::Restart(restart)) => {
+                if parsed.index.restarts.last().is_some_and(|r| r.position >= restart.position) {
+                    break;
+                }
+                parsed.index.restarts.push(restart);
+            }
             Some(Entry::Sealed(summary)) => {
                 let before = &file[..HEADER.len() + i * ENTRY_BYTES];
                 if summary.bytes == segment_bytes
@@ -327,9 +359,9 @@ mod tests {
             last: Timestamp::from_micros(4),
             crc: 5,
         };
-        for entry in
-            [Entry::Stretch { stretch: stretch(8, 100, 50), durable }, Entry::Sealed(summary)]
-        {
+        let restart = Entry::Restart(Restart { position: 1 << 40, packed: 1 << 39 });
+        let stretched = Entry::Stretch { stretch: stretch(8, 100, 50), durable };
+        for entry in [stretched, restart, Entry::Sealed(summary)] {
             let bytes = entry.encode();
             assert_eq!(Entry::decode(&bytes), Some(entry));
             for at in 0..ENTRY_BYTES {

@@ -1,19 +1,25 @@
 //! What happens to segments after rotation, away from the thread that records.
+//!
+//! Two threads, because a sync may have to wait for a rotated segment to be durable, but never for an
+//! archive to be packed.
 
 use std::fmt;
 use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::index::{Entry, Index};
-use super::lock;
+use super::index::{Index, Summary};
 use super::log::Shared;
 use super::record::CLOSED;
-use super::segment::{Place, Segment, index_path};
-use super::storage::{Access, Storage, StorageFile, write_full};
+use super::segment::{Place, Segment, draft_path, index_path};
+use super::storage::{Storage, StorageFile, create_fresh, write_full};
+use super::{lock, retention};
+use crate::time::Timestamp;
 
-/// Jobs that may wait; more make the recorder wait, for rotations come faster than the disk takes them.
+/// Jobs that may wait for a thread. More make the recorder wait: it rotates faster than the disk takes it.
 const WAITING_JOBS: usize = 16;
 
 /// Work on segments that nobody writes to any more.
@@ -21,12 +27,16 @@ const WAITING_JOBS: usize = 16;
 pub(super) enum Job {
     /// Makes a rotated segment durable and completes its index.
     Seal { segment: Arc<Segment>, file: Arc<dyn StorageFile>, index: Arc<Index>, ticket: Ticket },
+    /// Makes the live segment durable, and its name if that is new.
+    Sync { file: Arc<dyn StorageFile>, new_name: bool, ticket: Ticket },
+    /// Deletes what is due, and archives what is due if that is asked for.
+    Maintain { now: Timestamp, archive: bool },
 }
 
-/// Does jobs one after another, on a thread of its own or at once.
+/// Does jobs on threads of its own, or at once.
 pub(super) enum Keeper {
-    /// On a thread that ends when this is dropped.
-    Thread { jobs: Option<SyncSender<(Arc<Shared>, Job)>>, thread: Option<JoinHandle<()>> },
+    /// On threads that end when this is dropped.
+    Threads { sealer: Worker, archiver: Worker, stop: Arc<AtomicBool> },
     /// In the caller's thread: for tests whose order is decided by a seed.
     #[cfg(test)]
     Inline,
@@ -40,28 +50,24 @@ impl fmt::Debug for Keeper {
 
 impl Keeper {
     pub(super) fn spawn(log: &str) -> io::Result<Self> {
-        let (jobs, todo) = sync_channel::<(Arc<Shared>, Job)>(WAITING_JOBS);
-        let thread =
-            std::thread::Builder::new().name(format!("{log}-keeper")).spawn(move || {
-                while let Ok((shared, job)) = todo.recv() {
-                    run(&shared, job);
-                }
-            })?;
-        Ok(Keeper::Thread { jobs: Some(jobs), thread: Some(thread) })
+        let stop = Arc::new(AtomicBool::new(false));
+        Ok(Keeper::Threads {
+            sealer: Worker::spawn(format!("{log} sealer"), &stop)?,
+            archiver: Worker::spawn(format!("{log} archiver"), &stop)?,
+            stop,
+        })
     }
 
-    /// Hands over a job; waits if many are waiting.
+    /// Hands over a job. One that syncs waits for a place; one that maintains is left out if many wait, for
+    /// the next one will do its work.
     pub(super) fn submit(&self, shared: &Arc<Shared>, job: Job) {
         match self {
-            Keeper::Thread { jobs, .. } => {
-                let jobs = jobs.as_ref().expect("taken only by drop");
-                if let Err(unsent) = jobs.send((Arc::clone(shared), job)) {
-                    // Its thread panicked: the bug is reported there, and the work is done here.
-                    run(shared, unsent.0.1);
-                }
-            }
+            Keeper::Threads { sealer, archiver, .. } => match job {
+                Job::Seal { .. } | Job::Sync { .. } => sealer.submit(shared, job),
+                Job::Maintain { .. } => archiver.try_submit(shared, job),
+            },
             #[cfg(test)]
-            Keeper::Inline => run(shared, job),
+            Keeper::Inline => run(shared, job, &|| false),
         }
     }
 }
@@ -69,19 +75,58 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         match self {
-            Keeper::Thread { jobs, thread } => {
-                drop(jobs.take());
-                if thread.take().is_some_and(|thread| thread.join().is_err()) {
-                    tracing::error!("the keeper's thread panicked");
-                }
-            }
+            // What is being archived is given up; the next start takes it up again.
+            Keeper::Threads { stop, .. } => stop.store(true, Ordering::Relaxed),
             #[cfg(test)]
             Keeper::Inline => {}
         }
     }
 }
 
-/// Whether a segment was sealed; clones are the same ticket.
+/// A thread that does one job after another, and ends when this is dropped.
+pub(super) struct Worker {
+    jobs: Option<SyncSender<(Arc<Shared>, Job)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn spawn(name: String, stop: &Arc<AtomicBool>) -> io::Result<Self> {
+        let (jobs, todo) = sync_channel::<(Arc<Shared>, Job)>(WAITING_JOBS);
+        let stop = Arc::clone(stop);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            while let Ok((shared, job)) = todo.recv() {
+                run(&shared, job, &|| stop.load(Ordering::Relaxed));
+            }
+        })?;
+        Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    fn submit(&self, shared: &Arc<Shared>, job: Job) {
+        let jobs = self.jobs.as_ref().expect("taken only by drop");
+        if let Err(unsent) = jobs.send((Arc::clone(shared), job)) {
+            // Its thread panicked: the bug is reported there, and the work is done here.
+            run(shared, unsent.0.1, &|| false);
+        }
+    }
+
+    fn try_submit(&self, shared: &Arc<Shared>, job: Job) {
+        let jobs = self.jobs.as_ref().expect("taken only by drop");
+        if jobs.try_send((Arc::clone(shared), job)).is_err() {
+            tracing::debug!(log = %shared.config.name, "archiving is busy; this round is left out");
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a thread that keeps segments panicked");
+        }
+    }
+}
+
+/// Whether a segment is durable; clones are the same ticket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ticket(Arc<(Mutex<Option<Sealed>>, Condvar)>);
 
@@ -89,7 +134,7 @@ pub(super) struct Ticket(Arc<(Mutex<Option<Sealed>>, Condvar)>);
 type Sealed = Result<(), Arc<str>>;
 
 impl Ticket {
-    pub(super) fn finish(&self, result: Sealed) {
+    fn finish(&self, result: Sealed) {
         *lock(&self.0.0) = Some(result);
         self.0.1.notify_all();
     }
@@ -101,7 +146,7 @@ impl Ticket {
             if let Some(result) = &*done {
                 return result.clone();
             }
-            done = self.0.1.wait(done).unwrap_or_else(std::sync::PoisonError::into_inner);
+            done = self.0.1.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -114,15 +159,32 @@ impl Ticket {
     }
 }
 
-fn run(shared: &Arc<Shared>, job: Job) {
+fn run(shared: &Arc<Shared>, job: Job, stop: &dyn Fn() -> bool) {
     match job {
         Job::Seal { segment, file, index, ticket } => {
             ticket.finish(make_durable(&*file));
-            if let Err(error) = write_sealed_index(&*shared.storage, &segment, &index) {
-                tracing::warn!(segment = %segment.name, %error, "index not completed; done at the next start");
-                return;
+            let path = segment.place().path().to_owned();
+            match write_sealed_index(&*shared.storage, &path, segment.summary, &index) {
+                Ok(()) => segment.move_to(Place::File(path), segment.summary.bytes),
+                Err(error) => {
+                    tracing::warn!(segment = %segment.name, %error, "index not completed; it stays in memory");
+                    segment.close(path);
+                }
             }
-            segment.move_to(Place::File(segment.place().path().to_owned()));
+        }
+        Job::Sync { file, new_name, ticket } => {
+            let synced = file.sync().and_then(|()| match new_name {
+                true => shared.storage.sync_dir(&shared.config.dir),
+                false => Ok(()),
+            });
+            ticket.finish(synced.map_err(|error| format!("sync failed: {error}").into()));
+        }
+        Job::Maintain { now, archive } => {
+            retention::delete(shared, now);
+            if archive {
+                retention::archive(shared, now, stop);
+                retention::delete(shared, now);
+            }
         }
     }
 }
@@ -137,20 +199,17 @@ fn make_durable(file: &dyn StorageFile) -> Sealed {
     Ok(())
 }
 
-/// Writes a complete index beside a segment, in place of what is there.
+/// Writes a complete index beside a segment or archive, in place of what is there.
 pub(super) fn write_sealed_index(
     storage: &dyn Storage,
-    segment: &Segment,
+    segment: &Path,
+    summary: Summary,
     index: &Index,
 ) -> io::Result<()> {
-    let path = index_path(segment.place().path());
-    let mut bytes = index.to_file(segment.summary.bytes);
-    let summary = super::index::Summary { crc: crc32c::crc32c(&bytes), ..segment.summary };
-    bytes.extend_from_slice(&Entry::Sealed(summary).encode());
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let file = storage.open(draft.as_ref(), Access::Create)?;
-    write_full(&*file, &bytes, 0)?;
+    let path = index_path(segment);
+    let draft = draft_path(&path);
+    let file = create_fresh(storage, &draft)?;
+    write_full(&*file, &index.to_sealed_file(summary), 0)?;
     file.sync()?;
-    storage.rename(draft.as_ref(), &path)
+    storage.rename(&draft, &path)
 }

@@ -260,6 +260,12 @@ impl Live {
             .or(self.open.map(|open| open.first))
     }
 
+    /// The latest timestamp in it.
+    pub(super) fn last(&self) -> Option<Timestamp> {
+        let indexed = self.index.interval().map(|(_, last)| last);
+        indexed.into_iter().chain(self.open.map(|open| open.last)).max()
+    }
+
     /// The ordinal of the first record of the stretch in which the first record at or after `from` lies.
     fn search(&self, from: Timestamp) -> u64 {
         self.index.search(from).unwrap_or(self.index.count())

@@ -48,6 +48,11 @@
 //!
 //! The last entry is written over while its stretch grows.
 //!
+//! in an archive's index, after the stretches: a place where inflating can begin; bytes is 0, count is 1
+//! +---------+-------+-------+--------+--------+---------------+-------+-------+
+//! | position| 0     | 1     | 0      | 0      | in the archive| 0     | own   |
+//! +---------+-------+-------+--------+--------+---------------+-------+-------+
+//!
 //! last entry, once the segment will not grow any more: bytes and count are 0
 //! +---------+-------+-------+--------+--------+---------------+-------+-------+
 //! | length  | 0     | 0     | first  | last   | records       | crc   | own   |
@@ -55,8 +60,12 @@
 //!   length    of the segment              crc  CRC32C of the index up to here
 //! ```
 //!
+//! An archive is `SEGMENT.zip` in the archives' directory, a zip file that holds the segment under its own
+//! name; `SEGMENT.zip.idx` is its index, whose positions are those in the segment.
+//!
 //! `NAME.lock` is locked while the log is open for writing. `NAME.torn-POSITION-MILLIS` keeps bytes that
-//! a repair cut off the live segment. `NAME.new` and `SEGMENT.idx.new` are drafts that a crash left behind.
+//! a repair cut off the live segment. `NAME.new`, `....idx.new` and `....zip.new` are
+//! drafts that a crash left behind.
 //!
 //! # Invariants
 //!
@@ -67,19 +76,23 @@
 //!   was committed; after a power loss everything that was synced, and of the rest what is whole.
 //! - `kept`: nothing is deleted or overwritten because it looks damaged.
 
+mod archive;
 mod batch;
 mod cache;
 mod chunk;
 mod cursor;
 mod error;
 mod index;
+mod inventory;
 mod keeper;
 mod log;
 mod open;
 mod record;
 mod repair;
+mod retention;
 mod segment;
 pub mod storage;
+mod verify;
 mod writer;
 
 use std::path::PathBuf;
@@ -90,11 +103,13 @@ pub use batch::Batch;
 pub use chunk::Chunk;
 pub use cursor::{Cursor, Next};
 pub use error::{AppendError, OpenError, ReadError};
+pub use inventory::find_logs;
 pub use log::{Committed, Log, LogStats, Offset};
-pub use open::open;
+pub use open::{open, open_read_only};
 pub use record::{EntryRef, MAX_RECORD_BYTES};
 pub use repair::Damage;
 pub use storage::{RealStorage, Storage};
+pub use verify::{IndexState, Verified, VerifiedSegment, verify};
 pub use writer::Writer;
 
 /// Where a log lies and how long what is kept.

@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cache::Cache;
 use super::index::{Index, Summary};
+use super::inventory::{Item, inventory};
 use super::keeper::{Keeper, write_sealed_index};
 use super::log::{Committed, Live, Log, Offset, Shared, State};
 use super::record::{CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
 use super::repair::{Damage, examine};
-use super::segment::{
-    Place, Segment, Source, index_path, parse_rotated_name, read_index, read_summary, rotated_name,
-};
-use super::storage::{Access, Storage, StorageFile, read_full, write_full};
+use super::retention::remove_with_index;
+use super::segment::{Place, Segment, Source, draft_path, index_path, read_index};
+use super::storage::{Access, NoFile, Storage, StorageFile, create_fresh, read_full, write_full};
 use super::writer::{Opened, Writer};
 use super::{LogConfig, OpenError};
 use crate::time::{Clock, Timestamp};
@@ -24,8 +24,8 @@ const MAX_NAME_BYTES: usize = 180;
 
 /// Opens a log for writing, making it if there is none, and repairs what a crash left behind.
 ///
-/// Costs a short read per segment, and time in proportion to what was appended after the last sync; a
-/// segment without an index is scanned once, at about a second per gigabyte.
+/// Costs a short read per segment and archive, and time in proportion to what was appended after the last
+/// sync; a segment or archive without an index is scanned once, at a second or a few per gigabyte.
 ///
 /// # Errors
 ///
@@ -37,8 +37,23 @@ pub fn open(
 ) -> Result<(Writer, Log), OpenError> {
     check_name(&config.name)?;
     let dir = config.dir.clone();
-    let keeper = Keeper::spawn(&config.name).map_err(OpenError::io("start a thread for", &dir))?;
+    let keeper = Keeper::spawn(&config.name).map_err(OpenError::io("start threads for", &dir))?;
     open_with(config, storage, clock, keeper)
+}
+
+/// Opens a log for reading alone: nothing is written, repaired or locked, and what is appended afterwards
+/// is not seen. For a log that nobody writes to.
+///
+/// # Errors
+///
+/// [`OpenError`].
+pub fn open_read_only(config: LogConfig, storage: Arc<dyn Storage>) -> Result<Log, OpenError> {
+    check_name(&config.name)?;
+    let mut reports = Reports::default();
+    let older = open_older(&config, &*storage, false, &mut reports)?;
+    let base = older.back().map_or(0, |segment| segment.end());
+    let live = read_live(&config, &*storage, base, &mut reports)?;
+    Ok(Log { shared: share(config, storage, older, live, reports) })
 }
 
 fn check_name(name: &str) -> Result<(), OpenError> {
@@ -53,7 +68,7 @@ fn check_name(name: &str) -> Result<(), OpenError> {
 /// What repair has to say once there are counters to count it.
 #[derive(Default)]
 struct Reports {
-    damage: Vec<(u64, std::path::PathBuf, Damage)>,
+    damage: Vec<(u64, PathBuf, Damage)>,
     torn_bytes: u64,
 }
 
@@ -72,115 +87,154 @@ pub(super) fn open_with(
         _ => OpenError::io("lock", &lock_path)(error),
     })?;
     let mut reports = Reports::default();
-    adopt_original_live(&config, &*storage)?;
-    let older = open_older(&config, &*storage, &mut reports)?;
+    let older = open_older(&config, &*storage, true, &mut reports)?;
     let rotated_millis = older.back().map_or(0, |segment| segment.rotated_millis);
     let base = older.back().map_or(0, |segment| segment.end());
-    let reach = older.back().map(|segment| segment.reach).filter(|reach| *reach > Timestamp::MIN);
     let (live, index_file) = open_live(&config, &*storage, &clock, base, &mut reports)?;
-    let live_last = live.index.interval().map(|(_, last)| last);
-    let last = live_last.into_iter().chain(live.open.map(|open| open.last)).chain(reach).max();
-    let committed = Committed { offset: Offset(base + live.count()), last };
     let durable = live.bytes;
-    let state =
-        State { older, live, cache: Cache::default(), committed, poisoned: None, no_space: false };
-    let shared = Arc::new(Shared::new(config, storage, state));
-    for (base, path, damage) in reports.damage {
-        shared.report_damage(base, &path, &damage);
-    }
-    shared.counters.torn_bytes.add(reports.torn_bytes);
+    let shared = share(config, storage, older, live, reports);
     let opened = Opened { durable, index_file, rotated_millis, lock };
     let writer = Writer::new(Arc::clone(&shared), clock, keeper, opened);
     Ok((writer, Log { shared }))
 }
 
-/// The original called its live file `NAME.log`. It becomes the newest rotated segment, as it is.
-fn adopt_original_live(config: &LogConfig, storage: &dyn Storage) -> Result<(), OpenError> {
-    let path = config.dir.join(format!("{}.log", config.name));
-    let file = match storage.open(&path, Access::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(OpenError::io("open", &path)(error)),
-    };
-    let bytes = file.bytes().map_err(OpenError::io("read", &path))?;
-    let head = read_full(&*file, 0, 4).map_err(OpenError::io("read", &path))?;
-    if bytes <= HEAD_BYTES || head != LOG_MAGIC {
-        return Ok(());
+fn share(
+    config: LogConfig,
+    storage: Arc<dyn Storage>,
+    older: VecDeque<Arc<Segment>>,
+    live: Live,
+    reports: Reports,
+) -> Arc<Shared> {
+    let has_records = older.iter().any(|segment| segment.summary.count > 0);
+    let reach = older.back().map(|segment| segment.reach).filter(|_| has_records);
+    let last = live.last().into_iter().chain(reach).max();
+    let committed = Committed { offset: Offset(live.base + live.count()), last };
+    let cache = Cache::default();
+    let state = State { older, live, cache, committed, poisoned: None, no_space: false };
+    let shared = Arc::new(Shared::new(config, storage, state));
+    for (base, path, damage) in reports.damage {
+        shared.report_damage(base, &path, &damage);
     }
-    let mut source = Source::File(file);
-    let found =
-        super::repair::scan_all(&mut source, bytes).map_err(OpenError::io("read", &path))?;
-    let Some((_, last)) = found.index.interval() else { return Ok(()) };
-    let listed = storage.list(&config.dir).map_err(OpenError::io("list", &config.dir))?;
-    let newest =
-        listed.iter().filter_map(|file| parse_rotated_name(&config.name, &file.name)).max();
-    let millis = (last.micros() / 1000).max(newest.map_or(0, |newest| newest + 1));
-    let to = config.dir.join(rotated_name(&config.name, millis));
-    storage.rename(&path, &to).map_err(OpenError::io("rename", &path))?;
-    storage.sync_dir(&config.dir).map_err(OpenError::io("sync", &config.dir))
+    shared.counters.torn_bytes.add(reports.torn_bytes);
+    shared
 }
 
-/// The rotated segments, oldest first.
+/// The rotated segments and archives, oldest first. With `write`, indexes are made where they are missing,
+/// and what a crash left of archiving is tidied up.
 fn open_older(
     config: &LogConfig,
     storage: &dyn Storage,
+    write: bool,
     reports: &mut Reports,
 ) -> Result<VecDeque<Arc<Segment>>, OpenError> {
-    let listed = storage.list(&config.dir).map_err(OpenError::io("list", &config.dir))?;
-    let mut names: Vec<(u64, String, u64)> = listed
-        .into_iter()
-        .filter_map(|file| {
-            Some((parse_rotated_name(&config.name, &file.name)?, file.name, file.bytes))
-        })
-        .collect();
-    names.sort();
     let mut older: VecDeque<Arc<Segment>> = VecDeque::new();
-    for (millis, name, bytes) in names {
-        let path = config.dir.join(&name);
+    for mut item in inventory(config, storage)? {
+        if let Some(leftover) = item.leftover.take_if(|_| write) {
+            // The archive is complete; the crash came between that and removing the segment.
+            if let Err(error) = remove_with_index(storage, &leftover) {
+                tracing::warn!(segment = %leftover.display(), %error, "archived segment not removed");
+            }
+        }
+        if write && item.is_original_live {
+            item.place = take_over(config, storage, &item)?;
+        }
         let (base, reach) =
             older.back().map_or((0, Timestamp::MIN), |segment| (segment.end(), segment.reach));
-        let place = Place::File(path.clone());
-        let make = |summary: Summary| {
-            let reach = if summary.count == 0 { reach } else { reach.max(summary.last) };
-            Segment::new(base, name, millis, summary, reach, place, None)
+        let (summary, index) = match item.summary {
+            Some(summary) => (summary, None),
+            None => make_index(storage, &item, write, base, reports),
         };
-        // A missing or unreadable index is no obstacle: it is made anew.
-        if let Some(summary) = read_summary(storage, &path, bytes).ok().flatten() {
-            older.push_back(Arc::new(make(summary)));
-            continue;
-        }
-        let (summary, index) = examine_older(storage, &path, bytes, millis, base, reports)
-            .map_err(OpenError::io("read", &path))?;
-        let segment = make(summary);
-        if let Err(error) = write_sealed_index(storage, &segment, &index) {
-            tracing::warn!(segment = %path.display(), %error, "its index could not be written");
-        }
+        let Item { name, rotated_millis, place, disk_bytes, .. } = item;
+        let segment =
+            Segment::new(base, name, rotated_millis, summary, reach, place, disk_bytes, index);
         older.push_back(Arc::new(segment));
     }
     Ok(older)
 }
 
-/// What a rotated segment without a complete index holds.
-fn examine_older(
+/// Gives the original's live file the name of a rotated segment; it is not written to.
+fn take_over(config: &LogConfig, storage: &dyn Storage, item: &Item) -> Result<Place, OpenError> {
+    let (from, to) = (item.place.path(), config.dir.join(&item.name));
+    storage.rename(from, &to).map_err(OpenError::io("rename", from))?;
+    storage.sync_dir(&config.dir).map_err(OpenError::io("sync", &config.dir))?;
+    Ok(Place::File(to))
+}
+
+/// Finds out what a segment or archive without a complete index holds. The index is kept in memory if it
+/// could not be written, or is not to be.
+fn make_index(
     storage: &dyn Storage,
-    path: &Path,
-    bytes: u64,
-    millis: u64,
+    item: &Item,
+    write: bool,
     base: u64,
     reports: &mut Reports,
-) -> io::Result<(Summary, Index)> {
-    let file = storage.open(path, Access::Read)?;
-    let parsed = read_index(storage, path, bytes).unwrap_or_default();
-    tracing::info!(segment = %path.display(), bytes, "making its index");
-    let mut source = Source::File(file);
-    let mut found = examine(&mut source, &parsed, bytes)?;
+) -> (Summary, Option<Arc<Index>>) {
+    let path = item.place.path();
+    tracing::info!(segment = %path.display(), bytes = item.disk_bytes, "making its index");
+    let rotated = Timestamp::from_micros(item.rotated_millis.saturating_mul(1000));
+    let empty = |bytes| Summary { bytes, count: 0, first: rotated, last: rotated, crc: 0 };
+    let mut report = |damage| reports.damage.push((base, path.to_owned(), damage));
+    let examined = Source::open(storage, &item.place, &item.name).and_then(|mut source| {
+        let bytes = source.bytes()?;
+        let parsed = read_index(storage, path, bytes).unwrap_or_default();
+        source.use_restarts(&parsed.index);
+        Ok((examine(&mut source, &parsed, bytes)?, bytes))
+    });
+    let (mut found, bytes) = match examined {
+        Ok(examined) => examined,
+        Err(error) => {
+            // One unreadable file is no reason not to open the others.
+            tracing::error!(segment = %path.display(), %error, "cannot be read; its entries are missing");
+            report(Damage { position: 0, bytes: item.disk_bytes, what: "file cannot be read" });
+            return (empty(item.disk_bytes), Some(Arc::default()));
+        }
+    };
     found.close();
-    for damage in found.damage.into_iter().chain(found.torn) {
-        reports.damage.push((base, path.to_owned(), damage));
+    found.damage.extend(found.torn.take());
+    found.damage.drain(..).for_each(&mut report);
+    let summary = match found.index.interval() {
+        Some((first, last)) => Summary { count: found.index.count(), first, last, ..empty(bytes) },
+        None => empty(bytes),
+    };
+    if !write {
+        return (summary, Some(Arc::new(found.index)));
     }
-    let rotated = Timestamp::from_micros(millis.saturating_mul(1000));
-    let (first, last) = found.index.interval().unwrap_or((rotated, rotated));
-    Ok((Summary { bytes, count: found.index.count(), first, last, crc: 0 }, found.index))
+    match write_sealed_index(storage, path, summary, &found.index) {
+        Ok(()) => (summary, None),
+        Err(error) => {
+            tracing::warn!(segment = %path.display(), %error, "its index could not be written");
+            (summary, Some(Arc::new(found.index)))
+        }
+    }
+}
+
+/// The live segment as it is; what is torn of it is left out.
+fn read_live(
+    config: &LogConfig,
+    storage: &dyn Storage,
+    base: u64,
+    reports: &mut Reports,
+) -> Result<Live, OpenError> {
+    let path = config.dir.join(&config.name);
+    let file = match storage.open(&path, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Arc::new(NoFile),
+        Err(error) => return Err(OpenError::io("open", &path)(error)),
+    };
+    let mut bytes = file.bytes().map_err(OpenError::io("read", &path))?;
+    let head = read_full(&*file, 0, 8).map_err(OpenError::io("read", &path))?;
+    let parsed = read_index(storage, &path, bytes).unwrap_or_default();
+    if !head.starts_with(&LOG_MAGIC) && parsed.index.slots().is_empty() && bytes > HEAD_BYTES {
+        return Err(OpenError::NotALog { path, found: head });
+    }
+    let mut source = Source::File(Arc::clone(&file));
+    let found = examine(&mut source, &parsed, bytes).map_err(OpenError::io("read", &path))?;
+    reports.damage.extend(found.damage.into_iter().map(|damage| (base, path.clone(), damage)));
+    if let Some(torn) = found.torn {
+        reports.torn_bytes += torn.bytes;
+        bytes = torn.position;
+    }
+    Ok(Live { file, path, base, bytes, index: found.index, open: found.open })
 }
 
 type OpenedLive = (Live, Option<Arc<dyn StorageFile>>);
@@ -195,7 +249,7 @@ fn open_live(
 ) -> Result<OpenedLive, OpenError> {
     let path = config.dir.join(&config.name);
     let new = |bytes| -> Result<OpenedLive, OpenError> {
-        let file = storage.open(&path, Access::Create).map_err(OpenError::io("make", &path))?;
+        let file = create_fresh(storage, &path).map_err(OpenError::io("make", &path))?;
         write_full(&*file, &[LOG_MAGIC, OPENED].concat(), 0)
             .and_then(|()| file.sync())
             .and_then(|()| storage.sync_dir(&config.dir))
@@ -264,7 +318,7 @@ fn keep_torn(
         kept = %path.display(), "torn tail cut off"
     );
     let keep = || -> io::Result<()> {
-        let aside = storage.open(&path, Access::Create)?;
+        let aside = create_fresh(storage, &path)?;
         let mut at = 0;
         while at < torn.bytes {
             let part = usize::try_from((torn.bytes - at).min(1 << 20)).expect("at most 1 MiB");
@@ -298,11 +352,10 @@ fn rewrite_index(
         file.sync()?;
         return Ok(file);
     }
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let file = storage.open(draft.as_ref(), Access::Create)?;
+    let draft = draft_path(&path);
+    let file = create_fresh(storage, &draft)?;
     write_full(&*file, &bytes, 0)?;
     file.sync()?;
-    storage.rename(draft.as_ref(), &path)?;
+    storage.rename(&draft, &path)?;
     Ok(file)
 }

@@ -81,72 +81,84 @@ pub(super) fn examine(
         return Ok(found);
     }
     let mut found = Found::default();
-    let mut damage = Vec::new();
     let mut behind = HEAD_BYTES;
     // How many stretches there are up to the last whole one, where it ends, and the damage up to there.
     let (mut whole, mut whole_end, mut whole_damage) = (0, HEAD_BYTES, 0);
     for slot in parsed.index.slots() {
         let stretch = &slot.stretch;
         if stretch.position > behind {
-            let bytes = stretch.position - behind;
-            damage.push(Damage { position: behind, bytes, what: "bytes that are no records" });
+            // Damage that was found before; or the entry in between reached the disk before it grew.
+            scan(source, behind, stretch.position, &mut found)?;
+            found.close();
+            found.damage.extend(found.torn.take());
+            if found.index.end() > Some(whole_end) {
+                whole = found.index.slots().len();
+                whole_end = found.index.end().unwrap_or(whole_end);
+                whole_damage = found.damage.iter().filter(|d| d.position < whole_end).count();
+            }
         }
         behind = stretch.end();
-        let bad_from = match bad_from(source, stretch, parsed.durable)? {
-            None => behind,
-            Some((position, good)) => {
-                let bytes = behind - position;
-                damage.push(Damage { position, bytes, what: "checksum does not match" });
-                // A stretch that is bad from its beginning keeps its place, and readers step over it.
-                found.index.push(good.unwrap_or(*stretch));
-                position
-            }
-        };
-        if bad_from == behind {
-            found.index.push(*stretch);
-        }
-        if bad_from > stretch.position {
+        let (good, bad) = split(source, stretch, parsed.durable)?;
+        if let Some(good) = good {
+            found.index.push(good);
             whole = found.index.slots().len();
-            whole_end = bad_from;
-            whole_damage = damage.len() - usize::from(bad_from < behind);
+            whole_end = good.end();
+            whole_damage = found.damage.len();
+        }
+        if let Some(bad) = bad {
+            let (position, bytes) = (bad.position, u64::from(bad.bytes));
+            found.damage.push(Damage { position, bytes, what: "checksum does not match" });
+            // It keeps its place in the index, where its checksum tells readers to step over it.
+            found.index.push(bad);
         }
     }
     let indexed = found.index.slots().len();
-    let mut tail = Found { index: found.index, ..Found::default() };
-    scan(source, behind, segment_bytes, &mut tail)?;
-    let nothing_behind = tail.open.is_none() && tail.index.slots().len() == indexed;
+    scan(source, behind, segment_bytes, &mut found)?;
+    let nothing_behind = found.open.is_none() && found.index.slots().len() == indexed;
     if nothing_behind && whole_end < behind {
         // Nothing is whole behind the last whole stretch: all of that is the torn tail.
-        let what = damage.get(whole_damage).map_or("bytes that are no records", |d| d.what);
-        damage.truncate(whole_damage);
-        tail.index.truncate(whole);
-        tail.torn = Some(Damage { position: whole_end, bytes: segment_bytes - whole_end, what });
-        tail.damage.clear();
+        let what = found.damage.get(whole_damage).map_or("bytes that are no records", |d| d.what);
+        found.damage.truncate(whole_damage);
+        found.index.truncate(whole);
+        found.torn = Some(Damage { position: whole_end, bytes: segment_bytes - whole_end, what });
     }
-    damage.append(&mut tail.damage);
-    tail.damage = damage;
-    Ok(tail)
+    Ok(found)
 }
 
-/// Where a stretch that may not be durable stops being what was written, with the good part before that.
-fn bad_from(
+/// What of a stretch is as it was written, and what is not.
+fn split(
     source: &mut Source,
     stretch: &Stretch,
     durable: Durable,
-) -> io::Result<Option<(u64, Option<Stretch>)>> {
+) -> io::Result<(Option<Stretch>, Option<Stretch>)> {
     if stretch.end() <= durable.end {
-        return Ok(None);
+        return Ok((Some(*stretch), None));
     }
     let bytes = source.read(stretch.position, stretch.bytes as usize)?;
     if stretch.matches(&bytes) {
-        return Ok(None);
+        return Ok((Some(*stretch), None));
     }
-    let good = durable.end.checked_sub(stretch.position).and_then(|len| {
-        let good = bytes.get(..usize::try_from(len).ok()?)?;
-        (crc32c::crc32c(good) == durable.crc)
-            .then(|| Stretch::of_records(stretch.position, good))?
-    });
-    Ok(Some((good.map_or(stretch.position, |good| good.end()), good)))
+    // It grew after a sync; what it was then may be good.
+    let synced =
+        durable.end.checked_sub(stretch.position).and_then(|len| usize::try_from(len).ok());
+    let Some((good, bad)) = synced.and_then(|len| bytes.split_at_checked(len)) else {
+        return Ok((None, Some(*stretch)));
+    };
+    let good = (crc32c::crc32c(good) == durable.crc)
+        .then(|| Stretch::of_records(stretch.position, good))
+        .flatten()
+        .filter(|good| good.count < stretch.count);
+    let Some(good) = good else { return Ok((None, Some(*stretch))) };
+    let bad = Stretch {
+        position: good.end(),
+        bytes: stretch.bytes - good.bytes,
+        count: stretch.count - good.count,
+        first: good.last.next(),
+        last: stretch.last.max(good.last.next()),
+        // One that they do not have: their own checksum is not known.
+        crc: !crc32c::crc32c(bad),
+    };
+    Ok((Some(good), Some(bad)))
 }
 
 /// Whether an index was made for this segment: a record begins where its first and its last stretch do,

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::ReadError;
+use super::archive::Archive;
 use super::index::{ENTRY_BYTES, Entry, Index, Summary, parse};
 use super::lock;
 use super::repair;
@@ -12,15 +14,30 @@ use super::storage::{Access, Storage, StorageFile, read_full};
 use crate::time::Timestamp;
 
 /// The ending of an index file's name.
-pub(super) const INDEX_SUFFIX: &str = ".idx";
+const INDEX_SUFFIX: &str = ".idx";
 /// The longest index file that is read, for segments of 16 TiB; a longer one is rebuilt.
 const MAX_INDEX_BYTES: u64 = 16 << 30;
 
+/// The ending of an archive's name.
+pub(super) const ARCHIVE_SUFFIX: &str = ".zip";
+/// The ending of the name of a file that is not finished.
+pub(super) const DRAFT_SUFFIX: &str = ".new";
+
+/// `path` with `suffix` behind its name.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Where a file is made before it gets its name.
+pub(super) fn draft_path(path: &Path) -> PathBuf {
+    with_suffix(path, DRAFT_SUFFIX)
+}
+
 /// The index file beside a segment or archive.
 pub(super) fn index_path(segment: &Path) -> PathBuf {
-    let mut path = segment.as_os_str().to_owned();
-    path.push(INDEX_SUFFIX);
-    path.into()
+    with_suffix(segment, INDEX_SUFFIX)
 }
 
 /// The name of a segment rotated `millis` after the epoch: `NAME_YYYY-MM-DD_HH-MM-SS.mmmZ`, in UTC.
@@ -68,7 +85,7 @@ pub(super) fn parse_rotated_name(instance: &str, name: &str) -> Option<u64> {
 pub(super) struct Segment {
     /// Ordinal of its first record in the log.
     pub(super) base: u64,
-    /// Its file name, without directory and without `.zip`.
+    /// Its own file name; an archive's has `.zip` behind it.
     pub(super) name: String,
     /// When it was rotated, in milliseconds since the epoch.
     pub(super) rotated_millis: u64,
@@ -77,7 +94,11 @@ pub(super) struct Segment {
     /// The latest timestamp up to its end; rises even where a foreign log's stamps don't.
     pub(super) reach: Timestamp,
     place: Mutex<Place>,
+    /// Length of its file, which an archive's summary does not tell.
+    disk_bytes: AtomicU64,
     index: Mutex<Weak<Index>>,
+    /// Held while its files get other names, and while its index is read.
+    moving: Mutex<()>,
     /// Held until the index file is complete.
     pinned: Mutex<Option<Arc<Index>>>,
 }
@@ -89,12 +110,14 @@ pub(super) enum Place {
     Open(Arc<dyn StorageFile>, PathBuf),
     /// In a file of its own.
     File(PathBuf),
+    /// In an archive.
+    Archive(PathBuf),
 }
 
 impl Place {
     pub(super) fn path(&self) -> &Path {
         match self {
-            Place::Open(_, path) | Place::File(path) => path,
+            Place::Open(_, path) | Place::File(path) | Place::Archive(path) => path,
         }
     }
 }
@@ -109,6 +132,7 @@ impl Segment {
         summary: Summary,
         reach: Timestamp,
         place: Place,
+        disk_bytes: u64,
         index: Option<Arc<Index>>,
     ) -> Self {
         Segment {
@@ -116,9 +140,11 @@ impl Segment {
             name,
             rotated_millis,
             summary,
-            reach: reach.max(summary.last),
+            reach: if summary.count == 0 { reach } else { reach.max(summary.last) },
             place: Mutex::new(place),
+            disk_bytes: AtomicU64::new(disk_bytes),
             index: Mutex::new(index.as_ref().map_or_else(Weak::new, Arc::downgrade)),
+            moving: Mutex::default(),
             pinned: Mutex::new(index),
         }
     }
@@ -130,22 +156,35 @@ impl Segment {
 
     /// Bytes of its file.
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.summary.bytes
+        self.disk_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether it lies in the archive.
+    /// Whether it lies in an archive.
     pub(super) fn is_archived(&self) -> bool {
-        false
+        matches!(*lock(&self.place), Place::Archive(_))
     }
 
     pub(super) fn place(&self) -> Place {
         lock(&self.place).clone()
     }
 
+    /// Lets go of its open file. Its index is in memory only.
+    pub(super) fn close(&self, path: PathBuf) {
+        *lock(&self.place) = Place::File(path);
+    }
+
+    /// Keeps readers from looking for its index while its files get other names.
+    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
+        lock(&self.moving)
+    }
+
     /// Moves it to where its bytes are from now on, with a complete index beside it.
-    pub(super) fn move_to(&self, place: Place) {
+    pub(super) fn move_to(&self, place: Place, disk_bytes: u64) {
         *lock(&self.place) = place;
+        self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
         *lock(&self.pinned) = None;
+        // An archive's index knows more than that of the segment it was made from.
+        *lock(&self.index) = Weak::new();
     }
 
     /// Its index, from memory or its file; scans the segment if the file is lost or damaged.
@@ -153,6 +192,7 @@ impl Segment {
         if let Some(index) = lock(&self.index).upgrade() {
             return Ok(index);
         }
+        let _still = lock(&self.moving);
         let place = self.place();
         let path = place.path();
         let parsed = read_index(storage, path, self.summary.bytes).unwrap_or_default();
@@ -160,7 +200,8 @@ impl Segment {
             parsed.index
         } else {
             tracing::warn!(segment = %path.display(), "index is lost or damaged; scanning the segment");
-            let mut source = Source::open(storage, &place).map_err(ReadError::io(path))?;
+            let mut source =
+                Source::open(storage, &place, &self.name).map_err(ReadError::io(path))?;
             repair::scan_all(&mut source, self.summary.bytes).map_err(ReadError::io(path))?.index
         };
         let index = Arc::new(index);
@@ -183,16 +224,12 @@ pub(super) fn read_index(
     Ok(parse(&read_full(&*file, 0, bytes)?, segment_bytes))
 }
 
-/// The summary at the end of the index beside a segment; `None` if it is not sealed, or for another length.
-pub(super) fn read_summary(
-    storage: &dyn Storage,
-    segment: &Path,
-    segment_bytes: u64,
-) -> io::Result<Option<Summary>> {
+/// The summary at the end of the index beside a segment or archive; `None` if that is not sealed.
+pub(super) fn read_summary(storage: &dyn Storage, segment: &Path) -> io::Result<Option<Summary>> {
     let file = storage.open(&index_path(segment), Access::Read)?;
     let Some(at) = file.bytes()?.checked_sub(ENTRY_BYTES as u64) else { return Ok(None) };
     match Entry::decode(&read_full(&*file, at, ENTRY_BYTES)?) {
-        Some(Entry::Sealed(summary)) if summary.bytes == segment_bytes => Ok(Some(summary)),
+        Some(Entry::Sealed(summary)) => Ok(Some(summary)),
         _ => Ok(None),
     }
 }
@@ -201,20 +238,42 @@ pub(super) fn read_summary(
 #[derive(Debug)]
 pub(super) enum Source {
     File(Arc<dyn StorageFile>),
+    Archive(Box<Archive>),
 }
 
 impl Source {
-    pub(super) fn open(storage: &dyn Storage, place: &Place) -> io::Result<Self> {
+    /// Opens the segment `name`, wherever its bytes are.
+    pub(super) fn open(storage: &dyn Storage, place: &Place, name: &str) -> io::Result<Self> {
         Ok(match place {
             Place::Open(file, _) => Source::File(Arc::clone(file)),
             Place::File(path) => Source::File(storage.open(path, Access::Read)?),
+            Place::Archive(path) => {
+                let file = storage.open(path, Access::Read)?;
+                Source::Archive(Box::new(Archive::open(file, name)?))
+            }
         })
     }
 
-    /// `bytes` bytes at `position`, fewer only if the segment ends there.
+    /// Length of the segment.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        match self {
+            Source::File(file) => file.bytes(),
+            Source::Archive(archive) => Ok(archive.bytes),
+        }
+    }
+
+    /// `bytes` bytes at `position`, fewer only if the segment ends there or its archive is damaged.
     pub(super) fn read(&mut self, position: u64, bytes: usize) -> io::Result<Vec<u8>> {
         match self {
             Source::File(file) => read_full(&**file, position, bytes),
+            Source::Archive(archive) => archive.read(position, bytes),
+        }
+    }
+
+    /// Lets an archive be inflated from the places its index tells.
+    pub(super) fn use_restarts(&mut self, index: &Index) {
+        if let Source::Archive(archive) = self {
+            archive.restarts.clone_from(&index.restarts);
         }
     }
 }

@@ -170,6 +170,16 @@ pub(super) fn write_full(file: &dyn StorageFile, bytes: &[u8], position: u64) ->
     Ok(())
 }
 
+/// Makes a new file, in place of one that may have the name: after a power loss a file that was only
+/// emptied could have its old contents again.
+pub(super) fn create_fresh(storage: &dyn Storage, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    storage.open(path, Access::Create)
+}
+
 /// Whether an error means that the disk or a quota is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -239,6 +249,32 @@ impl Storage for RealStorage {
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+/// A file that does not exist, for those who only read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoFile;
+
+impl StorageFile for NoFile {
+    fn read_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _position: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn set_bytes(&self, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -13,6 +13,8 @@ use super::*;
 use crate::time::{Clock, Timestamp};
 
 mod disk_log;
+mod model;
+mod old;
 
 const MIN: Timestamp = Timestamp::MIN;
 

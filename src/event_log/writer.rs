@@ -14,7 +14,7 @@ use super::keeper::{Job, Keeper, Ticket};
 use super::log::{Committed, Live, Offset, Shared};
 use super::record::{CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
 use super::segment::{Place, Segment, index_path, rotated_name};
-use super::storage::{Access, Lock, StorageFile, is_full, write_full};
+use super::storage::{Access, Lock, StorageFile, create_fresh, is_full, write_full};
 use super::{AppendError, lock};
 use crate::time::{Clock, Timestamp};
 
@@ -91,6 +91,7 @@ struct Syncing {
 #[derive(Debug)]
 struct Deadlines {
     evict: Timestamp,
+    archive: Timestamp,
     space: Timestamp,
 }
 
@@ -131,7 +132,7 @@ impl Writer {
             rotated_millis: opened.rotated_millis,
             seals: VecDeque::new(),
             syncing: None,
-            next: Deadlines { evict: now, space: now },
+            next: Deadlines { evict: now, archive: now, space: now },
             keeper,
             _lock: LockGuard(opened.lock),
             shared,
@@ -255,7 +256,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes what has been appended by now durable, on a thread of its own while appends go on. True if
+    /// Makes what has been appended by now durable, on the keeper's thread while appends go on. True if
     /// everything appended is durable; false while a sync is under way, to be asked again later.
     ///
     /// # Errors
@@ -267,26 +268,19 @@ impl Writer {
             return Ok(false);
         }
         self.finish_sync()?;
+        self.check_seals()?;
         if self.live.durable.end == self.live.bytes && !self.live.name_unsynced {
-            return Ok(true);
+            return Ok(self.seals.is_empty());
         }
         let ticket = Ticket::default();
         let crc = self.live.open.map_or(0, |open| open.crc);
         let durable = Durable { end: self.live.bytes, crc };
-        let new_name = std::mem::take(&mut self.live.name_unsynced);
-        let (file, shared) = (Arc::clone(&self.live.file), Arc::clone(&self.shared));
-        let work = {
-            let ticket = ticket.clone();
-            move || {
-                let synced = file.sync().and_then(|()| match new_name {
-                    true => shared.storage.sync_dir(&shared.config.dir),
-                    false => Ok(()),
-                });
-                ticket.finish(synced.map_err(|error| format!("sync failed: {error}").into()));
-            }
+        let sync = Job::Sync {
+            file: Arc::clone(&self.live.file),
+            new_name: std::mem::take(&mut self.live.name_unsynced),
+            ticket: ticket.clone(),
         };
-        let thread = std::thread::Builder::new().name(format!("{}-sync", self.shared.config.name));
-        thread.spawn(work).map_err(|error| self.failed("starting a sync", &error))?;
+        self.keeper.submit(&self.shared, sync);
         self.shared.counters.syncs.add(1);
         self.syncing = Some(Syncing { ticket, base: self.live.base, durable });
         Ok(false)
@@ -305,8 +299,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Does what is due by `now`: evicts, rotates by age, looks after free space. Returns when to
-    /// call it next.
+    /// Does what is due by `now`: evicts, rotates by age, looks after free space, archives and deletes.
+    /// Returns when to call it next. Archiving and deleting run on a thread of their own.
     ///
     /// # Errors
     ///
@@ -317,6 +311,7 @@ impl Writer {
         let clamp = |due: Timestamp, period: Duration| due.min(later(now, period));
         self.next.evict = clamp(self.next.evict, config.evict_period);
         self.next.space = clamp(self.next.space, SPACE_CHECK_PERIOD);
+        self.next.archive = clamp(self.next.archive, config.archive_period);
         if now >= self.next.evict {
             self.next.evict = later(now, config.evict_period);
             if let Some(age) = config.evict_after {
@@ -339,10 +334,12 @@ impl Writer {
                 due = due.min(at);
             }
         }
-        if let Some(reason) = self.seals.iter().find_map(Ticket::failure) {
-            return Err(self.poison(reason));
+        if now >= self.next.archive {
+            self.next.archive = later(now, self.shared.config.archive_period);
+            self.keeper.submit(&self.shared, Job::Maintain { now, archive: true });
         }
-        self.seals.retain(|seal| !seal.is_done());
+        due = due.min(self.next.archive);
+        self.check_seals()?;
         Ok(due)
     }
 
@@ -392,8 +389,16 @@ impl Writer {
         let reach = state.older.back().map_or(Timestamp::MIN, |segment| segment.reach);
         let place = Place::Open(Arc::clone(&old_file), path);
         let base = self.live.base;
-        let segment =
-            Segment::new(base, name, millis, summary, reach, place, Some(Arc::clone(&index)));
+        let segment = Segment::new(
+            base,
+            name,
+            millis,
+            summary,
+            reach,
+            place,
+            bytes,
+            Some(Arc::clone(&index)),
+        );
         let segment = Arc::new(segment);
         state.older.push_back(Arc::clone(&segment));
         self.live.base = segment.end();
@@ -420,6 +425,9 @@ impl Writer {
         let ticket = Ticket::default();
         self.seals.push_back(ticket.clone());
         self.keeper.submit(&self.shared, Job::Seal { segment, file: old_file, index, ticket });
+        if self.shared.config.max_bytes.is_some() {
+            self.keeper.submit(&self.shared, Job::Maintain { now, archive: false });
+        }
         Ok(())
     }
 
@@ -448,6 +456,15 @@ impl Writer {
             Some(reason) => Err(AppendError::Poisoned { reason: Arc::clone(reason) }),
             None => Ok(()),
         }
+    }
+
+    /// Forgets the rotated segments that are durable by now.
+    fn check_seals(&mut self) -> Result<(), AppendError> {
+        if let Some(reason) = self.seals.iter().find_map(Ticket::failure) {
+            return Err(self.poison(reason));
+        }
+        self.seals.retain(|seal| !seal.is_done());
+        Ok(())
     }
 
     /// Remembers the first failure; every later call answers with it.
@@ -528,7 +545,7 @@ impl Writer {
             Some(file) => file,
             None => {
                 let path = index_path(&self.live.path);
-                let file = self.shared.storage.open(&path, Access::Create)?;
+                let file = create_fresh(&*self.shared.storage, &path)?;
                 write_full(&*file, &HEADER, 0)?;
                 self.live.index_file.insert(file)
             }
@@ -573,7 +590,7 @@ pub(super) fn new_segment(
     shared: &Shared,
     path: &std::path::Path,
 ) -> io::Result<Arc<dyn StorageFile>> {
-    let file = shared.storage.open(path, Access::Create)?;
+    let file = create_fresh(&*shared.storage, path)?;
     write_full(&*file, &[LOG_MAGIC, OPENED].concat(), 0)?;
     Ok(file)
 }

@@ -27,6 +27,13 @@ impl Seeded {
     }
 }
 
+impl Seeded {
+    /// An index below `end`.
+    pub(crate) fn index(&mut self, end: usize) -> usize {
+        usize::try_from(self.below(end as u64)).expect("below a usize")
+    }
+}
+
 /// What a disk writes wholly or not at all.
 const SECTOR_BYTES: u64 = 512;
 
