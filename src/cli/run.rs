@@ -21,11 +21,11 @@ pub(super) struct Run {
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE", env = "LOGMACHINE_CONFIG")]
     config: Option<PathBuf>,
-    /// Long node name
-    #[arg(long, value_name = "N@HOST", env = "LOGMACHINE_NAME", conflicts_with = "sname")]
+    /// Long node name [env: LOGMACHINE_NAME]
+    #[arg(long, value_name = "N@HOST", conflicts_with = "sname")]
     name: Option<String>,
-    /// Short node name; the host's short name is added [default: logmachine]
-    #[arg(long, value_name = "N", env = "LOGMACHINE_SNAME")]
+    /// Short node name; the host's short name is added [env: LOGMACHINE_SNAME] [default: logmachine]
+    #[arg(long, value_name = "N")]
     sname: Option<String>,
     /// File with the cookie; made if missing, refused if others can read it [default: ~/.erlang.cookie]
     #[arg(long, value_name = "F", env = "LOGMACHINE_COOKIE_FILE")]

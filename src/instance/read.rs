@@ -16,7 +16,7 @@ const MAX_LIMIT: usize = 1_000_000;
 /// Bytes of entries in one answer unless `max_bytes` says otherwise, and the most it may say. An answer holds at
 /// least one entry, whatever its size.
 const DEFAULT_BYTES: usize = 4 << 20;
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 32 << 20;
 
 /// What one read may return.
 struct Bounds {

@@ -321,6 +321,10 @@ impl Session {
                     }
                 }
             };
+            // Reading took a while: others of this connection may have used the room.
+            if !self.peer.room().await {
+                return atom("noconnection");
+            }
             match chunk {
                 Some(chunk) => {
                     if let Some(reason) = self.deliver(&chunk, &mut cursor) {

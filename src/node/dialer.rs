@@ -141,7 +141,12 @@ pub async fn keep_local(node: Node) {
         refused.retain(|name, port| names.iter().any(|(n, p)| n == name && p == port));
         retries.retain(|name, (port, _)| names.iter().any(|(n, p)| n == name && p == port));
         for (name, port) in names {
-            let is_connected = node.peers().iter().any(|peer| peer.name().alive() == name);
+            let is_it = |peer: &Arc<Peer>| {
+                let is_here =
+                    peer.name().host() == node.name().host() || peer.address().ip().is_loopback();
+                peer.name().alive() == name && is_here
+            };
+            let is_connected = node.peers().iter().any(is_it);
             if name == node.name().alive() || is_connected || refused.get(&name) == Some(&port) {
                 continue;
             }

@@ -19,8 +19,9 @@ use crate::proto::{Flags, NodeName};
 /// stalled peers cost little.
 pub const ROOM_BYTES: usize = 512 * 1024;
 
-/// Queued bytes above which a peer counts as stalled: it asks and does not read the answers.
-const STALLED_BYTES: usize = 64 << 20;
+/// Queued bytes above which a peer counts as stalled: it asks and does not read the answers. More than the largest
+/// packet and the largest answer to `read` together.
+const STALLED_BYTES: usize = 256 << 20;
 
 /// A connected node. Kept by whoever talks to it; a new connection of the same node is another `Peer`.
 pub struct Peer {

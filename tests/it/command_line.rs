@@ -79,12 +79,17 @@ fn check_config_tells_file_line_and_key() {
 #[test]
 fn flag_beats_environment_beats_file() {
     let world = World::new();
-    std::fs::write(world.path("c.toml"), "[node]\nsname = \"file\"\ndata_dir = \"from_file\"\n")
-        .unwrap();
+    let file = "[node]\nsname = \"file\"\ndata_dir = \"from_file\"\n";
+    std::fs::write(world.path("c.toml"), file).unwrap();
     let cookie = world.cookie();
     let flags = ["--config", "c.toml", "--setcookie", &cookie, "--name", "flag@127.0.0.1"];
-    let program = crate::harness::LogMachine::start(&world, &flags);
-    assert!(program.diagnostics().contains("flag@127.0.0.1"));
+    let start = |environment: &[(&str, &str)]| {
+        let program = crate::harness::LogMachine::start_with(&world, &flags, environment);
+        assert!(program.diagnostics().contains("flag@127.0.0.1"));
+        assert_eq!(program.stop(), Some(0));
+    };
+    start(&[]);
     assert!(world.path("from_file/error_logger/error_logger").exists());
-    assert_eq!(program.stop(), Some(0));
+    start(&[("LOGMACHINE_DATA_DIR", "from_environment"), ("LOGMACHINE_SNAME", "environment")]);
+    assert!(world.path("from_environment/error_logger/error_logger").exists());
 }

@@ -153,10 +153,15 @@ pub(crate) struct LogMachine {
 impl LogMachine {
     /// Starts `logmachine run` and waits for its ready line.
     pub(crate) fn start(world: &World, flags: &[&str]) -> Self {
+        LogMachine::start_with(world, flags, &[])
+    }
+
+    /// The same, with environment variables.
+    pub(crate) fn start_with(world: &World, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let begin = Instant::now();
         let diagnostics = world.path(&format!("diagnostics-{:?}", begin));
         let mut command = world.command("run");
-        command.args(flags).arg("-v").stdout(Stdio::piped());
+        command.args(flags).arg("-v").stdout(Stdio::piped()).envs(environment.iter().copied());
         command.stderr(File::create(&diagnostics).expect("a file can be made"));
         let mut child = command.spawn().expect("the program runs");
         let lines = Lines::of(child.stdout.take().expect("it is piped"));

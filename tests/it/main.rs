@@ -16,5 +16,6 @@ mod hostile; // peers that break the rules
 mod layering; // modules use only modules to their left
 mod log_files; // what OTP's disk_log makes of our files
 mod releases; // every supported OTP release calls us
+mod second_implementation; // erl_dist connects to us
 mod subscriptions; // filters, durable cursors, the live registry, the Erlang application
 mod ticks; // silence, tolerated and not
