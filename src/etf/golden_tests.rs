@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{TermRef, decode, inflate, order, text};
+use super::{TermRef, decode, inflate, json, order, text};
 
 struct Recorded {
     kind: &'static str,
@@ -101,6 +101,18 @@ fn recorded_text_is_parsed_into_the_recorded_term() {
                 // And into the very same bytes.
                 assert_eq!(found.bytes(), expected.bytes(), "OTP {release}: {}", recorded.text);
             }
+        }
+    }
+}
+
+#[test]
+fn every_recorded_term_comes_back_from_its_json() {
+    for (release, file) in releases() {
+        for recorded in read(file).0.iter().filter(|recorded| recorded.kind != "zip") {
+            let written = json::to_json(term(&recorded.bytes));
+            let parsed = json::parse(&written).unwrap_or_else(|error| panic!("{error}: {written}"));
+            let same = order::exactly_equal(TermRef::from_walked(&parsed), term(&recorded.bytes));
+            assert!(same, "OTP {release}: {written}");
         }
     }
 }

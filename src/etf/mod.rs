@@ -7,6 +7,8 @@
 //!
 //! Format: External Term Format, ERTS User's Guide. Tags keep the manual's names.
 
+mod base64;
+pub(crate) mod build;
 pub mod decode;
 pub mod encode;
 mod error;
@@ -14,6 +16,7 @@ mod error;
 mod golden_tests;
 pub mod id;
 mod inflate;
+pub mod json;
 pub mod order;
 #[cfg(test)]
 mod property_tests;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use proptest::prelude::*;
 
-use super::{AtomRef, Pid, Reference, Term, TermRef, decode, encode, order, text, walk};
+use super::{AtomRef, Pid, Reference, Term, TermRef, decode, encode, json, order, text, walk};
 
 /// A term as a tree, which only tests build.
 #[derive(Clone, Debug, PartialEq)]
@@ -291,6 +291,8 @@ fn tree(identifiers: bool) -> BoxedStrategy<Tree> {
 fn look_at(term: TermRef<'_>) {
     let mut printed = String::new();
     text::write_term(&mut printed, term, 10_000).expect("strings take everything");
+    printed.clear();
+    json::write_term(&mut printed, term).expect("strings take everything");
     assert!(order::cmp(term, term).is_eq() && order::cmp_exact(term, term).is_eq());
     order::has_repeated_key(term);
     let mut left = vec![term];
@@ -330,6 +332,28 @@ proptest! {
         let printed = text::to_text(term);
         let parsed = text::parse(&printed).map_err(|error| TestCaseError::fail(format!("{error}: {printed}")))?;
         prop_assert!(order::exactly_equal(TermRef::whole(&parsed).expect("a term"), term), "{}", printed);
+    }
+
+    #[test]
+    fn json_is_parsed_into_the_same_term(tree in tree(true)) {
+        let bytes = tree.bytes();
+        let term = TermRef::whole(&bytes).expect("walked");
+        let written = json::to_json(term);
+        let parsed = json::parse(&written).map_err(|error| TestCaseError::fail(format!("{error}: {written}")))?;
+        prop_assert_eq!(Tree::read(TermRef::whole(&parsed).expect("a term")), tree, "{}", written);
+        prop_assert!(serde_json::from_str::<serde_json::Value>(&written).is_ok(), "{}", written);
+    }
+
+    #[test]
+    fn arbitrary_json_is_refused_or_parsed_into_a_term(
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "{", "}", "[", "]", ",", ":", "\"", "1", "-1.5e3", "true", " ", "\"a\"", "\"$tuple\":", "\"$map\":",
+            "\"$atom\":", "\"$improper\":", "\"$pid\":", "\"$int\":\"5\"", "[[", "]]", "\\u12", "é", "\"$bits\":",
+        ]), 0..20),
+    ) {
+        if let Ok(term) = json::parse(&parts.concat()) {
+            look_at(TermRef::whole(&term).expect("parsed JSON is a term"));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use num_bigint::{BigInt, Sign};
 
-use crate::etf::{Term, TermRef, encode};
+use crate::etf::{Term, TermRef, build, encode};
 
 /// The most bytes of an integer in arithmetic. Larger ones raise `system_limit`, as they do in OTP, whose
 /// own limit is higher: 4 Mbit and, before OTP 28, far more.
@@ -59,14 +59,7 @@ impl Number {
         match self {
             Number::Small(value) => encode::integer(out, *value),
             Number::Float(value) => encode::float(out, *value),
-            Number::Big(value) => match i64::try_from(value) {
-                Ok(value) => encode::integer(out, value),
-                Err(_) => encode::big_integer(
-                    out,
-                    value.sign() == Sign::Minus,
-                    &value.magnitude().to_bytes_le(),
-                ),
-            },
+            Number::Big(value) => build::integer(out, value),
         }
     }
 

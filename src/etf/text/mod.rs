@@ -6,7 +6,7 @@
 
 mod binary;
 mod parse;
-mod print;
+pub(super) mod print;
 #[cfg(test)]
 mod tests;
 

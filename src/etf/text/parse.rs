@@ -4,10 +4,8 @@ use num_bigint::BigInt;
 
 use super::binary::MAX_WIDE_SEGMENT_BYTES;
 use super::{RESERVED, continues_atom, starts_atom};
-use crate::etf::tag::{
-    EXPORT_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT,
-};
-use crate::etf::{MAX_DEPTH, TermRef, encode, order};
+use crate::etf::tag::{EXPORT_EXT, SMALL_INTEGER_EXT};
+use crate::etf::{MAX_DEPTH, TermRef, build, encode, order};
 
 /// The most digits of an integer whose base is not a power of two: reading them costs the square.
 pub const MAX_DIGITS: usize = 16_384;
@@ -280,7 +278,7 @@ impl<'a> Parser<'a> {
         match c {
             '{' => {
                 self.at += 1;
-                self.out.extend_from_slice(&[SMALL_TUPLE_EXT, 0]);
+                build::open_tuple(&mut self.out);
                 self.space();
                 return Ok(if self.skip("}") { None } else { container(Kind::Tuple, 2) });
             }
@@ -304,7 +302,7 @@ impl<'a> Parser<'a> {
             '<' => self.binary()?,
             '"' => self.strings()?,
             '-' | '+' | '$' | '0'..='9' => match self.number()? {
-                Number::Integer(value) => write_integer(&mut self.out, &value),
+                Number::Integer(value) => build::integer(&mut self.out, &value),
                 Number::Float(value) => encode::float(&mut self.out, value),
             },
             _ => {
@@ -371,31 +369,9 @@ impl<'a> Parser<'a> {
         let Open { kind, start, count, .. } = container;
         let out = &mut self.out;
         match kind {
-            Kind::Tuple => match u8::try_from(count) {
-                Ok(arity) => out[start + 1] = arity,
-                Err(_) => {
-                    let mut head = vec![LARGE_TUPLE_EXT];
-                    head.extend_from_slice(&count.to_be_bytes());
-                    out.splice(start..start + 2, head);
-                }
-            },
-            Kind::List { bytes: true } if u16::try_from(count).is_ok() => {
-                // `[1,2,3]` is written as a string, as term_to_binary/1 does: every second byte.
-                let bytes: Vec<u8> = out[start + 5..].iter().copied().skip(1).step_by(2).collect();
-                out.truncate(start);
-                write_string(out, &bytes);
-            }
-            Kind::List { .. } | Kind::Tail => {
-                if kind != Kind::Tail {
-                    encode::nil(out);
-                }
-                debug_assert_eq!(out[start], LIST_EXT);
-                out[start + 1..start + 5].copy_from_slice(&count.to_be_bytes());
-            }
-            Kind::Key | Kind::Value => {
-                debug_assert_eq!(out[start], MAP_EXT);
-                out[start + 1..start + 5].copy_from_slice(&count.to_be_bytes());
-            }
+            Kind::Tuple => build::close_tuple(out, start, count),
+            Kind::List { bytes } => build::close_list(out, start, count, bytes),
+            Kind::Tail | Kind::Key | Kind::Value => build::set_count(out, start, count),
         }
     }
 
@@ -517,14 +493,7 @@ impl<'a> Parser<'a> {
             chars.append(&mut self.quoted('"')?);
             self.space();
         }
-        let bytes: Result<Vec<u8>, _> = chars.iter().map(|&c| u8::try_from(c)).collect();
-        match bytes {
-            Ok(bytes) if bytes.is_empty() => encode::nil(&mut self.out),
-            Ok(bytes) if u16::try_from(bytes.len()).is_ok() => write_string(&mut self.out, &bytes),
-            _ => encode::list(&mut self.out, chars.into_iter(), |out, c| {
-                encode::integer(out, i64::from(u32::from(c)));
-            }),
-        }
+        build::characters(&mut self.out, &chars);
         Ok(())
     }
 
@@ -609,24 +578,4 @@ fn integer(digits: &str, base: u32) -> Parsed<Number> {
     }
     let value = BigInt::parse_bytes(digits.as_bytes(), base).ok_or(TextProblem::Number)?;
     Ok(Number::Integer(value))
-}
-
-/// Writes an integer of any size.
-fn write_integer(out: &mut Vec<u8>, value: &BigInt) {
-    match i64::try_from(value) {
-        Ok(value) => encode::integer(out, value),
-        Err(_) => encode::big_integer(
-            out,
-            value.sign() == num_bigint::Sign::Minus,
-            &value.magnitude().to_bytes_le(),
-        ),
-    }
-}
-
-/// Writes a list of at most 65,535 bytes.
-fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
-    let len = u16::try_from(bytes.len()).expect("checked by the callers");
-    out.push(STRING_EXT);
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(bytes);
 }

@@ -164,7 +164,10 @@ fn separate(out: &mut impl Write, first: &mut bool) -> fmt::Result {
 }
 
 /// Where a list of printable characters ends; `None` for any other list.
-fn printable<'a>(mut stream: Stream<'a>, mut chunk: Chunk) -> Option<Stream<'a>> {
+pub(in crate::etf) fn printable<'a>(
+    mut stream: Stream<'a>,
+    mut chunk: Chunk,
+) -> Option<Stream<'a>> {
     loop {
         match stream.cell(&mut chunk) {
             Cell::End => return Some(stream),
@@ -190,7 +193,7 @@ fn write_string(out: &mut impl Write, stream: &mut Stream<'_>, mut chunk: Chunk)
 }
 
 /// The character that an element of a list is.
-fn character(cell: Cell, stream: &mut Stream<'_>) -> Option<char> {
+pub(in crate::etf) fn character(cell: Cell, stream: &mut Stream<'_>) -> Option<char> {
     match cell {
         Cell::Byte(byte) => Some(char::from(byte)),
         _ => match stream.head() {
@@ -246,7 +249,7 @@ pub fn write_atom(out: &mut impl Write, name: &str) -> fmt::Result {
     out.write_char('\'')
 }
 
-fn write_leaf(out: &mut impl Write, leaf: Term<'_>) -> fmt::Result {
+pub(in crate::etf) fn write_leaf(out: &mut impl Write, leaf: Term<'_>) -> fmt::Result {
     match leaf {
         Term::Integer(value) => write!(out, "{value}"),
         Term::BigInteger { negative, magnitude } => {
@@ -343,7 +346,7 @@ fn write_binary(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
 
 /// The shortest digits that read back as the same float, laid out as `io_lib_format:fwrite_g/1` does:
 /// with an exponent where that is shorter, and always from 2^53 on, where digits would promise too much.
-fn write_float(out: &mut impl Write, value: f64) -> fmt::Result {
+pub(in crate::etf) fn write_float(out: &mut impl Write, value: f64) -> fmt::Result {
     /// From here on not every integer is a float.
     const LOSSLESS: f64 = 9_007_199_254_740_992.0;
     let scientific = format!("{:e}", value.abs());
