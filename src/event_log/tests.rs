@@ -511,13 +511,16 @@ fn old_entries_leave_ram_but_not_the_log() {
     assert_eq!(all(&log).len(), 11);
 }
 
-/// Four readers from different times while the writer appends, rotates, syncs and evicts on real files.
+/// Four readers from different times while the writer appends, rotates, syncs and evicts on real files, and
+/// the archiver packs what was rotated.
 #[test]
 fn cursors_give_each_entry_once_while_the_writer_works() {
     let dir = tempfile::tempdir().expect("makes a directory");
     let mut small = config(dir.path());
     small.segment_bytes = Some(100_000);
     small.cache_bytes = Some(50_000);
+    small.archive_after = Some(Duration::ZERO);
+    small.archive_period = Duration::from_millis(1);
     let opened = super::open(small, Arc::new(RealStorage), Clock::system());
     let (mut writer, log) = opened.expect("opens");
     let batches = 2000u64;
@@ -544,7 +547,8 @@ fn cursors_give_each_entry_once_while_the_writer_works() {
         let count = 1 + seeded.below(12);
         writer.append(batch(i * 12 + 1..=i * 12 + count, 40)).expect("appends");
         if i % 50 == 0 {
-            writer.sync().expect("syncs");
+            writer.sync_beside().expect("syncs");
+            writer.maintain(Clock::system().now()).expect("maintains");
         }
     }
     done.store(true, Ordering::SeqCst);
@@ -556,5 +560,22 @@ fn cursors_give_each_entry_once_while_the_writer_works() {
         assert_eq!(seen, whole[from..], "reader {reader}");
     }
     assert_eq!(log.stats().damaged, 0);
+    let deadline = crate::time::monotonic() + Duration::from_secs(60);
+    while log.stats().segments > 1 {
+        assert!(crate::time::monotonic() < deadline, "everything rotated gets archived");
+        writer.maintain(Clock::system().now()).expect("maintains");
+        std::thread::yield_now();
+    }
+    assert_eq!(all(&log), whole);
     writer.close().expect("closes");
+    assert_eq!(dir_names(dir.path()), ["archive", "quotes", "quotes.idx", "quotes.lock"]);
+}
+
+fn dir_names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("lists");
+    let names =
+        entries.map(|entry| entry.expect("lists").file_name().into_string().expect("UTF-8"));
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
 }

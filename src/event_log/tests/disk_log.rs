@@ -129,3 +129,75 @@ fn a_directory_written_by_disk_log_is_read_and_grows() {
         io:format(\"~w\", [{length(All), erlang:md5([term_to_binary(T) || T <- All])}]).";
     assert_eq!(erl(dir.path(), code).expect("ran before"), ours);
 }
+
+#[test]
+fn an_archive_is_unpacked_by_erlang_and_read_by_disk_log() {
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let mut archiving = config(dir.path());
+    archiving.archive_after = Some(Duration::ZERO);
+    let opened = open_with(archiving, Arc::new(RealStorage), Clock::system(), Keeper::Inline);
+    let (mut writer, log) = opened.expect("opens");
+    writer.append(batch(1_700_000_000_000_000..1_700_000_000_050_000, 30)).expect("appends");
+    writer.rotate(at(1_700_000_400_000_000)).expect("rotates");
+    writer.maintain(Clock::system().now()).expect("maintains");
+    assert_eq!((log.stats().archives, log.stats().segments), (1, 1));
+    let name = "quotes_2023-11-14_22-20-00.000Z";
+    let code = format!(
+        "{READ}
+        {{ok, [Name]}} = zip:unzip(\"archive/{name}.zip\"),
+        \"{name}\" = filename:basename(Name),
+        io:format(\"~w\", [Read(\"{name}\")])."
+    );
+    let Some(read) = erl(dir.path(), &code) else { return };
+    assert_eq!(read, digest(&log));
+}
+
+/// Leaves a directory behind as the original did: an archive by `zip:create`, one that was moved and not
+/// packed, rotated files of which some are empty, and a live file whose node was killed.
+#[test]
+fn a_directory_of_the_original_opens_in_place_and_grows() {
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let code = "
+        ok = filelib:ensure_dir(\"archive/x\"),
+        {ok, q} = disk_log:open([{name, q}, {file, \"quotes.log\"}]),
+        Log = fun(S) -> [disk_log:alog(q, {{1700, S, I}, {event, S, I}}) || I <- lists:seq(1, 500)] end,
+        Names = [\"quotes_2023-11-14_22-13-\" ++ integer_to_list(S) ++ \".000Z\" || S <- lists:seq(20, 25)],
+        lists:foldl(fun(Name, S) ->
+            S =:= 3 orelse Log(S), ok = disk_log:sync(q), ok = disk_log:reopen(q, Name), S + 1
+        end, 0, Names),
+        [First, Second | _] = Names,
+        ok = file:rename(First, \"archive/\" ++ First),
+        {ok, _} = zip:create(\"archive/\" ++ First ++ \".zip\", [First], [{cwd, \"archive\"}]),
+        ok = file:delete(\"archive/\" ++ First),
+        ok = file:rename(Second, \"archive/\" ++ Second),
+        Log(6), ok = disk_log:sync(q),
+        {ok, _} = file:copy(\"quotes.log\", \"open\"), disk_log:close(q),
+        ok = file:rename(\"open\", \"quotes.log\"),
+        {ok, F} = file:open(\"quotes.log\", [append]), file:write(F, <<0, 0, 0, 33, 98, 87>>), file:close(F),
+        io:format(\"done\").";
+    if erl(dir.path(), code).is_none() {
+        return;
+    }
+    let mut archiving = config(dir.path());
+    archiving.archive_after = Some(Duration::from_secs(1));
+    let opened = open_with(archiving, Arc::new(RealStorage), Clock::system(), Keeper::Inline);
+    let (mut writer, log) = opened.expect("opens");
+    assert_eq!(log.stats().events, 3000);
+    assert_eq!((log.stats().archives, log.stats().damaged), (1, 1), "the torn tail is named");
+    let seconds = |log: &Log| {
+        let mut seconds = Vec::new();
+        let mut cursor = log.cursor(MIN);
+        while let Some(chunk) = cursor.next(1 << 16).expect("reads") {
+            seconds.extend(chunk.entries().map(|entry| entry.timestamp.parts().1));
+        }
+        seconds.dedup();
+        seconds
+    };
+    assert_eq!(seconds(&log), [0, 1, 2, 4, 5, 6]);
+    writer.append(batch([1_700_000_007_000_000], 5)).expect("appends");
+    writer.maintain(Clock::system().now()).expect("maintains");
+    assert_eq!((log.stats().archives, log.stats().segments), (7, 1));
+    assert_eq!(seconds(&log), [0, 1, 2, 4, 5, 6, 7]);
+    let last = log.cursor(at(1_700_000_006_000_499)).next(1).expect("reads").expect("has entries");
+    assert_eq!(last.first(), at(1_700_000_006_000_499));
+}
