@@ -30,6 +30,13 @@ use receiver::Receiver;
 use recorder::{Recorder, RecorderConfig, Tail};
 use session::SessionInfo;
 
+/// `{waiting, Why}` or `{failed, Why}`.
+fn stopped(out: &mut Vec<u8>, how: &str, why: &str) {
+    encode::tuple_header(out, 2);
+    encode::atom(out, how);
+    encode::binary(out, why.as_bytes());
+}
+
 /// How an instance is set up.
 #[derive(Clone, Debug)]
 pub struct InstanceConfig {
@@ -222,11 +229,8 @@ impl Instance {
         let recording = |recording: Recording| {
             term(|out| match recording {
                 Recording::Running => encode::atom(out, "running"),
-                Recording::Waiting(why) | Recording::Failed(why) => {
-                    encode::tuple_header(out, 2);
-                    encode::atom(out, "stopped");
-                    encode::binary(out, why.as_bytes());
-                }
+                Recording::Waiting(why) => stopped(out, "waiting", &why),
+                Recording::Failed(why) => stopped(out, "failed", &why),
             })
         };
         let mut info = vec![

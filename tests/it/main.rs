@@ -8,8 +8,10 @@
 
 mod harness; // starts and stops what the tests need: the program, port mappers, Erlang nodes
 
+mod chaos; // subscribers that die and freeze, and many of them
 mod cluster; // joining, global names, nodes that come and go
 mod command_line; // flags, configuration, exit codes, what the operator reads
+mod crash; // kill -9 under load, a full disk
 mod delivery; // each event once, in order, without a gap; also across kill -9
 mod first_session; // what a newcomer does, word for word
 mod hostile; // peers that break the rules

@@ -1,8 +1,19 @@
 %% Subscribers and senders for the delivery tests, compiled so that they are fast.
 -module(lm_collect).
--export([send/2, send_for_ever/0, collect/2, follow/2, take/2, tell/1]).
+-export([send/2, send/3, send_for_ever/0, collect/2, count/1, counter/3, follow/2, take/2, tell/1]).
+-export([book/0, booked/0, append_for_ever/1, stop_appending/0, watch/0, missing/1]).
+-export([subscribe_many/1, kill_subscribers/0]).
 
 -define(RECEIVER, {global, {error_logger, 0}}).
+
+%% The same with events of about Bytes bytes, as fast as they are taken.
+send(Tag, Count, Bytes) ->
+    Padding = binary:copy(<<0>>, Bytes),
+    spawn(fun() ->
+        Receiver = global:whereis_name({error_logger, 0}),
+        [gen_server:cast(Receiver, {Tag, N, Padding}) || N <- lists:seq(1, Count)],
+        {ok, _} = gen_server:call(Receiver, {append, {Tag, done}}, infinity)
+    end).
 
 %% Casts {Tag, 1} .. {Tag, Count} within a second or two, then appends {Tag, done}.
 send(Tag, Count) ->
@@ -49,13 +60,18 @@ collect(Last, Next, Count, Senders, Bad) ->
     receive
         {m, {Ts, {_, done}}} ->
             collect(Ts, Next, Count, Senders - 1, Bad + wrong(Ts > Last));
+        {m, {Ts, {Tag, N, _Padding}}} ->
+            collected(Last, Next, Count, Senders, Bad, Ts, Tag, N);
         {m, {Ts, {Tag, N}}} ->
-            Due = maps:get(Tag, Next, N),
-            Worse = wrong(Ts > Last andalso N =:= Due),
-            collect(Ts, Next#{Tag => N + 1}, Count + 1, Senders, Bad + Worse)
+            collected(Last, Next, Count, Senders, Bad, Ts, Tag, N)
     after 60000 ->
         {timeout, {Count, Bad}}
     end.
+
+collected(Last, Next, Count, Senders, Bad, Ts, Tag, N) ->
+            Due = maps:get(Tag, Next, N),
+            Worse = wrong(Ts > Last andalso N =:= Due),
+            collect(Ts, Next#{Tag => N + 1}, Count + 1, Senders, Bad + Worse).
 
 wrong(true) -> 0;
 wrong(false) -> 1.
@@ -95,3 +111,104 @@ take(From, Acc) ->
 %% Tells the process kept under this module's name of an entry.
 tell(Entry) ->
     persistent_term:get(lm_collect) ! {told, Entry}.
+
+%% How many of the next Count entries marked m come.
+count(Count) -> count(Count, 0).
+
+count(Count, Count) ->
+    Count;
+count(Count, N) ->
+    receive
+        {m, {_, _}} -> count(Count, N + 1)
+    after 20000 -> N
+    end.
+
+%% Subscribes from the earliest; tells Owner ready after Ready integers, and all when it has seen 1 .. All in order.
+counter(Ready, All, Owner) ->
+    spawn(fun() ->
+        Options = #{from => earliest, pid => self(), marker => m},
+        {ok, _} = gen_server:call(?RECEIVER, {subscribe, Options}, infinity),
+        counter(1, Ready, All, Owner)
+    end).
+
+counter(N, _, All, Owner) when N > All ->
+    Owner ! {self(), all};
+counter(N, Ready, All, Owner) ->
+    receive
+        {m, {_, N}} ->
+            N =:= Ready andalso (Owner ! {self(), ready}),
+            counter(N + 1, Ready, All, Owner);
+        {m, Other} ->
+            Owner ! {self(), {expected, N, got, Other}}
+    end.
+
+%% A table of what was acknowledged or seen: it must be in the log for ever.
+book() ->
+    Owner = self(),
+    spawn(fun() ->
+        ets:new(book, [named_table, public, ordered_set]),
+        Owner ! booked,
+        receive stop -> ok end
+    end),
+    receive booked -> ok end.
+
+booked() -> ets:info(book, size).
+
+%% Appends one event after the other from each of Callers processes, and books every acknowledgement.
+append_for_ever(Callers) ->
+    persistent_term:put(appending, true),
+    [spawn(fun() -> append_for_ever(Caller, 1) end) || Caller <- lists:seq(1, Callers)].
+
+append_for_ever(Caller, N) ->
+    Event = {Caller, N},
+    case catch gen_server:call(?RECEIVER, {append, Event}, 1000) of
+        {ok, Ts} -> ets:insert(book, {Ts, Event});
+        _ -> timer:sleep(5)
+    end,
+    persistent_term:get(appending) andalso append_for_ever(Caller, N + 1).
+
+stop_appending() -> persistent_term:put(appending, false).
+
+%% A subscriber from now on that books what it sees.
+watch() ->
+    Owner = self(),
+    spawn(fun() ->
+        Options = #{from => now, pid => self(), marker => m},
+        {ok, Session} = gen_server:call(?RECEIVER, {subscribe, Options}),
+        monitor(process, Session),
+        Owner ! watching,
+        watch_on()
+    end),
+    receive watching -> ok end.
+
+watch_on() ->
+    receive
+        {m, Entry} -> ets:insert(book, Entry), watch_on();
+        {'DOWN', _, _, _, _} -> ok
+    end.
+
+%% What is booked and not in the log.
+missing(Log) ->
+    Held = maps:from_list(Log),
+    [Entry || {Ts, Event} = Entry <- ets:tab2list(book), maps:get(Ts, Held, none) =/= Event].
+
+%% Subscribers of every kind that take whatever comes.
+subscribe_many(Count) ->
+    [spawn(fun() -> subscriber(N) end) || N <- lists:seq(1, Count)].
+
+subscriber(N) ->
+    put(lm_subscriber, true),
+    Options = #{from => earliest, pid => self(), link => N rem 2 =:= 0},
+    More = case N rem 3 of
+        0 -> #{credit => 10};
+        1 -> #{batch => 50};
+        2 -> #{match_spec => [{{n, '$1'}, [{'=:=', {'rem', '$1', 100}, 0}], ['$1']}]}
+    end,
+    catch gen_server:call({'.error_logger.receiver.srv', 'logmachine@127.0.0.1'}, {subscribe, maps:merge(Options, More)}),
+    drain().
+
+drain() ->
+    receive _ -> drain() end.
+
+kill_subscribers() ->
+    [exit(P, kill) || P <- processes(), {dictionary, D} <- [process_info(P, dictionary)], lists:member({lm_subscriber, true}, D)].
