@@ -4,7 +4,12 @@
 
 mod bench;
 mod cookie;
+mod export;
+mod import;
+mod moment;
+mod offline;
 mod run;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +34,12 @@ enum Verb {
         /// The file, TOML
         file: PathBuf,
     },
+    /// Check every record of logs that nobody writes to; exit 1 if anything is damaged
+    Verify(verify::Verify),
+    /// Write a log that nobody writes to as JSON lines, Erlang terms or a disk_log file
+    Export(export::Export),
+    /// Fill a log that nobody writes to from such files, or from logs of the original
+    Import(import::Import),
     /// Generate load and measure, speaking the distribution protocol to a running node
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -58,6 +69,9 @@ pub fn main() -> ExitCode {
     let result = match command.verb {
         Verb::Run(run) => run.run(),
         Verb::CheckConfig { file } => check_config(&file),
+        Verb::Verify(verify) => verify.run(),
+        Verb::Export(export) => export.run(),
+        Verb::Import(import) => import.run(),
         Verb::Bench(bench) => bench.run(),
     };
     match result {

@@ -106,7 +106,7 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use inventory::find_logs;
 pub use log::{Committed, Log, LogStats, Offset};
 pub use open::{open, open_read_only};
-pub use record::{EntryRef, MAX_RECORD_BYTES};
+pub use record::{CLOSED_HEAD, EntryRef, MAX_RECORD_BYTES};
 pub use repair::Damage;
 pub use storage::{RealStorage, Storage};
 pub use verify::{IndexState, Verified, VerifiedSegment, verify};
@@ -141,6 +141,27 @@ pub struct LogConfig {
     pub max_bytes: Option<u64>,
     /// Appends fail while the file system has less free than this.
     pub min_free_bytes: Option<u64>,
+}
+
+impl LogConfig {
+    /// A log that is only looked at or filled: nothing expires, and nothing happens by itself.
+    pub fn still(name: &str, dir: PathBuf, arch_dir: PathBuf) -> Self {
+        LogConfig {
+            name: name.to_owned(),
+            dir,
+            arch_dir,
+            segment_bytes: Some(256 << 20),
+            reopen_period: None,
+            cache_bytes: Some(1 << 20),
+            evict_after: None,
+            evict_period: Duration::from_secs(3600),
+            archive_after: None,
+            archive_period: Duration::from_secs(3600),
+            delete_after: None,
+            max_bytes: None,
+            min_free_bytes: None,
+        }
+    }
 }
 
 /// Locks a mutex. What it guards is consistent whenever it is unlocked, so a panic elsewhere is no reason

@@ -219,8 +219,8 @@ impl Storage for RealStorage {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // A file that vanishes while we list is as good as never there.
-            if let Ok(meta) = entry.metadata()
+            // A file that vanishes while we list is as good as never there. Links are followed.
+            if let Ok(meta) = fs::metadata(entry.path())
                 && meta.is_file()
             {
                 found.push(Listed { name, bytes: meta.len() });

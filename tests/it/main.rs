@@ -21,3 +21,4 @@ mod releases; // every supported OTP release calls us
 mod second_implementation; // erl_dist connects to us
 mod subscriptions; // filters, durable cursors, the live registry, the Erlang application
 mod ticks; // silence, tolerated and not
+mod transfer; // verify, export, import
