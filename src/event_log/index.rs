@@ -20,6 +20,10 @@ pub(super) const HEADER: [u8; 8] = *b"lmindex1";
 /// Bytes of an index entry.
 pub(super) const ENTRY_BYTES: usize = 48;
 
+/// A segment said to be longer than this is not believed, nor one with more records than bytes: sums of such
+/// numbers fit.
+const MAX_SEGMENT_BYTES: u64 = 1 << 48;
+
 /// A stretch of whole records in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -176,7 +180,11 @@ impl Entry {
         let (position, crc) = (u64_at(0)?, u32_at(40)?);
         Some(match (u32_at(8)?, u32_at(12)?) {
             (0, 0) => {
-                Entry::Sealed(Summary { bytes: position, count: u64_at(32)?, first, last, crc })
+                let count = u64_at(32)?;
+                if count > position || position > MAX_SEGMENT_BYTES {
+                    return None;
+                }
+                Entry::Sealed(Summary { bytes: position, count, first, last, crc })
             }
             (0, 1) => Entry::Restart(Restart { position, packed: u64_at(32)? }),
             (0, _) | (_, 0) => return None,

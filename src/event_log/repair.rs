@@ -3,6 +3,10 @@
 //! A stretch whose bytes lie behind what was known to be durable is compared with its checksum; bytes
 //! that no stretch covers are scanned record by record. A tail in which nothing is whole was torn by a
 //! crash; damage with whole records behind it is left where it is, and readers step over it.
+//!
+//! A scan sees whether a record is a well-formed term, not whether a binary inside it has the right bytes.
+//! After the death of the process that is no matter, for the index is written with every append. After a
+//! power loss it can let through a record that was never synced and lost a sector inside a binary.
 
 use std::io;
 
