@@ -465,10 +465,7 @@ mod tests {
         check(|out| exit(out, &pid(1), &pid(2), &[106]), "Exit { from: <a@b.1.0>/7, to: <a@b.2.0");
         check(|out| send(out, &pid(1), encode::nil), "Message { to: Pid(");
         check(|out| reg_send(out, &pid(1), "x", encode::nil), "Message { to: Name(");
-        check(
-            |out| alias_send(out, &pid(1), &reference(), encode::nil),
-            "Message { to: Alias(",
-        );
+        check(|out| alias_send(out, &pid(1), &reference(), encode::nil), "Message { to: Alias(");
         let name = Watched::Name("x".into());
         check(
             |out| monitor(out, &pid(1), &name, &reference()),
