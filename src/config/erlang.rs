@@ -165,7 +165,7 @@ impl Reader<'_> {
 /// The pairs of a list; `None` for an element, or a whole, of another kind.
 fn pairs(list: TermRef<'_>) -> impl Iterator<Item = Option<(TermRef<'_>, TermRef<'_>)>> {
     let cells: Cells<'_> = list.cells();
-    let is_list = cells.clone().tail().bytes() == TermRef::NIL.bytes();
+    let is_list = cells.tail().bytes() == TermRef::NIL.bytes();
     let odd = (!is_list).then_some(None);
     cells.map(|element| element.as_tuple().map(|[key, value]| (key, value))).chain(odd)
 }

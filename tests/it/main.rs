@@ -8,6 +8,7 @@
 
 mod harness; // starts and stops what the tests need: the program, port mappers, Erlang nodes
 
+mod capture; // handlers on other nodes: what they catch, that there is one, that they come back
 mod cluster; // joining, global names, nodes that come and go
 mod command_line; // flags, configuration, exit codes, what the operator reads
 mod delivery; // each event once, in order, without a gap; also across kill -9
@@ -16,4 +17,5 @@ mod hostile; // peers that break the rules
 mod layering; // modules use only modules to their left
 mod log_files; // what OTP's disk_log makes of our files
 mod releases; // every supported OTP release calls us
+mod sys_config; // the original's configuration file
 mod ticks; // silence, tolerated and not

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::{Erl, World, has_erlang};
 
 /// The releases that `make test` could install, as `(name, erl)`; where they are is told by `LOGMACHINE_OTP_DIR`.
-fn releases() -> Vec<(&'static str, PathBuf)> {
+pub(crate) fn releases() -> Vec<(&'static str, PathBuf)> {
     let dir = std::env::var_os("LOGMACHINE_OTP_DIR").map(PathBuf::from);
     let dir = dir.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.otp"));
     let suites =

@@ -172,6 +172,20 @@ impl Guest {
         }
     }
 
+    /// A node answers before its `logger` is set up, and forgets what is put into that then.
+    async fn check_started(&self) -> Result<(), Failure> {
+        let running = self.rpc("application", "which_applications", encode::nil).await?;
+        let is_kernel = |application: TermRef<'_>| match application.view() {
+            Term::Tuple(mut parts) => parts.next().is_some_and(|name| name.is_atom("kernel")),
+            _ => false,
+        };
+        if TermRef::from_walked(&running).cells().any(is_kernel) {
+            Ok(())
+        } else {
+            Err(Outcome::NotReady("it is starting".to_owned()))
+        }
+    }
+
     async fn release(&self) -> Result<u32, Failure> {
         let answer = self
             .rpc("erlang", "system_info", |out| {
@@ -232,6 +246,7 @@ impl Guest {
     // gen_event.
 
     async fn install_in_manager(&self) -> Result<Installed<'_>, Failure> {
+        self.check_started().await?;
         if self.capture.handler == OWN_HANDLER {
             self.upload(&EVENT_HANDLER).await?;
         } else {
@@ -328,8 +343,11 @@ impl Guest {
             })
             .await?;
         let answer = TermRef::from_walked(&answer);
-        if answer.is_atom("ok") || error_tag(answer).as_deref() == Some("already_exist") {
+        if answer.is_atom("ok") {
             return Ok(());
+        }
+        if error_tag(answer).as_deref() == Some("already_exist") {
+            return self.check_listed(ERROR_LOGGER).await;
         }
         // Its supervisor is not there yet, or is restarting it.
         Err(Outcome::NotReady(format!("starting error_logger: {}", brief(answer))))
@@ -398,6 +416,7 @@ impl Guest {
     }
 
     async fn install_in_logger(&self) -> Result<(), Failure> {
+        self.check_started().await?;
         self.upload(&LOGGER_HANDLER).await?;
         let id = self.logger_id();
         // One from an earlier life goes on without missing an event.
@@ -413,7 +432,7 @@ impl Guest {
             .await?;
         let answer = TermRef::from_walked(&answer);
         if answer.is_atom("ok") {
-            return Ok(());
+            return self.check_listed(&id).await;
         }
         if error_tag(answer).as_deref() != Some("not_found") {
             return Err(Outcome::NotReady(format!("updating the handler: {}", brief(answer))));
@@ -452,6 +471,16 @@ impl Guest {
         self.write_receiver(out);
         encode::atom(out, "error_logger");
         encode::atom(out, if forward { "forward" } else { "skip" });
+    }
+
+    /// `logger` can know a handler's configuration and yet not call it, when its list was changed by others at
+    /// the same time. Such a handler is removed, to be added anew.
+    async fn check_listed(&self, id: &str) -> Result<(), Failure> {
+        if self.logger_has(id).await != Some(false) {
+            return Ok(());
+        }
+        remove_from_logger(&self.node, &self.peer, id).await;
+        Err(Outcome::NotReady(format!("logger did not call its handler {id}")))
     }
 
     /// Whether `logger` has a handler of this id; `None` if it does not say.
@@ -558,8 +587,11 @@ pub(super) async fn remove_from_logger(node: &Node, peer: &Arc<Peer>, id: &str) 
     }
 }
 
+/// Writes one term.
+type Write<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// A list of the terms that `elements` write.
-fn list(out: &mut Vec<u8>, elements: &[&dyn Fn(&mut Vec<u8>)]) {
+fn list(out: &mut Vec<u8>, elements: &[Write<'_>]) {
     encode::list(out, elements.iter(), |out, write| write(out));
 }
 
