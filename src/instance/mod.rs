@@ -1,10 +1,11 @@
 //! One event log with all its parts, in the order an event travels: receiver, stamp, recorder, cacher (the
-//! log's own cache), session.
+//! log's own cache), session. The locator brings events in from nodes that know nothing of us.
 
 pub mod ack;
 pub mod calls;
 pub mod from;
 mod live;
+pub mod locator;
 mod read;
 pub mod receiver;
 pub mod recorder;
@@ -26,6 +27,8 @@ use crate::node::names::{Held, Keeper};
 use crate::time::Clock;
 use ack::Cursors;
 use calls::{term, timestamp_or_undefined};
+use locator::Locator;
+use locator::target::Capture;
 use receiver::Receiver;
 use recorder::{Recorder, RecorderConfig, Tail};
 use session::SessionInfo;
@@ -46,6 +49,8 @@ pub struct InstanceConfig {
     pub recorder: RecorderConfig,
     /// The largest event taken, in bytes of its external term.
     pub max_event_bytes: usize,
+    /// What it captures on other nodes.
+    pub capture: Option<Capture>,
 }
 
 /// A running instance.
@@ -66,6 +71,7 @@ pub struct Instance {
     conflict: Arc<Notify>,
     recorder: Mutex<Option<std::thread::JoinHandle<()>>>,
     keeper: tokio::task::JoinHandle<()>,
+    locator: Locator,
 }
 
 /// An instance whose log is open and whose recorder does not run yet.
@@ -105,8 +111,10 @@ impl Opened {
             let pid = node.spawn(|_| Arc::new(Receiver::new(this.clone())));
             let keeper =
                 Keeper::new(node.clone(), name.clone(), pid.clone(), conflict.clone(), held_sender);
+            let capture = config.capture.clone();
             Instance {
                 keeper: tokio::spawn(keeper.run()),
+                locator: Locator::start(node, &name, capture, tail.clone(), clock.clone()),
                 name: name.clone(),
                 config,
                 node: node.clone(),
@@ -256,14 +264,15 @@ impl Instance {
                     });
                 }),
             ),
-            ("handlers", term(encode::nil)),
+            ("handlers", term(|out| self.locator.write_handlers(out))),
         ];
         info.extend(self.counters.table().into_iter().map(|(key, _, value)| (key, count(value))));
         info
     }
 
-    /// Stops taking events: the global name is given back.
+    /// Stops taking events: handlers on other nodes are removed, the global name is given back.
     pub async fn stop_receiving(&self) {
+        self.locator.stop().await;
         self.keeper.abort();
         let held = *self.held.borrow();
         if let Held::Alias(number) = held {

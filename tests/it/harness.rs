@@ -3,12 +3,12 @@
 //! Every test has a world of its own: a port for its port mapper, a cookie, a directory. Whatever it starts ends
 //! with it. Nothing here sleeps for a fixed time: conditions are polled until a deadline.
 
-use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ pub(crate) fn has_erlang() -> bool {
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) epmd_port: u16,
-    epmd: RefCell<Option<Child>>,
+    epmd: Mutex<Option<Child>>,
 }
 
 impl World {
@@ -52,7 +52,7 @@ impl World {
         let dir = tempfile::tempdir().expect("a directory can be made");
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
         let epmd_port = free.local_addr().expect("it is bound").port();
-        World { dir, epmd_port, epmd: RefCell::new(None) }
+        World { dir, epmd_port, epmd: Mutex::new(None) }
     }
 
     /// A world with OTP's own port mapper.
@@ -68,12 +68,13 @@ impl World {
             .args(["-port", &self.epmd_port.to_string()])
             .env("ERL_EPMD_RELAXED_COMMAND_CHECK", "1");
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        *self.epmd.borrow_mut() = Some(command.spawn().expect("epmd runs"));
+        *self.epmd.lock().expect("no panic while it is held") =
+            Some(command.spawn().expect("epmd runs"));
         wait_for("epmd listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.epmd_port)).ok());
     }
 
     pub(crate) fn stop_epmd(&self) {
-        if let Some(mut epmd) = self.epmd.borrow_mut().take() {
+        if let Some(mut epmd) = self.epmd.lock().expect("no panic while it is held").take() {
             let _ = epmd.kill();
             let _ = epmd.wait();
         }

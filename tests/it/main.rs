@@ -8,6 +8,7 @@
 
 mod harness; // starts and stops what the tests need: the program, port mappers, Erlang nodes
 
+mod capture; // handlers on other nodes: what they catch, that there is one, that they come back
 mod chaos; // subscribers that die and freeze, and many of them
 mod cluster; // joining, global names, nodes that come and go
 mod command_line; // flags, configuration, exit codes, what the operator reads
@@ -20,5 +21,6 @@ mod log_files; // what OTP's disk_log makes of our files
 mod releases; // every supported OTP release calls us
 mod second_implementation; // erl_dist connects to us
 mod subscriptions; // filters, durable cursors, the live registry, the Erlang application
+mod sys_config; // the original's configuration file
 mod ticks; // silence, tolerated and not
 mod transfer; // verify, export, import

@@ -1,7 +1,10 @@
 //! What the operator writes: a configuration file, flags over it, defaults under it.
 //!
 //! A file is read into [`File`], where every key may be missing; [`File::instances`] puts an instance's own keys
-//! over `[instance_defaults]` over the built-in defaults. Errors name the file, the line and the key.
+//! over `[instance_defaults]` over the built-in defaults. Errors name the file, the line and the key. The
+//! original's Erlang form becomes the same [`File`] (`erlang.rs`).
+
+mod erlang;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::event_log::LogConfig;
+use crate::instance::locator::target::{Capture, Mode, OWN_HANDLER, Target};
 use crate::instance::recorder::RecorderConfig;
 use crate::instance::{InstanceConfig, Overload, Sync};
 pub use crate::node::epmd::Mode as EpmdMode;
@@ -108,9 +112,9 @@ pub struct InstanceSection {
     pub reopen_period: Option<Limit<Span>>,
     pub archive_after: Option<Limit<Span>>,
     pub archive_period: Option<Span>,
-    pub locate_em: Option<String>,
+    pub locate_em: Option<Limit<LocateEm>>,
     pub handler: Option<String>,
-    pub capture: Option<String>,
+    pub capture: Option<CaptureSetting>,
     pub cache_bytes: Option<Limit<Size>>,
     pub segment_bytes: Option<Limit<Size>>,
     pub delete_after: Option<Limit<Span>>,
@@ -131,6 +135,22 @@ pub enum OverloadSetting {
     /// Drop and count them.
     Drop,
 }
+
+/// `capture`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureSetting {
+    /// Through the event manager, and for `error_logger` through `logger` too.
+    Auto,
+    /// Through the event manager alone.
+    GenEvent,
+    /// Through `logger` alone.
+    Logger,
+}
+
+/// `locate_em`, an Erlang term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocateEm(pub Target);
 
 /// A time span, written `"30min"`, `"4h"`, `"7day"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +214,13 @@ impl Written for Size {
     }
 }
 
+impl Written for LocateEm {
+    const EXPECTED: &'static str = "an Erlang term such as \"{local, error_logger}\" or \"{global, quotes_bus, {exc, [a@host]}}\"";
+    fn from_text(text: &str) -> Option<Self> {
+        Target::parse(text).map(LocateEm)
+    }
+}
+
 impl<T: Written> Written for Limit<T> {
     const EXPECTED: &'static str = T::EXPECTED;
     fn from_text(text: &str) -> Option<Self> {
@@ -249,10 +276,10 @@ macro_rules! deserialize_written {
     )*};
 }
 
-deserialize_written!(Span, Size, Limit<Span>, Limit<Size>, SyncSetting);
+deserialize_written!(Span, Size, Limit<Span>, Limit<Size>, Limit<LocateEm>, SyncSetting);
 
 impl File {
-    /// Reads a file.
+    /// Reads a file: the original's Erlang form if its name ends in `.config`, else TOML.
     ///
     /// # Errors
     ///
@@ -260,6 +287,9 @@ impl File {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let read = std::fs::read_to_string(path);
         let text = read.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        if path.extension().is_some_and(|extension| extension == "config") {
+            return erlang::read(path, &text);
+        }
         let file: File = toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
         for (number, section) in file.instance.iter().enumerate() {
             if section.name.is_none() {
@@ -292,15 +322,24 @@ impl File {
         }
         if sections.is_empty() {
             let name = Some("error_logger".to_owned());
-            sections.push(InstanceSection { name, ..InstanceSection::default() });
+            let target = Capture::of_error_logger().target;
+            let default = self.instance_defaults.locate_em.clone();
+            let locate_em = default.or(Some(Limit::Some(LocateEm(target))));
+            sections.push(InstanceSection { name, locate_em, ..InstanceSection::default() });
         }
         let mut seen = std::collections::HashSet::new();
+        let mut managers = std::collections::HashSet::new();
         let mut configs = Vec::new();
         for section in sections {
-            let config = section.over(&self.instance_defaults).complete(data_dir)?;
+            let mut config = section.over(&self.instance_defaults).complete(data_dir)?;
             let name = &config.log.name;
             if !seen.insert(name.clone()) {
                 return Err(ConfigError::Value(format!("instance {name} is configured twice")));
+            }
+            if let Some(capture) = config.capture.as_mut().filter(|capture| capture.wants_manager())
+            {
+                let place = (capture.target.manager.clone(), capture.handler.clone());
+                capture.is_shared = !managers.insert(place);
             }
             configs.push(config);
         }
@@ -368,7 +407,9 @@ impl InstanceSection {
                 "instance {name}: max_event_bytes is {max_event_bytes}, the most is {MAX_EVENT_BYTES}: a packet between nodes holds no more"
             )));
         }
+        let capture = capture(&name, self.locate_em, self.handler, self.capture)?;
         Ok(InstanceConfig {
+            capture,
             log: LogConfig {
                 name,
                 dir,
@@ -397,6 +438,38 @@ impl InstanceSection {
     }
 }
 
+/// What an instance captures; nothing without `locate_em`.
+fn capture(
+    instance: &str,
+    locate_em: Option<Limit<LocateEm>>,
+    handler: Option<String>,
+    setting: Option<CaptureSetting>,
+) -> Result<Option<Capture>, ConfigError> {
+    let Some(Limit::Some(LocateEm(target))) = locate_em else { return Ok(None) };
+    let mut capture = Capture::new(target);
+    if let Some(handler) = handler {
+        if handler.is_empty() || handler.chars().count() > 255 {
+            return Err(ConfigError::Value(format!(
+                "instance {instance}: handler {handler:?} is no module name"
+            )));
+        }
+        capture.handler = handler;
+    }
+    capture.mode = match setting {
+        None | Some(CaptureSetting::Auto) => Mode::Auto,
+        Some(CaptureSetting::GenEvent) => Mode::GenEvent,
+        Some(CaptureSetting::Logger) => Mode::Logger,
+    };
+    if capture.mode == Mode::Logger
+        && (!capture.is_error_logger() || capture.handler != OWN_HANDLER)
+    {
+        return Err(ConfigError::Value(format!(
+            "instance {instance}: capture \"logger\" goes with locate_em {{local, error_logger}} and no handler of your own; it forwards what logger handles"
+        )));
+    }
+    Ok(Some(capture))
+}
+
 /// The largest event that any configuration allows: a packet's limit, less room for what surrounds it.
 const MAX_EVENT_BYTES: usize = crate::proto::packet::MAX_PACKET_BYTES - (64 << 10);
 
@@ -419,8 +492,43 @@ fn located(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let key = source.split_once('=').map_or("", |(key, _)| key.trim());
     let key =
         if key.is_empty() || key.starts_with('#') { String::new() } else { format!("{key}: ") };
-    let message = error.message().trim().replace('\n', "; ");
+    let message = with_nearest(&error.message().trim().replace('\n', "; "));
     ConfigError::Content { path: path.to_owned(), line, key, message }
+}
+
+/// Puts the nearest known name in the place of all of them where the parser met an unknown one.
+fn with_nearest(message: &str) -> String {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = names.next().filter(|_| message.starts_with("unknown ")) else {
+        return message.to_owned();
+    };
+    let nearest = names.map(|name| (distance(unknown, name), name)).min();
+    match nearest {
+        Some((distance, name)) if distance <= 1 + unknown.chars().count() / 3 => {
+            let what = message.split('`').next().unwrap_or_default();
+            format!("{what}`{unknown}`; did you mean `{name}`?")
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// How many characters must be changed, left out, added, or exchanged with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let same = usize::from(a[i - 1] != b[j - 1]);
+            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
 }
 
 /// The line of the `number`th `[[instance]]`.
@@ -489,7 +597,7 @@ mod tests {
     #[test]
     fn errors_name_line_and_key() {
         let checks = [
-            ("[node]\nnmae = 1\n", ":2: nmae: unknown field `nmae`"),
+            ("[node]\nnmae = 1\n", ":2: nmae: unknown field `nmae`; did you mean `name`?"),
             (
                 "\n[[instance]]\nname = \"a\"\nevict_after = \"soon\"\n",
                 ":4: evict_after: invalid value: string \"soon\"",
@@ -499,6 +607,18 @@ mod tests {
                 ":3: segment_bytes: invalid value: integer `-1`",
             ),
             ("[[instance]]\nsync = \"1s\"\n", ":1: name: an instance needs a name"),
+            (
+                "[[instance]]\nname = \"a\"\nlocate_em = \"{here, x}\"\n",
+                ":3: locate_em: invalid value: string \"{here, x}\", expected an Erlang term",
+            ),
+            (
+                "[[instance]]\nname = \"a\"\ncapture = \"gen_evnet\"\n",
+                ":3: capture: unknown variant `gen_evnet`; did you mean `gen_event`?",
+            ),
+            (
+                "[[instance]]\nname = \"a\"\nwibble = 1\n",
+                ":3: wibble: unknown field `wibble`, expected one of",
+            ),
             ("[node\n", ":1: "),
         ];
         for (text, expected) in checks {
@@ -516,5 +636,33 @@ mod tests {
         }
         let twice = read("[[instance]]\nname = \"a\"\n[[instance]]\nname = \"a\"\n").unwrap();
         assert!(twice.instances(&[], Path::new("d")).is_err());
+    }
+
+    #[test]
+    fn capturing_is_the_default_only_where_nobody_configured_an_instance() {
+        let capture = |file: &File, names: &[String]| {
+            file.instances(names, Path::new("d")).unwrap().remove(0).capture
+        };
+        let none = File::default();
+        assert_eq!(capture(&none, &[]), Some(Capture::of_error_logger()));
+        assert_eq!(capture(&none, &["error_logger".to_owned()]), None);
+        let defaults = read("[instance_defaults]\nlocate_em = \"none\"\n").unwrap();
+        assert_eq!(capture(&defaults, &[]), None);
+    }
+
+    #[test]
+    fn two_instances_at_one_manager_get_handlers_of_different_ids() {
+        let text = |name, em| format!("[[instance]]\nname = \"{name}\"\nlocate_em = \"{em}\"\n");
+        let file = read(&(text("a", "bus") + &text("b", "{global, bus}") + &text("c", "other")));
+        let instances = file.unwrap().instances(&[], Path::new("d")).unwrap();
+        let shared: Vec<_> =
+            instances.iter().map(|i| i.capture.as_ref().unwrap().is_shared).collect();
+        assert_eq!(shared, [false, true, false]);
+    }
+
+    #[test]
+    fn capture_by_logger_needs_error_logger() {
+        let file = read("[[instance]]\nname = \"a\"\nlocate_em = \"bus\"\ncapture = \"logger\"\n");
+        assert!(matches!(file.unwrap().instances(&[], Path::new("d")), Err(ConfigError::Value(_))));
     }
 }

@@ -1,0 +1,378 @@
+//! The original's configuration: `sys.config`, `[{logmachine, [...]}].`
+//!
+//! Periods are `{30, min}`, names are atoms, and a property beside `instances` goes for all of them. New keys and
+//! the sections `{node, [...]}` and `{http, [...]}` may stand beside the old ones; what other applications have in
+//! the file is left alone. Each value is rewritten the way TOML has it and read by the same code, so that a key
+//! means the same in both forms.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{ConfigError, File, InstanceSection, with_nearest};
+use crate::etf::{Cells, Term, TermRef, text};
+
+/// Reads the text of a `.config` file.
+pub(super) fn read(path: &Path, text: &str) -> Result<File, ConfigError> {
+    let terms = text::parse_terms(text).map_err(|error| ConfigError::Content {
+        path: path.to_owned(),
+        line: error.line,
+        key: String::new(),
+        message: format!("column {}: {}", error.column, error.problem),
+    })?;
+    let reader = Reader { path, opens: opens(text) };
+    let [whole] = terms.as_slice() else {
+        return Err(reader.error(1, "", "expected one list of applications, ended by a dot"));
+    };
+    let applications = TermRef::from_walked(whole);
+    for (application, properties) in pairs(applications).flatten() {
+        if application.is_atom("logmachine") {
+            return reader.file(properties);
+        }
+    }
+    Err(reader.error(1, "", "no {logmachine, [...]} in the list of applications"))
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    opens: Vec<Open>,
+}
+
+/// A `{key` in the text: where, and which of the further ones are inside its braces.
+struct Open {
+    key: String,
+    line: usize,
+    depth: usize,
+}
+
+impl Reader<'_> {
+    fn error(&self, line: usize, key: &str, message: &str) -> ConfigError {
+        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+        ConfigError::Content { path: self.path.to_owned(), line, key, message: message.to_owned() }
+    }
+
+    /// The line of a key inside keys; of the innermost one that is there.
+    fn line(&self, keys: &[&str]) -> usize {
+        let (mut from, mut to, mut line) = (0, self.opens.len(), 1);
+        for key in keys {
+            let inside = self.opens[from..to].iter();
+            let least = inside.clone().map(|open| open.depth).min();
+            let mut found = inside.enumerate();
+            let Some((at, open)) =
+                found.find(|(_, open)| open.key == *key && Some(open.depth) == least)
+            else {
+                break;
+            };
+            line = open.line;
+            from += at + 1;
+            let end = self.opens[from..to].iter().position(|inner| inner.depth <= open.depth);
+            to = end.map_or(to, |end| from + end);
+        }
+        line
+    }
+
+    fn file(&self, properties: TermRef<'_>) -> Result<File, ConfigError> {
+        let mut file = File::default();
+        let mut defaults = Vec::new();
+        let top = ["logmachine"];
+        for pair in pairs(properties) {
+            let (key, value) = self.pair(pair, &top)?;
+            match key.as_str() {
+                "instances" => file.instance = self.instances(value)?,
+                "node" => file.node = self.section(&["logmachine", "node"], pairs(value))?,
+                "http" => file.http = self.section(&["logmachine", "http"], pairs(value))?,
+                "name" => {
+                    let line = self.line(&["logmachine", "name"]);
+                    return Err(self.error(line, "name", "belongs into {node, [...]}"));
+                }
+                _ => defaults.push(pair),
+            }
+        }
+        let mut defaults: InstanceSection = self.section(&top, defaults.into_iter())?;
+        // The original let all instances inherit a directory, too.
+        for (key, common) in [("dir", defaults.dir.take()), ("arch_dir", defaults.arch_dir.take())]
+        {
+            let Some(common) = common else { continue };
+            let [only] = file.instance.as_mut_slice() else {
+                let line = self.line(&["logmachine", key]);
+                return Err(self.error(line, key, "give each instance a directory of its own"));
+            };
+            let own = if key == "dir" { &mut only.dir } else { &mut only.arch_dir };
+            own.get_or_insert(common);
+        }
+        file.instance_defaults = defaults;
+        Ok(file)
+    }
+
+    fn instances(&self, list: TermRef<'_>) -> Result<Vec<InstanceSection>, ConfigError> {
+        let outer = ["logmachine", "instances"];
+        let mut instances = Vec::new();
+        for pair in pairs(list) {
+            let (name, properties) = self.pair(pair, &outer)?;
+            let keys = [outer[0], outer[1], name.as_str()];
+            let mut section: InstanceSection = self.section(&keys, pairs(properties))?;
+            if section.name.is_some() {
+                let line = self.line(&[outer[0], outer[1], &name, "name"]);
+                return Err(self.error(line, "name", "an instance's name stands before its list"));
+            }
+            section.name = Some(name);
+            instances.push(section);
+        }
+        Ok(instances)
+    }
+
+    /// Key and value; an error for what is not `{Key, Value}`.
+    fn pair<'t>(
+        &self,
+        pair: Option<(TermRef<'t>, TermRef<'t>)>,
+        keys: &[&str],
+    ) -> Result<(String, TermRef<'t>), ConfigError> {
+        let key = keys.last().copied().unwrap_or_default();
+        let (name, value) = pair
+            .and_then(|(name, value)| Some((name.as_atom()?.to_str().into_owned(), value)))
+            .ok_or_else(|| self.error(self.line(keys), key, "expected a list of {key, Value}"))?;
+        Ok((name, value))
+    }
+
+    /// A section, key by key, so that an error has the line of its key. Of a key given twice the first counts,
+    /// as in `proplists`.
+    fn section<'t, T: for<'de> Deserialize<'de>>(
+        &self,
+        keys: &[&str],
+        pairs: impl Iterator<Item = Option<(TermRef<'t>, TermRef<'t>)>>,
+    ) -> Result<T, ConfigError> {
+        let mut table = Table::new();
+        for pair in pairs {
+            let (key, term) = self.pair(pair, keys)?;
+            let path: Vec<&str> = keys.iter().copied().chain([key.as_str()]).collect();
+            let line = self.line(&path);
+            let value = value(&key, term).ok_or_else(|| {
+                let message = format!("unexpected value {}", text::to_text(term));
+                self.error(line, &key, &message)
+            })?;
+            let alone = Table::from_iter([(key.clone(), value.clone())]);
+            if let Err(error) = alone.try_into::<T>() {
+                return Err(self.error(line, &key, &with_nearest(error.message().trim())));
+            }
+            table.entry(key).or_insert(value);
+        }
+        let whole = table.try_into::<T>();
+        whole.map_err(|error| self.error(self.line(keys), "", error.message().trim()))
+    }
+}
+
+/// The pairs of a list; `None` for an element, or a whole, of another kind.
+fn pairs(list: TermRef<'_>) -> impl Iterator<Item = Option<(TermRef<'_>, TermRef<'_>)>> {
+    let cells: Cells<'_> = list.cells();
+    let is_list = cells.tail().bytes() == TermRef::NIL.bytes();
+    let odd = (!is_list).then_some(None);
+    cells.map(|element| element.as_tuple().map(|[key, value]| (key, value))).chain(odd)
+}
+
+/// A value as TOML has it.
+fn value(key: &str, term: TermRef<'_>) -> Option<Value> {
+    if key == "locate_em" {
+        return Some(Value::String(text::to_text(term)));
+    }
+    if let Some(span) = span(term) {
+        return Some(Value::String(span));
+    }
+    match term.view() {
+        Term::Integer(number) => Some(Value::Integer(number)),
+        Term::Nil => Some(Value::Array(Vec::new())),
+        Term::List(_) => string(term).map(Value::String).or_else(|| {
+            let elements = term.as_list()?;
+            elements.map(|element| value("", element)).collect::<Option<_>>().map(Value::Array)
+        }),
+        _ => string(term).map(Value::String),
+    }
+}
+
+/// An atom, a string or a binary.
+fn string(term: TermRef<'_>) -> Option<String> {
+    match term.view() {
+        Term::Atom(atom) => Some(atom.to_str().into_owned()),
+        Term::Binary(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+        Term::String(_) | Term::List(_) => {
+            let chars = term.cells().map(|c| char::from_u32(u32::try_from(c.as_integer()?).ok()?));
+            chars.collect()
+        }
+        _ => None,
+    }
+}
+
+/// `{30, min}` and `{{H, M, S}, hms}`.
+fn span(term: TermRef<'_>) -> Option<String> {
+    let [count, unit] = term.as_tuple()?;
+    let unit = unit.as_atom()?.to_str().into_owned();
+    if unit == "hms" {
+        let [hours, minutes, seconds] = count.as_tuple()?;
+        let number = |term: TermRef<'_>| term.as_integer().filter(|number| *number >= 0);
+        let (hours, minutes) = (number(hours)?, number(minutes)?);
+        return Some(format!("{hours}h {minutes}m {}s", number(seconds)?));
+    }
+    let unit = ["sec", "min", "hour", "day"].into_iter().find(|known| *known == unit)?;
+    Some(format!("{}{unit}", count.as_integer()?))
+}
+
+/// Every `{` that is followed by an atom, in order, with its line. The text is known to be a term.
+fn opens(text: &str) -> Vec<Open> {
+    let mut opens: Vec<Open> = Vec::new();
+    let (mut line, mut depth, mut after_brace) = (1, 0_usize, false);
+    let mut rest = text.char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        match c {
+            '\n' => line += 1,
+            '%' => while rest.next_if(|(_, c)| *c != '\n').is_some() {},
+            '$' => {
+                // A character such as $" or $\".
+                if let Some((_, '\\')) = rest.next() {
+                    rest.next();
+                }
+                after_brace = false;
+            }
+            '"' | '\'' => {
+                let start = at + 1;
+                let mut end = start;
+                let begun = line;
+                while let Some((at, inner)) = rest.next() {
+                    end = at;
+                    match inner {
+                        '\\' => drop(rest.next()),
+                        '\n' => line += 1,
+                        _ if inner == c => break,
+                        _ => {}
+                    }
+                }
+                if c == '\'' && after_brace {
+                    opens.push(Open { key: text[start..end].to_owned(), line: begun, depth });
+                }
+                after_brace = false;
+            }
+            '{' => {
+                depth += 1;
+                after_brace = true;
+            }
+            '[' => {
+                depth += 1;
+                after_brace = false;
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                after_brace = false;
+            }
+            _ if c.is_whitespace() => {}
+            _ => {
+                let mut end = at + c.len_utf8();
+                while let Some((at, c)) =
+                    rest.next_if(|(_, c)| c.is_alphanumeric() || matches!(c, '_' | '@'))
+                {
+                    end = at + c.len_utf8();
+                }
+                if after_brace && c.is_alphabetic() {
+                    opens.push(Open { key: text[at..end].to_owned(), line, depth });
+                }
+                after_brace = false;
+            }
+        }
+    }
+    opens
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Limit, LocateEm, Span};
+
+    fn read(text: &str) -> Result<File, ConfigError> {
+        super::read(Path::new("c.config"), text)
+    }
+
+    fn error(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_originals_example_is_read() {
+        let file = read(
+            r#"%% -*- mode: erlang; -*-
+            [{kernel, [{logger_level, info}]},
+             {logmachine,
+              [{evict_period, {5, sec}}, % for all
+               {instances,
+                [{error_logger,
+                  [{dir, "./errlogs"}, {evict_after, {3, hour}}, {reopen_period, {30, min}},
+                   {archive_after, {7, day}}, {archive_period, {{1, 30, 0}, hms}},
+                   {arch_dir, 'old'}, {handler, my_handler},
+                   {locate_em, {global, error_logger, {exc, ['a@h', b@h]}}}]},
+                 {quotes, []}]}]}]."#,
+        )
+        .unwrap();
+        let [errors, quotes] = file.instance.as_slice() else { panic!("two instances") };
+        let seconds = |seconds| Duration::from_secs(seconds);
+        assert_eq!(file.instance_defaults.evict_period, Some(Span(seconds(5))));
+        assert_eq!(errors.name.as_deref(), Some("error_logger"));
+        assert_eq!(errors.dir.as_deref(), Some(Path::new("./errlogs")));
+        assert_eq!(errors.arch_dir.as_deref(), Some(Path::new("old")));
+        assert_eq!(errors.evict_after, Some(Limit::Some(Span(seconds(3 * 3600)))));
+        assert_eq!(errors.archive_after, Some(Limit::Some(Span(seconds(7 * 86400)))));
+        assert_eq!(errors.archive_period, Some(Span(seconds(5400))));
+        assert_eq!(errors.handler.as_deref(), Some("my_handler"));
+        let Some(Limit::Some(LocateEm(target))) = &errors.locate_em else { panic!("a target") };
+        assert!(target.wants("c@h", true) && !target.wants("b@h", true));
+        assert_eq!(quotes.name.as_deref(), Some("quotes"));
+        assert!(file.instances(&[], Path::new("d")).is_ok());
+    }
+
+    #[test]
+    fn new_keys_and_sections_stand_beside_the_old_ones() {
+        let file = read(
+            r#"[{logmachine, [
+                {node, [{name, 'lm@10.0.0.5'}, {connect, ['a@10.0.0.1', "b@10.0.0.2"]}, {allow, []},
+                        {net_ticktime, {60, sec}}, {epmd, none}]},
+                {http, [{listen, "off"}]}, {sync, always}, {segment_bytes, "1MiB"}, {dir, <<"d">>},
+                {instances, [{q, [{cache_bytes, 1000}, {delete_after, none}, {capture, gen_event}]}]}]}]."#,
+        )
+        .unwrap();
+        assert_eq!(file.node.name.as_deref(), Some("lm@10.0.0.5"));
+        assert_eq!(file.node.connect, ["a@10.0.0.1", "b@10.0.0.2"]);
+        assert_eq!(file.http.listen.as_deref(), Some("off"));
+        assert_eq!(file.instance[0].dir.as_deref(), Some(Path::new("d")));
+        assert_eq!(file.instance[0].delete_after, Some(Limit::None));
+    }
+
+    #[test]
+    fn errors_name_line_and_key() {
+        for (text, expected) in [
+            ("[{logmachine, [", "c.config:1: column 16: the text ends inside a term"),
+            ("[{kernel, []}].", "c.config:1: no {logmachine, [...]}"),
+            (
+                "[{logmachine,\n [{evict_perod, {5, sec}}]}].",
+                "c.config:2: evict_perod: unknown field `evict_perod`; did you mean `evict_period`?",
+            ),
+            (
+                "[{logmachine, [{evict_after, {1, hour}},\n {instances, [{a, []},\n {b, [\n {evict_after, soon}]}]}]}].",
+                "c.config:4: evict_after: invalid value: string \"soon\"",
+            ),
+            (
+                "[{logmachine, [{node,\n [{connect, {a, b}}]}]}].",
+                "c.config:2: connect: unexpected value {a,b}",
+            ),
+            (
+                "[{logmachine, [{instances,\n [{a, [{locate_em, {x, y}}]}]}]}].",
+                "c.config:2: locate_em: invalid value: string \"{x,y}\"",
+            ),
+            (
+                "[{logmachine, [{dir, \"{dir\"},\n{instances, [{a, []}, {b, []}]}]}].",
+                "c.config:1: dir: give each instance a directory of its own",
+            ),
+            ("[{logmachine, [{instances, [a]}]}].", "c.config:1: instances: expected a list"),
+        ] {
+            let found = error(text);
+            assert!(found.starts_with(expected), "{found}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Handlers on other nodes: what they catch, that there is one of each, that they come back.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::{Erl, LogMachine, World, has_erlang};
+use crate::releases::releases;
+
+const ONE_OF_EACH: &str = "{1,1}";
+
+/// A node `NAME@127.0.0.1` with the module that the tests use.
+fn host(world: &World, erl: &std::path::Path, name: &str) -> Erl {
+    let mut node = Erl::start(world, erl, &["-name", &format!("{name}@127.0.0.1")]);
+    node.load("lm_capture");
+    node
+}
+
+fn erl(world: &World, name: &str) -> Erl {
+    host(world, &PathBuf::from("erl"), name)
+}
+
+fn connect() -> [&'static str; 4] {
+    ["--connect", "a@127.0.0.1", "--connect", "b@127.0.0.1"]
+}
+
+fn wait_installed(node: &mut Erl) {
+    node.wait_until("lm_capture:installed()", "true");
+}
+
+/// Every release at once, each of them logging one of everything; the last one logged of each kind shows that
+/// all before it, and every copy of them, would be there.
+#[test]
+fn every_release_is_captured_with_everything_it_reports_once() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let program = world.logmachine(&["--connect", "local"]);
+    let (world, found) = (&world, releases());
+    let mut nodes: Vec<_> = std::thread::scope(|scope| {
+        let start = |(release, erl): &(&'static str, PathBuf)| {
+            let (release, erl) = (*release, erl.clone());
+            scope.spawn(move || (release, host(world, &erl, &format!("n{release}"))))
+        };
+        let started: Vec<_> = found.iter().map(start).collect();
+        started.into_iter().map(|node| node.join().expect("it starts")).collect()
+    });
+    for (release, node) in &mut nodes {
+        assert_eq!(node.eval("erlang:system_info(otp_release)"), format!("{release:?}"));
+        node.eval("application:start(sasl)");
+        wait_installed(node);
+        node.begin("lm_capture:emit()");
+    }
+    for (release, node) in &mut nodes {
+        assert_eq!(node.value(), "ok", "OTP {release}");
+        let expected = "[{crash_report,3},{emulator,1},{error_msg,1},{error_report,2},\
+            {error_report_type,1},{info_msg,1},{info_report,1},{server,2},{supervisor_report,1},\
+            {warning_msg,1},{warning_report,1},{{alarm,clear},1},{{alarm,set},1},\
+            {{log,error,string},1},{{log,error,with_line},1},{{log,error,<<\"lm eleven\">>},1},\
+            {{log,notice,report},1},{{log,warning,string},1}]";
+        node.wait_until("lm_capture:kinds()", expected);
+        assert_eq!(node.eval("lm_capture:count()"), ONE_OF_EACH, "OTP {release}");
+        println!("OTP {release}: fine");
+    }
+    assert_eq!(program.stop(), Some(0));
+    for (release, node) in &mut nodes {
+        node.wait_until("lm_capture:count()", "{0,0}");
+        println!("OTP {release}: left as it was found");
+    }
+}
+
+/// One node is there before us, one comes later, one restarts; then we are killed and come back.
+#[test]
+fn nodes_and_we_come_and_go_and_capture_is_always_back() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let mut a = erl(&world, "a");
+    let flags = connect();
+    let program = world.logmachine(&flags);
+    wait_installed(&mut a);
+    let mut b = erl(&world, "b");
+    wait_installed(&mut b);
+    a.eval("error_logger:error_report([{lm, 1}])");
+    b.eval("logger:error(#{lm => 2})");
+    let tags = "lm_capture:tags('.error_logger.receiver.srv')";
+    a.wait_until(tags, "[1,2]");
+    a.kill();
+    let mut a = erl(&world, "a");
+    wait_installed(&mut a);
+    a.eval("error_logger:error_report([{lm, 3}])");
+    a.wait_until(tags, "[1,2,3]");
+    program.kill();
+    // The host goes on, with nobody listening, at full speed.
+    b.eval("error_logger:error_report([{lm, unseen}]), logger:remove_handler(default)");
+    assert_eq!(b.eval("lm_capture:storm(1, 20000) < 10000"), "true");
+    let program = world.logmachine(&flags);
+    let ready = Instant::now();
+    for node in [&mut a, &mut b] {
+        wait_installed(node);
+        assert_eq!(node.eval("lm_capture:count()"), ONE_OF_EACH);
+    }
+    println!("captured again {:?} after the ready line", ready.elapsed());
+    a.eval("error_logger:error_report([{lm, 4}])");
+    b.eval("logger:error(#{lm => 5})");
+    b.wait_until(&format!("{tags} -- lists:seq(6, 20000)"), "[1,2,3,4,5]");
+    // The handler that stayed in logger reports what it could not send.
+    b.wait_until("[R || #{reason := R, count := 20000} <- lm_capture:dropped()]", "[down]");
+    assert_eq!(program.stop(), Some(0));
+    b.wait_until("lm_capture:count()", "{0,0}");
+}
+
+/// Two of us in one cluster; then one leaves.
+#[test]
+fn two_of_us_capture_everything_each_and_do_not_disturb_one_another() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let mut a = erl(&world, "a");
+    let first = world.logmachine(&["--connect", "a@127.0.0.1", "--data-dir", "first"]);
+    let cookie = world.cookie();
+    let flags = ["--name", "second@127.0.0.1", "--setcookie", &cookie];
+    let more = ["--connect", "a@127.0.0.1", "--data-dir", "second"];
+    let _second = LogMachine::start(&world, &[&flags[..], &more].concat());
+    a.wait_until("lm_capture:count()", "{2,2}");
+    wait_installed(&mut a);
+    a.wait_until("[S || {_, _, S} <- gen_server:call({'.error_logger.receiver.srv', 'second@127.0.0.1'}, {info, handlers})]", "[installed,installed]");
+    a.eval("error_logger:error_report([{lm, 1}]), logger:error(#{lm => 2})");
+    a.wait_until("lm_capture:tags('.error_logger.receiver.srv')", "[1,2]");
+    assert_eq!(first.stop(), Some(0));
+    a.wait_until("lm_capture:count()", ONE_OF_EACH);
+    a.eval("error_logger:error_report([{lm, 3}]), logger:error(#{lm => 4})");
+    let seen = "[E || {_, E} <- element(2, gen_server:call({'.error_logger.receiver.srv', 'second@127.0.0.1'}, {read, earliest, #{}}))]";
+    let tags = format!(
+        "lists:sort([N || {{error_report, _, {{_, _, [{{lm, N}}]}}}} <- {seen}] ++ [N || {{log, _, _, {{report, #{{lm := N}}}}, _}} <- {seen}])"
+    );
+    a.wait_until(&tags, "[1,2,3,4]");
+}
+
+/// Managers of an application, registered on the node and with `global`; OTP's alarm handler; a user's own
+/// handler module; two instances at one manager; none of them there when we start.
+#[test]
+fn any_event_manager_is_found_when_it_starts() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let mut a = erl(&world, "a");
+    let instance = |name: &str, em: &str, more: &str| {
+        format!("[[instance]]\nname = \"{name}\"\nlocate_em = \"{em}\"\n{more}")
+    };
+    let config = [
+        instance("bus", "{local, lm_bus}", ""),
+        instance("again", "{global, lm_bus, {inc, ['a@*']}}", ""),
+        instance("mine", "{local, lm_bus}", "handler = \"lm_capture\"\n"),
+        instance("other", "{global, lm_bus, {exc, ['a@*']}}", ""),
+        instance("wide", "{global, lm_wide}", ""),
+        instance("alarms", "alarm_handler", "capture = \"gen_event\"\n"),
+    ];
+    std::fs::write(world.path("c.toml"), config.concat()).unwrap();
+    let _program = world.logmachine(&["--config", "c.toml", "--connect", "a@127.0.0.1"]);
+    let state = |name: &str| {
+        format!(
+            "[element(1, S) || {{_, _, S}} <- gen_server:call({{'.{name}.receiver.srv', 'logmachine@127.0.0.1'}}, {{info, handlers}}), is_tuple(S)]"
+        )
+    };
+    a.wait_until(&state("wide"), "[waiting]");
+    a.eval("gen_event:start({local, lm_bus}), gen_event:start({global, lm_wide}), application:start(sasl)");
+    a.wait_until(
+        "lists:sort(gen_event:which_handlers(lm_bus))",
+        "[{lm_capture,'logmachine@127.0.0.1'},{logmachine_event_handler,'logmachine@127.0.0.1'},{logmachine_event_handler,{'logmachine@127.0.0.1',again}}]",
+    );
+    a.wait_until("length(gen_event:which_handlers({global, lm_wide}))", "1");
+    a.wait_until("length(gen_event:which_handlers(alarm_handler))", "2");
+    a.eval("gen_event:notify(lm_bus, {lm, 1}), gen_event:notify({global, lm_wide}, {lm, 2}), alarm_handler:set_alarm({lm, 3})");
+    for (name, expected) in [
+        ("bus", "[1]"),
+        ("again", "[1]"),
+        ("mine", "[{mine,1}]"),
+        ("wide", "[2]"),
+        ("alarms", "[3]"),
+        ("other", "[]"),
+    ] {
+        a.wait_until(&format!("lm_capture:tags('.{name}.receiver.srv')"), expected);
+    }
+    // It dies and is started again.
+    a.eval("gen_event:stop(lm_bus), gen_event:start({local, lm_bus})");
+    a.wait_until("length(gen_event:which_handlers(lm_bus))", "3");
+}
+
+/// Kills the manager; takes the handlers out by hand; drops the connection.
+#[test]
+fn what_is_taken_away_comes_back_once_and_the_gap_is_told() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let mut a = erl(&world, "a");
+    let _program = world.logmachine(&["--connect", "a@127.0.0.1"]);
+    wait_installed(&mut a);
+    let check = |a: &mut Erl, tag: u32| {
+        a.wait_until("catch lm_capture:count()", ONE_OF_EACH);
+        wait_installed(a);
+        a.eval(&format!("error_logger:error_report([{{lm, {tag}}}])"));
+        let found = "lists:last([0 | lm_capture:tags('.error_logger.receiver.srv')])";
+        a.wait_until(found, &tag.to_string());
+    };
+    let id = "{logmachine_event_handler, 'logmachine@127.0.0.1'}";
+    a.eval("P = whereis(error_logger), exit(P, kill)");
+    a.wait_until("is_pid(whereis(error_logger)) andalso whereis(error_logger) =/= P", "true");
+    // That it is fed again is noticed at the next look.
+    a.wait_until("lists:member(error_logger, logger:get_handler_ids())", "true");
+    check(&mut a, 1);
+    a.eval(&format!("gen_event:delete_handler(error_logger, {id}, by_hand)"));
+    check(&mut a, 2);
+    a.eval("logger:remove_handler('logmachine.error_logger.logmachine@127.0.0.1')");
+    check(&mut a, 3);
+    a.eval("erlang:disconnect_node('logmachine@127.0.0.1')");
+    a.wait_until("net_adm:ping('logmachine@127.0.0.1')", "pong");
+    check(&mut a, 4);
+    assert_eq!(
+        a.eval("[{R, F < T} || #{reason := R, from := F, to := T} <- lm_capture:dropped()]"),
+        "[{not_captured,true},{not_captured,true}]"
+    );
+    assert_eq!(a.eval("lm_capture:tags('.error_logger.receiver.srv')"), "[1,2,3,4]");
+}
+
+/// A hundred thousand events as fast as they go.
+#[test]
+fn a_storm_is_kept_or_counted_to_the_last_event() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let mut a = erl(&world, "a");
+    let _program = world.logmachine(&["--connect", "a@127.0.0.1"]);
+    wait_installed(&mut a);
+    a.eval("logger:remove_handler(default)");
+    let millis = a.eval("lm_capture:storm(4, 25000)");
+    let count = "length([N || {log, _, _, {report, #{lm := N}}, _} <- lm_capture:events()]) + lists:sum([C || #{count := C} <- lm_capture:dropped()])";
+    a.wait_until(count, "100000");
+    let dropped = a.eval("lists:sum([C || #{count := C} <- lm_capture:dropped()])");
+    println!("100,000 events logged in {millis} ms; {dropped} dropped and counted");
+}
+
+/// Two nodes log numbers while handlers, managers, connections and we are taken away in an order that a seed
+/// decides. In the end each node has one handler in each place, and no number is in the log twice.
+#[test]
+fn chaos_leaves_one_handler_everywhere_and_no_event_twice() {
+    if !has_erlang() {
+        return;
+    }
+    let seed = std::env::var("LOGMACHINE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let mut state: u64 = seed.unwrap_or(5);
+    println!("LOGMACHINE_SEED={state}");
+    let world = World::with_epmd();
+    let mut nodes = [erl(&world, "a"), erl(&world, "b")];
+    let flags = connect();
+    let mut program = Some(world.logmachine(&flags));
+    for node in &mut nodes {
+        wait_installed(node);
+        node.eval("logger:remove_handler(default), S = lm_capture:sequence(self())");
+    }
+    for _ in 0..12 {
+        // Knuth's linear congruential generator.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let choice = state >> 33;
+        let node = &mut nodes[usize::from(choice & 1 == 1)];
+        match (choice >> 1) % 6 {
+            0 => drop(node.eval("erlang:disconnect_node('logmachine@127.0.0.1')")),
+            1 => drop(node.eval("exit(whereis(error_logger), kill)")),
+            2 => drop(node.eval("gen_event:delete_handler(error_logger, {logmachine_event_handler, 'logmachine@127.0.0.1'}, chaos)")),
+            3 => drop(node.eval("logger:remove_handler('logmachine.error_logger.logmachine@127.0.0.1')")),
+            4 => {
+                kill_process(node.pid(), Signal::STOP).unwrap();
+                nodes[usize::from(choice & 1 == 0)].eval("receive after 300 -> ok end");
+                let node = &mut nodes[usize::from(choice & 1 == 1)];
+                kill_process(node.pid(), Signal::CONT).unwrap();
+            }
+            _ => {
+                program.take().unwrap().kill();
+                program = Some(world.logmachine(&flags));
+            }
+        }
+        // Whatever the next one meets: installed, half installed, or not at all.
+        nodes[0].eval(&format!("receive after {} -> ok end", choice % 700));
+    }
+    for node in &mut nodes {
+        node.wait_until("catch lm_capture:count()", ONE_OF_EACH);
+        wait_installed(node);
+        node.eval("S ! stop, {last, Last} = receive L -> L end");
+        node.wait_until("lm_capture:installed() andalso lm_capture:count()", ONE_OF_EACH);
+        node.eval("error_logger:error_report([{lm, {node(), 1000002}}]), logger:error(#{lm => {node(), 1000001}})");
+        node.wait_until(
+            "lists:last(lm_capture:tags('.error_logger.receiver.srv')) >= {node(), 1000002}",
+            "true",
+        );
+        for parity in [0, 1] {
+            let numbers = node.eval(&format!("lm_capture:numbers({parity})"));
+            println!("{numbers} of {}", node.eval("Last div 2"));
+            assert!(numbers.ends_with(",0}"), "twice or out of order: {numbers}");
+        }
+    }
+}
