@@ -1,11 +1,11 @@
 %% @private The client library, the examples and the guides against a real logmachine node.
 %%
-%% LOGMACHINE names the binary; without it every claim is skipped by name. Each claim runs in an Erlang
-%% node of its own, of each release in OTP_MATRIX, with a port mapper, a cookie and a data
+%% LOGMACHINE names the binary; without it every claim is skipped by name. Each claim runs in an
+%% Erlang node of its own, of each release in OTP_MATRIX, with a port mapper, a cookie and a data
 %% directory of its own.
 -module(real_node_tests).
 -export([real_node_test_/0, main/1]).
--export([init/1, handle_entries/2, received/1, handle_event/2, handle_call/2]).
+-export([init/1, handle_entries/2, received/1, received/2, handle_event/2, handle_call/2]).
 -include("claims.hrl").
 
 -define(NODE, 'logmachine@127.0.0.1').
@@ -29,8 +29,7 @@ real_node_test_() ->
     Names = [atom_to_list(Name) || {Name, _} <- claims()],
     case os:getenv("LOGMACHINE") of
         Unset when Unset =:= false; Unset =:= "" ->
-            [{"skipped, LOGMACHINE names no binary: " ++ Name, fun() -> skipped end} || Name <-
-                Names];
+            [{Name ++ ": LOGMACHINE names no binary", fun() -> skipped end} || Name <- Names];
         _ ->
             [{setup, fun() -> compile(Erl) end, fun remove/1, fun(Ebin) ->
                 [{release(Erl) ++ ": " ++ Name, {timeout, 180, fun() -> claim(Erl, Ebin,
@@ -117,11 +116,12 @@ main(Name) ->
             halt(1)
     end.
 
-%% Starts the node under test: its port and its operating system's pid.
+%% Starts the node under test: its port and its operating system's pid. It connects to nobody: who
+%% wants it calls it, as after a netsplit.
 node_up() ->
     Port = start(os:getenv("LOGMACHINE"), ["run", "--name", atom_to_list(?NODE), "--cookie-file",
-        "cookie", "--data-dir", "data", "--instance", "quotes", "--instance", "error_logger",
-        "--connect", "client@127.0.0.1"], []),
+        "cookie", "--data-dir", "data", "--instance", "quotes", "--instance", "error_logger"],
+        []),
     receive {Port, {data, {eol, "pid " ++ Pid}}} -> ok end,
     ready(Port),
     wait(fun() -> net_adm:ping(?NODE) =:= pong end),
@@ -252,6 +252,9 @@ registry() ->
         no_call) end.
 
 received(Entry) -> by_function ! {function, Entry}.
+
+%% As the original called it.
+received(_Ref, Entry) -> received(Entry).
 
 until_read(N) ->
     case logmachine:read(?QUOTES, earliest, #{limit => 1000000}) of
@@ -389,7 +392,8 @@ settle(Producer, Consumer) ->
     wait(fun() -> maps:get(last, logmachine_consumer:info(Consumer)) =:= Last end),
     [{P, V} || {_, {quote, vtb, P, V}} <- Entries].
 
-%% The blocks marked `erlang' of each guide, one after the other in one shell: a match in them is a claim.
+%% The blocks marked `erlang' of each guide, one after the other in one shell: a match in them is a
+%% claim.
 guides() ->
     Node = node_up(),
     named({quotes, 0}),
