@@ -92,6 +92,7 @@ mod repair;
 mod retention;
 mod segment;
 pub mod storage;
+pub mod transfer;
 mod verify;
 mod writer;
 
