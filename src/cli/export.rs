@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::offline::{Place, disk_bytes, progress};
 use super::{Failure, moment};
-use crate::etf::{TermRef, encode, json, order, tag, text};
-use crate::event_log::{Batch, CLOSED_HEAD, EntryRef, open_read_only, storage::RealStorage};
+use crate::etf::{TermRef, json, text};
+use crate::event_log::{EntryRef, open_read_only, storage::RealStorage, transfer};
 use crate::match_spec::{Limits, MatchSpec, Outcome, Scratch};
 use crate::time::{Clock, Timestamp};
 
@@ -44,7 +44,7 @@ pub(super) struct Export {
     /// Entries at or before this moment
     #[arg(long, value_name = "T")]
     until: Option<String>,
-    /// Events that match, and what the match spec makes of them
+    /// Events that match, and what the match spec makes of them; in a disk_log file they stay as they are
     #[arg(long = "match", value_name = "MATCHSPEC")]
     match_spec: Option<String>,
 }
@@ -61,61 +61,53 @@ impl Export {
         let config = self.place.log(&self.dir)?;
         let bar = progress(disk_bytes(&config));
         let log = open_read_only(config, Arc::new(RealStorage)).map_err(Failure::failed)?;
+        let mut filter = filter.map(|spec| (spec, Scratch::default(), Vec::new()));
+        let mut on_progress = |bytes| bar.set_position(bytes);
+        if self.format == Format::DiskLog {
+            let path = self.output.as_ref();
+            let path =
+                path.ok_or_else(|| Failure::usage("--format disk-log needs --output FILE"))?;
+            let mut keep = |entry: EntryRef<'_>| filtered(&mut filter, entry.event).is_some();
+            let range = (since, until);
+            transfer::export_disk_log(&log, range, &RealStorage, path, &mut keep, &mut on_progress)
+                .map_err(Failure::failed)?;
+            bar.finish_and_clear();
+            return Ok(());
+        }
         let mut output: Box<dyn Write> = match &self.output {
             Some(path) => Box::new(BufWriter::new(File::create(path).map_err(Failure::failed)?)),
             None => Box::new(BufWriter::new(std::io::stdout().lock())),
         };
-        if self.format == Format::DiskLog {
-            output.write_all(&CLOSED_HEAD).map_err(Failure::failed)?;
-        }
-        let mut cursor = log.cursor(since);
-        let (mut scratch, mut result) = (Scratch::default(), Vec::new());
-        'read: while let Some(chunk) = cursor.next(1 << 20).map_err(Failure::failed)? {
-            for entry in chunk.entries() {
-                if entry.timestamp > until {
-                    break 'read;
-                }
-                let event = match &filter {
-                    None => entry.event,
-                    Some(filter) => {
-                        result.clear();
-                        let event = TermRef::from_walked(entry.event);
-                        match filter.run(&mut scratch, event, &mut result) {
-                            Outcome::Result => &result,
-                            Outcome::NoMatch | Outcome::Budget => continue,
-                        }
+        let mut each = |entry: EntryRef<'_>| {
+            if let Some(event) = filtered(&mut filter, entry.event) {
+                match self.format {
+                    Format::Ndjson => {
+                        let (micros, event) = (entry.timestamp.micros(), json::to_json(event));
+                        writeln!(output, "{{\"timestamp\":{micros},\"event\":{event}}}")?;
                     }
-                };
-                self.write(&mut output, &entry, event).map_err(Failure::failed)?;
+                    _ => transfer::write_consult(&mut output, entry.timestamp, event)?,
+                }
             }
-            bar.inc(chunk.bytes().len() as u64);
-        }
+            Ok(())
+        };
+        transfer::export(&log, since, until, &mut each, &mut on_progress)
+            .map_err(Failure::failed)?;
         bar.finish_and_clear();
         output.flush().map_err(Failure::failed)
     }
+}
 
-    fn write(
-        &self,
-        out: &mut dyn Write,
-        entry: &EntryRef<'_>,
-        event: &[u8],
-    ) -> std::io::Result<()> {
-        let term = TermRef::from_walked(event);
-        match self.format {
-            Format::Ndjson => {
-                let (micros, event) = (entry.timestamp.micros(), json::to_json(term));
-                writeln!(out, "{{\"timestamp\":{micros},\"event\":{event}}}")
-            }
-            Format::Terms => {
-                let (mega, secs, micros) = entry.timestamp.parts();
-                writeln!(out, "{{{{{mega},{secs},{micros}}},{}}}.", consultable(term))
-            }
-            Format::DiskLog => {
-                let mut batch = Batch::new();
-                batch.push(entry.timestamp, event);
-                out.write_all(batch.records())
-            }
-        }
+/// A match spec with what it needs to run.
+type Filter = (MatchSpec, Scratch, Vec<u8>);
+
+/// What is delivered in the event's place, if it matches.
+fn filtered<'a>(filter: &'a mut Option<Filter>, event: &'a [u8]) -> Option<TermRef<'a>> {
+    let event = TermRef::from_walked(event);
+    let Some((spec, scratch, result)) = filter else { return Some(event) };
+    result.clear();
+    match spec.run(scratch, event, result) {
+        Outcome::Result => Some(TermRef::from_walked(result)),
+        Outcome::NoMatch | Outcome::Budget => None,
     }
 }
 
@@ -124,19 +116,4 @@ fn compile(spec: &str) -> Result<MatchSpec, Failure> {
     let term = text::parse(spec).map_err(|error| Failure::usage(format!("--match: {error}")))?;
     let spec = MatchSpec::compile(TermRef::from_walked(&term), Limits::default());
     spec.map_err(|error| Failure::usage(format!("--match: {error}")))
-}
-
-/// Text that reads as the same term, if need be through `{'$etf', Binary}`.
-fn consultable(term: TermRef<'_>) -> String {
-    let printed = text::to_text(term);
-    let is_same = text::parse(&printed)
-        .is_ok_and(|parsed| order::exactly_equal(TermRef::from_walked(&parsed), term));
-    if is_same {
-        return printed;
-    }
-    let mut wrapped = Vec::new();
-    encode::tuple_header(&mut wrapped, 2);
-    encode::atom(&mut wrapped, "$etf");
-    encode::binary(&mut wrapped, &[&[tag::VERSION], term.bytes()].concat());
-    text::to_text(TermRef::from_walked(&wrapped))
 }

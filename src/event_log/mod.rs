@@ -107,7 +107,7 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use inventory::find_logs;
 pub use log::{Committed, Log, LogStats, Offset};
 pub use open::{open, open_read_only};
-pub use record::{CLOSED_HEAD, EntryRef, MAX_RECORD_BYTES};
+pub use record::{EntryRef, MAX_RECORD_BYTES};
 pub use repair::Damage;
 pub use storage::{RealStorage, Storage};
 pub use verify::{IndexState, Verified, VerifiedSegment, verify};

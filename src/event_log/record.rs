@@ -16,9 +16,6 @@ pub(super) const OPENED: [u8; 4] = [6, 7, 8, 9];
 /// The mark of a file that was closed in order.
 pub(super) const CLOSED: [u8; 4] = [99, 88, 77, 11];
 
-/// What a `disk_log` file begins with whose records are all there.
-pub const CLOSED_HEAD: [u8; 8] = [1, 2, 3, 4, 99, 88, 77, 11];
-
 /// The magic of records written since OTP R9.
 pub(super) const MAGIC: [u8; 4] = [98, 87, 76, 65];
 /// The magic of older records; never with a digest.

@@ -11,7 +11,7 @@ use super::segment::Source;
 use super::storage::{Access, Storage, read_full, write_full};
 use super::{AppendError, Batch, Chunk, Cursor, Log, ReadError, Writer};
 use crate::etf::text::{TextError, parse, to_text};
-use crate::etf::{TermRef, order, tag};
+use crate::etf::{TermRef, decode, encode, order, tag};
 use crate::time::Timestamp;
 
 /// How much is read from a log at once.
@@ -141,15 +141,36 @@ pub fn export_disk_log(
     Ok(kept)
 }
 
-/// Writes an entry as a line that `file:consult/1` reads, if Erlang can read back such a term at all: pids,
-/// ports, references and funs it cannot.
+/// Writes an entry as a line that `file:consult/1` reads. An event with pids, ports, references or funs, for which
+/// Erlang has no syntax, is written as `{'$etf', Binary}`, which `binary_to_term/1` and [`read_consult`] take.
 ///
 /// # Errors
 ///
 /// Those of `out`.
-pub fn write_consult(out: &mut dyn io::Write, entry: EntryRef<'_>) -> io::Result<()> {
-    let term = TermRef::whole(entry.entry).map_err(io::Error::other)?;
-    writeln!(out, "{}.", to_text(term))
+pub fn write_consult(
+    out: &mut dyn io::Write,
+    stamp: Timestamp,
+    event: TermRef<'_>,
+) -> io::Result<()> {
+    let (mega, secs, micros) = stamp.parts();
+    let mut printed = to_text(event);
+    let is_same = parse(&printed)
+        .is_ok_and(|parsed| order::exactly_equal(TermRef::from_walked(&parsed), event));
+    if !is_same {
+        let mut wrapped = Vec::new();
+        encode::tuple_header(&mut wrapped, 2);
+        encode::atom(&mut wrapped, "$etf");
+        encode::binary(&mut wrapped, &[&[tag::VERSION], event.bytes()].concat());
+        printed = to_text(TermRef::from_walked(&wrapped));
+    }
+    writeln!(out, "{{{{{mega},{secs},{micros}}},{printed}}}.")
+}
+
+/// The term in `{'$etf', Binary}`.
+fn unwrapped(event: TermRef<'_>) -> Option<TermRef<'_>> {
+    let [etf, bytes] = event.as_tuple()?;
+    let bytes = bytes.as_binary().filter(|_| etf.is_atom("$etf"))?;
+    decode::external(bytes).ok()
 }
 
 /// Reads terms `{Timestamp, Event}` that each end in a dot and a line's end.
@@ -179,8 +200,10 @@ pub fn read_consult(
                     let external = [&[tag::VERSION], &*term].concat();
                     let (timestamp, event_at) =
                         record::stamp(&external).ok_or(ExportError::NotAnEntry { line })?;
-                    let entry = EntryRef { timestamp, event: &external[event_at..], entry: &term };
-                    each(entry).map_err(ExportError::Stopped)?;
+                    let event = TermRef::from_walked(&external[event_at..]);
+                    let event = unwrapped(event).unwrap_or(event).bytes();
+                    each(EntryRef { timestamp, event, entry: &term })
+                        .map_err(ExportError::Stopped)?;
                     count += 1;
                     text.clear();
                     failed = None;

@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::time::Timestamp;
 
@@ -16,15 +17,21 @@ use crate::time::Timestamp;
 pub const MAX_NAME_BYTES: usize = 100;
 
 /// The cursors of one instance.
+///
+/// # Invariants
+///
+/// - `one_draft`: sessions may share a cursor, as an old one does with its successor after a lost connection; one
+///   stores at a time.
 #[derive(Clone, Debug)]
 pub struct Cursors {
     dir: PathBuf,
+    storing: Arc<Mutex<()>>,
 }
 
 impl Cursors {
     /// The cursors kept beside the log in `log_dir`.
     pub fn new(log_dir: &Path) -> Self {
-        Cursors { dir: log_dir.join("cursors") }
+        Cursors { dir: log_dir.join("cursors"), storing: Arc::default() }
     }
 
     fn path(&self, name: &[u8]) -> PathBuf {
@@ -57,6 +64,8 @@ impl Cursors {
     ///
     /// Those of the file system; the old position is then still there.
     pub fn store(&self, name: &[u8], position: Timestamp) -> io::Result<()> {
+        // Nothing is left half changed in memory by a panic.
+        let _one_draft = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         fs::create_dir_all(&self.dir)?;
         let path = self.path(name);
         let draft = path.with_extension("new");
@@ -73,6 +82,24 @@ impl Cursors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_that_store_at_once_leave_a_sound_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cursors = Cursors::new(dir.path());
+        std::thread::scope(|scope| {
+            for thread in 1..5 {
+                let cursors = &cursors;
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        let position = Timestamp::from_micros(thread * 1000 + round);
+                        cursors.store(b"x", position).unwrap();
+                        cursors.load(b"x").unwrap().expect("one_draft");
+                    }
+                });
+            }
+        });
+    }
 
     #[test]
     fn what_is_stored_is_loaded_and_damage_is_noticed() {

@@ -3,6 +3,7 @@
 //! The receiver is asked `{Verb, Args...}`, the process `logmachine` `{Verb, Instance, Args...}`, and
 //! `rpc` `logmachine:Verb(Instance, Args...)`: all become one [`Request`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
@@ -89,10 +90,10 @@ fn split(elements: Elements<'_>) -> Option<(String, Vec<TermRef<'_>>)> {
 /// Answers a request of `caller`, now or when it has been carried out.
 pub fn answer(instance: &Arc<Instance>, request: Request<'_>, caller: &Pid, reply: Reply) {
     match request {
-        Request::Append(event) => append(instance, [event].into_iter(), false, reply),
-        Request::AppendMany(events) => match events.as_list() {
-            Some(events) if !events.is_empty() => append(instance, events, true, reply),
-            _ => reply(error(|out| encode::atom(out, "badarg"))),
+        Request::Append(event) => append(instance, &[event.bytes().into()], false, reply),
+        Request::AppendMany(events) => match proper_list(events) {
+            Some(events) if !events.is_empty() => append(instance, &events, true, reply),
+            _ => reply(badarg("events")),
         },
         Request::GlobalAlias => reply(term(|out| instance.write_global_alias(out))),
         Request::Subscribe([from, pid, marker, spec]) => {
@@ -137,13 +138,18 @@ pub fn answer(instance: &Arc<Instance>, request: Request<'_>, caller: &Pid, repl
     }
 }
 
-fn append<'a>(
-    instance: &Arc<Instance>,
-    events: impl Iterator<Item = TermRef<'a>>,
-    many: bool,
-    reply: Reply,
-) {
-    let events: Vec<&[u8]> = events.map(TermRef::bytes).collect();
+/// The elements of a proper list in any of its forms: small integers come as a string.
+fn proper_list(list: TermRef<'_>) -> Option<Vec<Cow<'_, [u8]>>> {
+    match list.view() {
+        Term::String(bytes) => {
+            let integer = |&byte| Cow::Owned(term(|out| encode::integer(out, i64::from(byte))));
+            Some(bytes.iter().map(integer).collect())
+        }
+        _ => Some(list.as_list()?.map(|element| Cow::Borrowed(element.bytes())).collect()),
+    }
+}
+
+fn append(instance: &Arc<Instance>, events: &[Cow<'_, [u8]>], many: bool, reply: Reply) {
     if !events.iter().all(|event| instance.accepts(TermRef::from_walked(event))) {
         return reply(error(|out| encode::atom(out, "too_large")));
     }
@@ -164,7 +170,7 @@ fn append<'a>(
             }),
         });
     });
-    instance.tail().append(events.iter().copied(), Some(recorded));
+    instance.tail().append(events.iter().map(|event| &**event), Some(recorded));
 }
 
 /// What a subscriber may ask for.

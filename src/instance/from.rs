@@ -56,9 +56,11 @@ impl From {
     }
 }
 
-/// `{N, Unit}`, and `{hms, {H, M, S}}` in the original's form `{H, M, S, hms}`.
+/// `{N, Unit}`, and `{{H, M, S}, hms}`.
 pub fn span_of(term: TermRef<'_>) -> Option<Duration> {
-    if let Some([hours, minutes, seconds, unit]) = term.as_tuple() {
+    if let Some([clock, unit]) = term.as_tuple()
+        && let Some([hours, minutes, seconds]) = clock.as_tuple()
+    {
         let part = |term: TermRef<'_>| u64::try_from(term.as_integer()?).ok();
         let minutes = part(hours)?.checked_mul(60)?.checked_add(part(minutes)?)?;
         let seconds = minutes.checked_mul(60)?.checked_add(part(seconds)?)?;

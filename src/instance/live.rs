@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dashmap::Entry;
 
 use super::Instance;
-use super::calls::{Reply, badarg, error, term};
+use super::calls::{Reply, error, term};
 use super::session::{self, Method, Subscriber, Subscription};
 use crate::etf::{Pid, TermRef, encode};
 
@@ -19,8 +19,8 @@ pub(super) fn subscribe(
     caller: &Pid,
     reply: Reply,
 ) {
-    let Some(method) = parse_method(method) else {
-        return reply(error(|out| encode::atom(out, "badarg")));
+    let Some(method) = parse_method(method, reference) else {
+        return reply(badarg_atom());
     };
     let key = reference.to_bytes();
     if let Some(subscriber) = parse_reference(reference, caller) {
@@ -42,7 +42,7 @@ pub(super) fn subscribe(
         let pid = found.and_then(|found| TermRef::from_walked(&found).as_pid());
         reply(match pid {
             Some(pid) => register(&instance, key, Subscriber::Pid(pid), method),
-            None => badarg("global"),
+            None => badarg_atom(),
         });
     });
 }
@@ -100,7 +100,7 @@ fn parse_reference(reference: TermRef<'_>, caller: &Pid) -> Option<Subscriber> {
 }
 
 /// The documented methods, and the atoms by which the original's code knew three of them.
-fn parse_method(method: TermRef<'_>) -> Option<Method> {
+fn parse_method(method: TermRef<'_>, reference: TermRef<'_>) -> Option<Method> {
     if let Some(atom) = method.as_atom() {
         return match &*atom.to_str() {
             "send" | "info" => Some(Method::Send),
@@ -114,6 +114,6 @@ fn parse_method(method: TermRef<'_>) -> Option<Method> {
     Some(match (&*module, &*function) {
         ("gen_server", "cast") => Method::Cast,
         ("gen_event", "notify") => Method::Notify,
-        _ => Method::Apply(module.into(), function.into()),
+        _ => Method::Apply(module.into(), function.into(), reference.to_bytes()),
     })
 }

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
@@ -83,8 +84,9 @@ pub enum Method {
     Cast,
     /// As by `gen_event:notify/2`.
     Notify,
-    /// `Module:Function(Entry)` is called on the subscriber's node, whose result is of no interest.
-    Apply(Box<str>, Box<str>),
+    /// `Module:Function(Ref, Entry)` is called on the subscriber's node, as `gen_server:cast/2` would be; `Ref` is
+    /// what was registered, a term. The result is of no interest.
+    Apply(Box<str>, Box<str>, Box<[u8]>),
 }
 
 impl Method {
@@ -106,14 +108,15 @@ impl Method {
                 encode::atom(&mut before, "notify");
             }
             // What `rpc:cast` sent to `rex` before OTP 23, and still may.
-            Method::Apply(module, function) => {
+            Method::Apply(module, function, reference) => {
                 encode::tuple_header(&mut before, 2);
                 encode::atom(&mut before, "$gen_cast");
                 encode::tuple_header(&mut before, 5);
                 for name in ["cast", module, function] {
                     encode::atom(&mut before, name);
                 }
-                encode::list_header(&mut before, 1);
+                encode::list_header(&mut before, 2);
+                before.extend_from_slice(reference);
                 encode::nil(&mut after);
                 encode::atom(&mut after, "user");
             }
@@ -335,6 +338,8 @@ impl Session {
                 }
                 None if self.is_past_end() => return atom("normal"),
                 None => tokio::select! {
+                    // Only says that it is time to look whether the end has come.
+                    () = until(self.time_left()) => {}
                     // Only says that there is more.
                     changed = self.committed.changed() => if changed.is_err() {
                         return atom("shutdown");
@@ -354,6 +359,13 @@ impl Session {
     fn is_past_end(&self) -> bool {
         let next = || self.instance.tail().earliest_next();
         self.subscription.to.is_some_and(|to| to < next())
+    }
+
+    /// How long entries may still come that are of interest.
+    fn time_left(&self) -> Option<Duration> {
+        let left =
+            self.subscription.to?.micros().saturating_sub(self.instance.clock().now().micros());
+        Some(Duration::from_micros(left) + Duration::from_millis(1))
     }
 
     async fn wait_for_letter(&mut self) -> Option<Reason> {
@@ -603,6 +615,14 @@ impl Session {
                 tracing::error!(%session, "cursor position was not stored: {error}");
             }
         }));
+    }
+}
+
+/// Ends after `wait`, or never.
+async fn until(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -173,7 +173,7 @@ pub async fn keep_local(node: Node) {
 /// A node with another cookie closes the connection after our digest, or says that we may not connect.
 fn is_refusal(error: &ConnectError) -> bool {
     match error {
-        ConnectError::Handshake(HandshakeError::Refused { status }) => status != "nok",
+        ConnectError::Handshake(error) if error.is_simultaneous() => false,
         ConnectError::Handshake(_) => true,
         ConnectError::Io { source, .. } => matches!(
             source.kind(),

@@ -126,6 +126,13 @@ pub(super) async fn exchange(
                 write_messages(&mut stream, &messages).await.map_err(io)?;
                 return Ok((stream, agreed));
             }
+            Step::Alive => {
+                let is_connected =
+                    handshake.called().is_some_and(|name| node.0.peers.contains_key(name));
+                let (messages, result) = handshake.still_calling(!is_connected);
+                write_messages(&mut stream, &messages).await.map_err(io)?;
+                result?;
+            }
             Step::Decide(peer) => {
                 let status = if !node.allows(peer.name.as_str()) || peer.name == *node.name() {
                     Status::NotAllowed

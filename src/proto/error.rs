@@ -100,9 +100,9 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether the other side's own attempt to connect is under way, so that ours may simply end.
+    /// Whether the other side's own call is under way or has come up, so that ours may simply end.
     pub fn is_simultaneous(&self) -> bool {
-        matches!(self, HandshakeError::Refused { status } if status == "nok")
+        matches!(self, HandshakeError::Refused { status } if status == "nok" || status == "alive")
     }
 }
 

@@ -59,6 +59,9 @@ pub enum Step {
     Send(Vec<Vec<u8>>),
     /// As the acceptor: look the peer up and call [`Handshake::answer`].
     Decide(Peer),
+    /// As the initiator: the peer believes in a connection to us. Look whether there is one and call
+    /// [`Handshake::still_calling`].
+    Alive,
     /// Send these messages; the handshake is done.
     Done(Vec<Vec<u8>>, Agreed),
 }
@@ -100,6 +103,7 @@ pub struct Handshake {
 enum State {
     /// Initiator.
     AwaitStatus,
+    Alive,
     AwaitChallenge,
     AwaitAck(Peer),
     /// Acceptor.
@@ -119,6 +123,11 @@ impl Handshake {
         message.extend_from_slice(&local.creation.to_be_bytes());
         put_name(&mut message, &local.name);
         (Handshake { local, called, challenge, state: State::AwaitStatus }, message)
+    }
+
+    /// Whom we called, if that is known.
+    pub const fn called(&self) -> Option<&NodeName> {
+        self.called.as_ref()
     }
 
     /// Is called by a node. `challenge` must be unpredictable.
@@ -163,8 +172,26 @@ impl Handshake {
                 ack.extend_from_slice(&self.local.digest(u32::from_be_bytes([a, b, c, d])));
                 Ok(Step::Done(vec![ack], Agreed { peer }))
             }
-            State::Deciding(_) | State::Over => Err(unexpected("no", message)),
+            State::Alive | State::Deciding(_) | State::Over => Err(unexpected("no", message)),
         }
+    }
+
+    /// Answers [`Step::Alive`]: whether we go on calling, because the connection that the peer believes in is gone.
+    /// The messages to send.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError::Refused`] with status `alive` when we do not; send the messages all the same.
+    pub fn still_calling(
+        &mut self,
+        is_calling: bool,
+    ) -> (Vec<Vec<u8>>, Result<(), HandshakeError>) {
+        if is_calling {
+            self.state = State::AwaitChallenge;
+            return (vec![b"strue".to_vec()], Ok(()));
+        }
+        self.state = State::Over;
+        (vec![b"sfalse".to_vec()], Err(HandshakeError::Refused { status: "alive".into() }))
     }
 
     /// Answers the name that [`Step::Decide`] gave, as the acceptor: the messages to send.
@@ -214,10 +241,9 @@ impl Handshake {
                 self.state = State::AwaitChallenge;
                 Ok(Step::Send(Vec::new()))
             }
-            // The peer believes in an older connection. We have none, or would not have called.
             b"alive" => {
-                self.state = State::AwaitChallenge;
-                Ok(Step::Send(vec![b"strue".to_vec()]))
+                self.state = State::Alive;
+                Ok(Step::Alive)
             }
             status => {
                 let status = String::from_utf8_lossy(&status[..status.len().min(32)]).into_owned();
@@ -326,6 +352,7 @@ mod tests {
                             done_b = Some(Err(error));
                         }
                     }
+                    Ok(Step::Alive) => unreachable!("only an initiator is told"),
                     Ok(Step::Done(messages, agreed)) => {
                         to_a.extend(messages);
                         done_b = Some(Ok(agreed));
@@ -336,6 +363,7 @@ mod tests {
                 match a.handle(&message) {
                     Ok(Step::Send(messages)) => to_b.extend(messages),
                     Ok(Step::Done(_, agreed)) => done_a = Some(Ok(agreed)),
+                    Ok(Step::Alive) => to_b.extend(a.still_calling(true).0),
                     Ok(Step::Decide(_)) => unreachable!("only an acceptor decides"),
                     Err(error) => done_a = Some(Err(error)),
                 }

@@ -117,6 +117,9 @@ fn a_session_with_an_end_ends_there() {
             {'EXIT', S, Why} -> {lists:reverse(Acc), Why}
         after 9000 -> timeout end end, Take([])";
     assert_eq!(a.eval(got), "{[a,b],normal}");
+    // An end that is still to come, while nothing happens.
+    a.eval("Later = erlang:system_time(microsecond) + 300000, {ok, F} = gen_server:call(R, {subscribe, #{from => now, to => Later, pid => self(), link => true}})");
+    assert_eq!(a.eval("receive {'EXIT', F, Ended} -> Ended after 9000 -> timeout end"), "normal");
 }
 
 /// The recorder cannot keep up: memory stays bounded because the senders are not read from.

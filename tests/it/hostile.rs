@@ -47,6 +47,7 @@ fn connect(world: &World, name: &str, cookie: &str) -> Result<TcpStream, String>
         match handshake.handle(&message).map_err(|e| e.to_string())? {
             Step::Send(next) => messages = next,
             Step::Done(..) => return Ok(stream),
+            Step::Alive => messages = handshake.still_calling(true).0,
             Step::Decide(_) => unreachable!("only an acceptor decides"),
         }
     }

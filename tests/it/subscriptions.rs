@@ -108,7 +108,6 @@ fn the_live_registry_sends_as_it_is_asked_to() {
         a.wait_until("gen_server:call(R, {info, sessions})", "[]");
     }
     // A function of the subscriber's node.
-    a.eval("persistent_term:put(lm_collect, self())");
     assert_eq!(a.eval("gen_server:call(R, {subscribe, self(), {lm_collect, tell}})"), "ok");
     assert_eq!(
         a.eval(

@@ -75,7 +75,9 @@ fn both_forms_come_back_as_they_went_out() {
     let (mut writer, log) = open(&storage, "/log");
     fill(&mut writer, (1..2000).map(|i| i * 500_000));
     let mut text = Vec::new();
-    let mut each = |entry: EntryRef<'_>| Ok(write_consult(&mut text, entry)?);
+    let mut each = |entry: EntryRef<'_>| {
+        Ok(write_consult(&mut text, entry.timestamp, TermRef::from_walked(entry.event))?)
+    };
     let (from, to) = (at(1_000_000), at(900_000_000));
     let count = export(&log, from, to, &mut each, &mut |_| ()).expect("exports");
     assert_eq!(count, 1799);

@@ -1,6 +1,6 @@
 %% Subscribers and senders for the delivery tests, compiled so that they are fast.
 -module(lm_collect).
--export([send/2, send/3, send_for_ever/0, collect/2, count/1, counter/3, follow/2, take/2, tell/1]).
+-export([send/2, send/3, send_for_ever/0, collect/2, count/1, counter/3, follow/2, take/2, tell/2]).
 -export([book/0, booked/0, append_for_ever/1, stop_appending/0, watch/0, missing/1]).
 -export([subscribe_many/1, kill_subscribers/0]).
 
@@ -108,9 +108,9 @@ take(From, Acc) ->
         {ok, Entries, Next} -> take(Next, [Entries | Acc])
     end.
 
-%% Tells the process kept under this module's name of an entry.
-tell(Entry) ->
-    persistent_term:get(lm_collect) ! {told, Entry}.
+%% A function for the live registry to call.
+tell(Pid, Entry) ->
+    Pid ! {told, Entry}.
 
 %% How many of the next Count entries marked m come.
 count(Count) -> count(Count, 0).
