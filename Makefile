@@ -4,11 +4,16 @@ CARGO ?= cargo
 OTP_DIR ?= $(CURDIR)/tests/.otp
 export LOGMACHINE_OTP_DIR := $(OTP_DIR)
 
-.PHONY: run test check bench erlang otp format
+.PHONY: run demo test check bench erlang otp format
 
 # Builds and runs the node: logs error_logger events of every Erlang node of this host, in ./data.
 run:
 	$(CARGO) run --release --quiet -- run --connect local
+
+# Three Erlang nodes fail in instructive ways, captured and printed as it happens; ends by itself.
+demo: erlang
+	$(CARGO) build --release --quiet
+	@examples/demo/run $${CARGO_TARGET_DIR:-target}/release/logmachine
 
 # Installs what the tests need, and runs them all.
 test: erlang otp check-format lint

@@ -2,8 +2,8 @@
 //!
 //! A node that is connected is a node that is captured, if `locate_em` wants it: whether it was there before us,
 //! came later, or came back. Each place on it (its event manager, its `logger`) has a task with a plan
-//! (`plan.rs`), which ends with the connection. What it installs and how is `guest.rs`; the handlers themselves
-//! are Erlang, described in `erlang/HANDLERS.md`.
+//! (`plan.rs`), which ends with the connection. What it installs and how is `guest.rs` with `manager.rs` and
+//! `logger.rs`; the handlers themselves are Erlang, described in `erlang/HANDLERS.md`.
 //!
 //! A `gen_event` handler is gone when its connection is, and events of that time are nobody's: when it is
 //! installed again in the same manager, the event `{logmachine, dropped, #{node => Node, from => From, to => To,
@@ -18,6 +18,8 @@
 //!   twice, so it is asked first, by a process whose messages it gets in order.
 
 mod guest;
+mod logger;
+mod manager;
 mod plan;
 pub mod target;
 
@@ -35,7 +37,8 @@ use crate::etf::{Pid, encode};
 use crate::node::{Node, Peer};
 use crate::proto::NodeName;
 use crate::time::{Clock, Timestamp};
-use guest::{Guest, logger_id, remove_from_logger};
+use guest::Guest;
+use logger::{logger_id, remove_from_logger};
 use plan::State;
 use target::Capture;
 

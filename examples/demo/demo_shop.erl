@@ -1,0 +1,93 @@
+%% A shop on three nodes whose supervisor tree fails in ways that teach something. Nothing in it
+%% knows of logmachine.
+-module(demo_shop).
+%% The supervisor as well as its workers, so that the demo is one file.
+-behaviour(gen_server).
+
+-export([start/1, start_link/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+%% Called by `-s demo_shop start NODE`.
+start([Name]) ->
+    logger:remove_handler(default),
+    Nodes = ['front@127.0.0.1', 'stock@127.0.0.1', 'billing@127.0.0.1'],
+    spawn(fun() ->
+        %% It outlives the supervisor that gives up.
+        process_flag(trap_exit, true),
+        together(Nodes),
+        {ok, _} = supervisor:start_link({local, shop_sup}, ?MODULE, {supervisor, Name}),
+        play(Name),
+        receive after infinity -> ok end
+    end).
+
+%% Waits for the other nodes, and until somebody listens to error reports.
+together(Nodes) ->
+    Pongs = [pong || Node <- Nodes, net_adm:ping(Node) =:= pong],
+    Listens = whereis(error_logger) =/= undefined andalso
+        [Id || Id <- logger:get_handler_ids(), Id =/= error_logger],
+    case length(Pongs) =:= length(Nodes) andalso Listens =/= false andalso Listens =/= [] of
+        true -> sleep(500);
+        false -> sleep(50), together(Nodes)
+    end.
+
+%% What happens on each node, and when.
+play(front) ->
+    logger:notice("front: open for business"),
+    sleep(500),
+    %% A request that nobody foresaw.
+    catch gen_server:call(web, {order, "seven teapots"}),
+    sleep(1500),
+    %% Asks another node, which takes too long.
+    catch gen_server:call(web, {ask_stock, teapot}, 5000),
+    sleep(3500),
+    logger:notice("front: closing; that was the demo", #{demo => over});
+play(stock) ->
+    sleep(1000),
+    error_logger:warning_msg("stock: only ~p teapots left~n", [3]),
+    sleep(2500),
+    %% A process that no supervisor knows.
+    spawn(fun() -> lists:nth(8, [teapot, teapot, teapot]) end);
+play(billing) ->
+    sleep(2500),
+    logger:warning(#{what => slow_bank, bank => example, millis => 2750}),
+    %% The bank is gone, and restarting does not help: the supervisor gives up.
+    catch gen_server:call(bank, charge),
+    sleep(200),
+    catch gen_server:call(bank, charge).
+
+sleep(Millis) ->
+    receive after Millis -> ok end.
+
+%% The tree.
+init({supervisor, Node}) ->
+    Intensity = case Node of billing -> 1; _ -> 5 end,
+    {ok, {#{strategy => one_for_one, intensity => Intensity, period => 10}, children(Node)}};
+init(Worker) ->
+    {ok, Worker}.
+
+children(front) -> [child(web)];
+children(stock) -> [child(shelves)];
+children(billing) -> [child(bank)].
+
+child(Name) ->
+    #{id => Name, start => {?MODULE, start_link, [Name, #{worker => Name}]}}.
+
+start_link(Name, State) ->
+    gen_server:start_link({local, Name}, ?MODULE, State, []).
+
+%% The workers.
+handle_call({order, Text}, _, #{worker := web} = State) ->
+    Count = list_to_integer(Text),
+    {reply, {ok, Count}, State};
+handle_call({ask_stock, What}, _, #{worker := web} = State) ->
+    Answer = gen_server:call({shelves, 'stock@127.0.0.1'}, {count, What}, 300),
+    {reply, Answer, State};
+handle_call({count, _}, _, #{worker := shelves} = State) ->
+    sleep(1000),
+    {reply, 3, State};
+handle_call(charge, _, #{worker := bank} = State) ->
+    {stop, {bank_unreachable, econnrefused}, State}.
+
+handle_cast(_, State) -> {noreply, State}.
+
+handle_info(_, State) -> {noreply, State}.

@@ -1,0 +1,89 @@
+%% Subscribes to the instance `error_logger` and prints each event on a line or a few. It needs
+%% none of our code: a subscription is a call, and entries are messages.
+-module(demo_watch).
+-export([start/0]).
+
+-define(NODE, 'logmachine@127.0.0.1').
+
+start() ->
+    logger:remove_handler(default),
+    spawn(fun() ->
+        Request = {subscribe, #{from => earliest, pid => self(), marker => entry}},
+        {ok, _} = gen_server:call({'.error_logger.receiver.srv', ?NODE}, Request),
+        loop(0)
+    end).
+
+loop(Count) ->
+    receive
+        {entry, {_, {log, _, _, _, #{demo := over}}} = Entry} ->
+            print(Entry),
+            io:format("~n~p events, from three nodes that were not configured for it.~n", [Count + 1]),
+            halt(0);
+        {entry, Entry} ->
+            print(Entry),
+            loop(Count + 1)
+    after 60000 ->
+        io:format("nothing for a minute~n"),
+        halt(1)
+    end.
+
+print({{_, _, Micros} = Stamp, Event}) ->
+    {_, {H, M, S}} = calendar:now_to_local_time(Stamp),
+    {Node, What, Text} = describe(Event),
+    Name = hd(string:split(atom_to_list(Node), "@")),
+    Head = io_lib:format("~2..0w:~2..0w:~2..0w.~3..0w  ~-8s ~-11s ", [H, M, S, Micros div 1000, Name, What]),
+    [First | Rest] = lines(unicode:characters_to_list(Text)),
+    io:format("~ts~ts~n", [Head, First]),
+    Margin = lists:duplicate(length(lists:flatten(Head)), $\s),
+    [io:format("~ts~ts~n", [Margin, Line]) || Line <- lists:sublist(Rest, 4)].
+
+lines(Text) ->
+    case [string:trim(Line, trailing) || Line <- string:split(Text, "\n", all), string:trim(Line) =/= []] of
+        [] -> [""];
+        Lines -> Lines
+    end.
+
+describe({error_report, GL, {_, supervisor_report, Report}}) ->
+    Get = fun(Key) -> proplists:get_value(Key, Report) end,
+    {node(GL), "supervisor", io_lib:format("~0p: ~0p of ~0p: ~0P", [
+        Get(supervisor), Get(errorContext), proplists:get_value(id, Get(offender), none), short(Get(reason)), 20
+    ])};
+describe({error_report, GL, {_, crash_report, [Info | _]}}) ->
+    {Class, Reason, Stack} = proplists:get_value(error_info, Info, {none, none, []}),
+    {node(GL), "crash", io_lib:format("~0p: ~0p ~0P~s", [
+        name(Info), Class, Reason, 15, where(Stack)
+    ])};
+describe({What, GL, {Pid, Type, Report}}) when What =:= error_report; What =:= warning_report; What =:= info_report ->
+    {node(GL), atom_to_list(What), io_lib:format("~0p ~0p: ~0P", [Pid, Type, Report, 40])};
+describe({What, GL, {_, Format, Args}}) ->
+    {node(GL), atom_to_list(What), io_lib:format(Format, Args)};
+describe({log, Node, Level, Msg, Meta}) ->
+    {Node, atom_to_list(Level), text(Msg, Meta)};
+describe(Other) ->
+    {node(), "other", io_lib:format("~0p", [Other])}.
+
+text({string, Text}, _) -> Text;
+text({report, _}, #{'$text' := Text}) -> Text;
+text({report, Report}, _) -> io_lib:format("~0p", [Report]);
+text({Format, Args}, _) -> io_lib:format(Format, Args).
+
+%% The stack is in the crash report already.
+short({Reason, [{M, F, _, _} | _]}) when is_atom(M), is_atom(F) -> Reason;
+short(Reason) -> Reason.
+
+name(Info) ->
+    case proplists:get_value(registered_name, Info) of
+        Name when is_atom(Name), Name =/= undefined -> Name;
+        _ -> proplists:get_value(pid, Info)
+    end.
+
+where([{M, F, A, Location} | Rest]) ->
+    case proplists:get_value(line, Location) of
+        Line when is_integer(Line), M =:= demo_shop ->
+            Arity = case is_list(A) of true -> length(A); false -> A end,
+            io_lib:format(" at ~p:~p/~p, line ~p", [M, F, Arity, Line]);
+        _ ->
+            where(Rest)
+    end;
+where(_) ->
+    "".
