@@ -18,6 +18,7 @@ demo: erlang
 # Installs what the tests need, and runs them all.
 test: erlang otp check-format lint
 	$(CARGO) test --quiet
+	LOGMACHINE=$${CARGO_TARGET_DIR:-target}/debug/logmachine OTP_MATRIX=$(OTP_DIR) erlang/run-tests
 	@echo "all tests passed"
 
 # What `make test` runs, and what needs more than a clone: documentation, licences.

@@ -117,6 +117,16 @@ impl App {
         Ok(App { node, instances, registered, tasks })
     }
 
+    /// The node, for who runs it inside another program.
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The instances, by name.
+    pub const fn instances(&self) -> &Instances {
+        &self.instances
+    }
+
     /// Stops in the direction events flow: receivers, recorders, sessions with their connections, port mapper.
     pub async fn stop(mut self) {
         // No node is called or accepted from here on.

@@ -6,6 +6,7 @@ use super::Instance;
 use super::calls::{self, Reply, badarg};
 use super::from::From;
 use crate::etf::{Term, TermRef, encode};
+use crate::event_log::ReadError;
 use crate::match_spec::{MatchSpec, Outcome, Scratch};
 use crate::time::Timestamp;
 
@@ -25,6 +26,8 @@ struct Bounds {
     limit: usize,
     max_bytes: usize,
     filter: Option<MatchSpec>,
+    /// Whether deleted and damaged stretches are told of instead of stepped over.
+    strict: bool,
 }
 
 /// Answers `{ok, [Entry], Next | eof}`, from a thread that may block on files.
@@ -51,6 +54,7 @@ fn bounds(instance: &Instance, from: TermRef<'_>, options: TermRef<'_>) -> Resul
         limit: DEFAULT_LIMIT,
         max_bytes: DEFAULT_BYTES,
         filter: None,
+        strict: false,
     };
     let Term::Map(pairs) = options.view() else { return Err(badarg("options")) };
     let within = |value: TermRef<'_>, most: usize| {
@@ -64,6 +68,8 @@ fn bounds(instance: &Instance, from: TermRef<'_>, options: TermRef<'_>) -> Resul
             "to" => bounds.to = moment(value).ok_or_else(|| badarg("to"))?,
             "limit" => bounds.limit = within(MAX_LIMIT)?,
             "max_bytes" => bounds.max_bytes = within(MAX_BYTES)?,
+            "strict" if value.is_atom("true") => bounds.strict = true,
+            "strict" if value.is_atom("false") => bounds.strict = false,
             "match_spec" => bounds.filter = calls::filter(value)?,
             _ => return Err(badarg(&key)),
         }
@@ -71,8 +77,35 @@ fn bounds(instance: &Instance, from: TermRef<'_>, options: TermRef<'_>) -> Resul
     Ok(bounds)
 }
 
+/// `{error, {deleted, Oldest}}`, `{error, {damaged, #{...}}}`, or why the machine failed.
+fn refusal(error: &ReadError) -> Vec<u8> {
+    calls::error(|out| match error {
+        ReadError::Deleted { oldest } => {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "deleted");
+            encode::timestamp(out, *oldest);
+        }
+        ReadError::Corrupt { path, position, bytes } => {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "damaged");
+            encode::map_header(out, 3);
+            encode::atom(out, "bytes");
+            encode::unsigned(out, *bytes);
+            encode::atom(out, "position");
+            encode::unsigned(out, *position);
+            encode::atom(out, "segment");
+            encode::binary(out, path.to_string_lossy().as_bytes());
+        }
+        error => encode::binary(out, error.to_string().as_bytes()),
+    })
+}
+
 fn read(instance: &Instance, bounds: &Bounds) -> Vec<u8> {
-    let mut cursor = instance.log().cursor(bounds.from);
+    let log = instance.log();
+    let mut cursor = match bounds.strict {
+        true => log.strict_cursor(bounds.from),
+        false => log.cursor(bounds.from),
+    };
     let mut entries = Vec::new();
     let mut scratch = Scratch::default();
     let mut count = 0;
@@ -80,9 +113,9 @@ fn read(instance: &Instance, bounds: &Bounds) -> Vec<u8> {
         let chunk = match cursor.next(bounds.max_bytes.min(1 << 20)) {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break None,
-            Err(error) => {
-                return calls::error(|out| encode::binary(out, error.to_string().as_bytes()));
-            }
+            // First what came before; the next read meets the same again.
+            Err(_) if count > 0 => break Some(cursor.position()),
+            Err(error) => return refusal(&error),
         };
         for entry in chunk.entries() {
             if entry.timestamp > bounds.to {

@@ -14,6 +14,7 @@ mod cluster; // joining, global names, nodes that come and go
 mod command_line; // flags, configuration, exit codes, what the operator reads
 mod crash; // kill -9 under load, a full disk
 mod delivery; // each event once, in order, without a gap; also across kill -9
+mod examples; // the Rust programs of examples/
 mod first_session; // what a newcomer does, word for word
 mod hostile; // peers that break the rules
 mod layering; // modules use only modules to their left
