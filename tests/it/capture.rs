@@ -30,15 +30,23 @@ fn wait_installed(node: &mut Erl) {
     node.wait_until("lm_capture:installed()", "true");
 }
 
+/// What `lm_capture:emit()` leaves in the log, however it was captured.
+const ONE_OF_EVERYTHING: &str = "[{crash_report,3},{emulator,1},{error_msg,1},{error_report,2},\
+    {error_report_type,1},{info_msg,1},{info_report,1},{server,2},{supervisor_report,1},\
+    {warning_msg,1},{warning_report,1},{{alarm,clear},1},{{alarm,set},1},\
+    {{log,error,string},1},{{log,error,with_line},1},{{log,error,<<\"lm eleven\">>},1},\
+    {{log,notice,report},1},{{log,warning,string},1}]";
+
 /// Every release at once, each of them logging one of everything; the last one logged of each kind shows that
-/// all before it, and every copy of them, would be there.
-#[test]
-fn every_release_is_captured_with_everything_it_reports_once() {
-    if !has_erlang() {
-        return;
-    }
+/// all before it, and every copy of them, would be there. `left` is what has to be gone in the end.
+fn every_release_reports_everything_once(flags: &[&str], handlers: &str, left: &str) {
     let world = World::with_epmd();
-    let program = world.logmachine(&["--connect", "local"]);
+    std::fs::write(
+        world.path("logger.toml"),
+        "[[instance]]\nname = \"error_logger\"\nlocate_em = \"error_logger\"\ncapture = \"logger\"\n",
+    )
+    .unwrap();
+    let program = world.logmachine(flags);
     let (world, found) = (&world, releases());
     let mut nodes: Vec<_> = std::thread::scope(|scope| {
         let start = |(release, erl): &(&'static str, PathBuf)| {
@@ -51,24 +59,36 @@ fn every_release_is_captured_with_everything_it_reports_once() {
     for (release, node) in &mut nodes {
         assert_eq!(node.eval("erlang:system_info(otp_release)"), format!("{release:?}"));
         node.eval("application:start(sasl)");
-        wait_installed(node);
+        node.wait_until("lm_capture:handlers()", handlers);
         node.begin("lm_capture:emit()");
     }
     for (release, node) in &mut nodes {
         assert_eq!(node.value(), "ok", "OTP {release}");
-        let expected = "[{crash_report,3},{emulator,1},{error_msg,1},{error_report,2},\
-            {error_report_type,1},{info_msg,1},{info_report,1},{server,2},{supervisor_report,1},\
-            {warning_msg,1},{warning_report,1},{{alarm,clear},1},{{alarm,set},1},\
-            {{log,error,string},1},{{log,error,with_line},1},{{log,error,<<\"lm eleven\">>},1},\
-            {{log,notice,report},1},{{log,warning,string},1}]";
-        node.wait_until("lm_capture:kinds()", expected);
-        assert_eq!(node.eval("lm_capture:count()"), ONE_OF_EACH, "OTP {release}");
+        node.wait_until("lm_capture:kinds()", ONE_OF_EVERYTHING);
         println!("OTP {release}: fine");
     }
     assert_eq!(program.stop(), Some(0));
     for (release, node) in &mut nodes {
-        node.wait_until("lm_capture:count()", "{0,0}");
+        node.wait_until(left, "{0,0}");
         println!("OTP {release}: left as it was found");
+    }
+}
+
+#[test]
+fn every_release_is_captured_with_everything_it_reports_once() {
+    if has_erlang() {
+        let installed = "[{error_logger,installed},{logger,installed}]";
+        let flags = ["--connect", "local"];
+        every_release_reports_everything_once(&flags, installed, "lm_capture:count()");
+    }
+}
+
+#[test]
+fn logger_alone_captures_the_same_in_the_same_shapes() {
+    if has_erlang() {
+        let flags = ["--connect", "local", "--config", "logger.toml"];
+        let left = "{lm_capture:logging(), length([P || P <- [whereis(error_logger)], is_pid(P)])}";
+        every_release_reports_everything_once(&flags, "[{logger,installed}]", left);
     }
 }
 

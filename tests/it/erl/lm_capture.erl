@@ -1,7 +1,7 @@
 %% What the capture tests do on the captured nodes: one module that is a crashing server, its
 %% supervisor, and a user's own event handler.
 -module(lm_capture).
--export([emit/0, kinds/0, events/0, events/1, handlers/0, installed/0, count/0, tags/1, dropped/0]).
+-export([emit/0, kinds/0, events/0, events/1, handlers/0, installed/0, count/0, logging/0, tags/1, dropped/0]).
 -export([storm/2, sequence/1, numbers/1, sup/0, crash/0]).
 -export([init/1, handle_call/2, handle_call/3, handle_cast/2, handle_event/2, handle_info/2]).
 -export([terminate/2]).
@@ -134,8 +134,10 @@ installed() ->
 %% How many handlers of ours there are in error_logger and in logger.
 count() ->
     Managed = [H || {logmachine_event_handler, _} = H <- gen_event:which_handlers(error_logger)],
-    Logging = [Id || Id <- logger:get_handler_ids(), is_ours(atom_to_list(Id))],
-    {length(Managed), length(Logging)}.
+    {length(Managed), logging()}.
+
+logging() ->
+    length([Id || Id <- logger:get_handler_ids(), is_ours(atom_to_list(Id))]).
 
 is_ours("logmachine." ++ _) -> true;
 is_ours(_) -> false.
