@@ -46,6 +46,9 @@ pub(super) struct Run {
     /// [default: loopback, or the address of the node name's host]
     #[arg(long, value_name = "ADDR[:PORT]", env = "LOGMACHINE_LISTEN")]
     listen: Option<String>,
+    /// Where to serve HTTP, or `off`; accepted so that configurations can be written, not served yet
+    #[arg(long, value_name = "ADDR:PORT|off", env = "LOGMACHINE_HTTP")]
+    http: Option<String>,
     /// Port mapper to use [default: auto]
     #[arg(long, value_enum, env = "LOGMACHINE_EPMD")]
     epmd: Option<EpmdMode>,
@@ -70,8 +73,12 @@ impl Run {
             Some(cookie) => cookie.clone(),
             None => cookie::read(cookie_file).map_err(Failure::usage)?,
         };
-        if file.http.listen.as_deref().is_some_and(|listen| listen != "off") {
-            tracing::warn!("http.listen is set, but this version does not serve HTTP yet");
+        let http = self.http.as_ref().or(file.http.listen.as_ref()).filter(|http| *http != "off");
+        if let Some(http) = http {
+            let _: SocketAddr = http.parse().map_err(|_| {
+                Failure::usage(format!("--http {http:?}: write address:port, or off"))
+            })?;
+            tracing::warn!("--http {http}: this version does not serve HTTP yet");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.map_err(Failure::failed)?.block_on(serve(settings))

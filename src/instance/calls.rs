@@ -9,7 +9,8 @@ use std::sync::{Arc, Weak};
 
 use super::ack::MAX_NAME_BYTES;
 use super::from::From;
-use super::session::{self, Method, Subscriber, Subscription};
+use super::session;
+use super::subscription::{Method, Subscriber, Subscription};
 use super::{Failure, Instance, Stamped, live, read};
 use crate::etf::{Elements, Pid, Term, TermRef, encode};
 use crate::match_spec::{Limits, MatchSpec};

@@ -8,7 +8,8 @@ use dashmap::Entry;
 
 use super::Instance;
 use super::calls::{Reply, error, term};
-use super::session::{self, Method, Subscriber, Subscription};
+use super::session;
+use super::subscription::{Method, Subscriber, Subscription};
 use crate::etf::{Pid, TermRef, encode};
 
 /// Answers `ok`, `{error, already_subscribed}`, `{error, badarg}`, or why the subscriber cannot be reached.

@@ -11,6 +11,7 @@ pub mod receiver;
 pub mod recorder;
 pub mod session;
 pub mod stamp;
+pub mod subscription;
 
 use std::sync::{Arc, Mutex};
 

@@ -20,7 +20,7 @@ fn check(output: &Output, code: i32, text: &str) {
 #[test]
 fn bad_usage_is_one_clear_line_and_exit_code_2() {
     let world = World::new();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["--name", "nohost"], "is no node name"),
         (&["--name", "a@nodot"], "--sname"),
         (&["--sname", "a@has.dot"], "--name"),
@@ -28,6 +28,7 @@ fn bad_usage_is_one_clear_line_and_exit_code_2() {
         (&["--instance", "a/b"], "instance name"),
         (&["--config", "missing.toml"], "missing.toml: cannot be read"),
         (&["--connect", "x"], "is no node name"),
+        (&["--http", "here"], "write address:port, or off"),
     ];
     for (flags, text) in cases {
         check(&run(&world, "run", flags), 2, text);
