@@ -439,3 +439,21 @@ fn wrong_in_eetf(tree: &Tree) -> bool {
         _ => false,
     }
 }
+
+/// A third opinion: `erlang-term` maps bytes to a tree one to one, so what it writes back is what we wrote.
+#[test]
+fn erlang_term_writes_the_same_bytes() {
+    let texts = [
+        "ok",
+        "{a, 1, -1, 1000000, \"string\"}",
+        "[one, [two, [3.5, {}]], []]",
+        "#{key => <<\"value\">>, 1 => #{}}",
+        "123456789012345678901234567890",
+        "[a | b]",
+    ];
+    for text in texts {
+        let ours = [&[super::tag::VERSION], &*super::text::parse(text).unwrap()].concat();
+        let theirs = erlang_term::RawTerm::from_bytes(&ours).unwrap_or_else(|_| panic!("{text}"));
+        assert_eq!(theirs.to_bytes(), ours, "{text}");
+    }
+}
