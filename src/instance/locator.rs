@@ -255,11 +255,9 @@ impl Shared {
         self.captured.lock().expect("no panic while the captures are held")
     }
 
-    /// Notes a state; whether it is new.
-    fn set(&self, node: &NodeName, place: &str, state: State) -> bool {
-        let mut states = self.states();
-        let old = states.insert((node.clone(), place.to_owned()), state.clone());
-        old.as_ref() != Some(&state)
+    /// Notes a state; the one before.
+    fn set(&self, node: &NodeName, place: &str, state: State) -> Option<State> {
+        self.states().insert((node.clone(), place.to_owned()), state)
     }
 
     fn forget(&self, node: &NodeName) {

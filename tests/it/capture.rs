@@ -273,8 +273,14 @@ fn a_storm_is_kept_or_counted_to_the_last_event_and_never_holds_up_who_logs() {
     a.wait_until(&format!("{kept} + {dropped}"), "100000");
     println!("{millis} ms for 100,000 events, {} dropped", a.eval(dropped));
     kill_process(program.pid(), Signal::STOP).unwrap();
+    a.eval("Used = fun() -> [erlang:garbage_collect(P) || P <- processes()], erlang:memory(total) div 1024 end");
+    a.eval("Before = Used()");
     let millis = a.eval("lm_capture:storm(4, 25000)");
+    let grown = a.eval("Used() - Before");
     kill_process(program.pid(), Signal::CONT).unwrap();
+    // A distribution buffer's worth, and what a release may keep for itself.
+    println!("the host's memory grew by {grown} KiB");
+    assert!(grown.parse::<i64>().expect("a number") < 32 * 1024, "{grown} KiB");
     a.wait_until(&format!("{kept} + {dropped}"), "200000");
     let dropped = a.eval(dropped);
     println!("{millis} ms for 100,000 events while we are frozen, {dropped} dropped");

@@ -72,13 +72,20 @@ impl Guest {
     fn publish(&self, state: &State) {
         let place = self.place.name(&self.capture);
         let (instance, node) = (&self.instance, self.peer.name());
-        if self.shared.set(node, place, state.clone()) {
-            match state {
-                State::Installing => {}
-                State::Installed => info!(%instance, %node, "capturing {place}"),
-                State::Waiting(why) => debug!(%instance, %node, "not capturing {place} yet: {why}"),
-                State::Refused(why) => warn!(%instance, %node, "cannot capture {place}: {why}"),
+        let before = self.shared.set(node, place, state.clone());
+        if before.as_ref() == Some(state) {
+            return;
+        }
+        match (before, state) {
+            (_, State::Installing) => {}
+            (_, State::Installed) => info!(%instance, %node, "capturing {place}"),
+            (Some(State::Installed), State::Waiting(why)) => {
+                info!(%instance, %node, "no longer capturing {place}, trying again: {why}");
             }
+            (_, State::Waiting(why)) => {
+                debug!(%instance, %node, "not capturing {place} yet: {why}");
+            }
+            (_, State::Refused(why)) => warn!(%instance, %node, "cannot capture {place}: {why}"),
         }
     }
 
