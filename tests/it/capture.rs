@@ -134,6 +134,38 @@ fn nodes_and_we_come_and_go_and_capture_is_always_back() {
     b.wait_until("lm_capture:count()", "{0,0}");
 }
 
+/// In a later life with another level the handler that stayed in `logger` gets it too.
+#[test]
+fn logger_level_decides_what_is_captured_through_logger() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let configure = |level: &str| {
+        let instance = "[[instance]]\nname = \"error_logger\"\nlocate_em = \"error_logger\"\n";
+        std::fs::write(world.path("c.toml"), format!("{instance}logger_level = {level:?}\n"))
+            .unwrap();
+    };
+    let tags = "lm_capture:tags('.error_logger.receiver.srv')";
+    for (release, path) in releases() {
+        let mut a = host(&world, &path, &format!("n{release}"));
+        let data = world.path(release).display().to_string();
+        let flags = ["--config", "c.toml", "--connect", "local", "--data-dir", &data];
+        configure("error");
+        let program = world.logmachine(&flags);
+        wait_installed(&mut a);
+        a.eval("logger:warning(#{lm => 1}), logger:error(#{lm => 2}), logger:critical(#{lm => 3})");
+        a.wait_until(tags, "[2,3]");
+        program.kill();
+        a.wait_until("nodes(hidden)", "[]");
+        configure("warning");
+        let _program = world.logmachine(&flags);
+        wait_installed(&mut a);
+        a.eval("logger:notice(#{lm => 4}), logger:warning(#{lm => 5}), logger:error(#{lm => 6})");
+        a.wait_until(tags, "[2,3,5,6]");
+    }
+}
+
 /// Two of us in one cluster; then one leaves.
 #[test]
 fn two_of_us_capture_everything_each_and_do_not_disturb_one_another() {
