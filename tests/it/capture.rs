@@ -1,7 +1,8 @@
 //! Handlers on other nodes: what they catch, that there is one of each, that they come back.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Signal, kill_process};
@@ -380,6 +381,46 @@ fn chaos_leaves_one_handler_everywhere_and_no_event_twice() {
             assert!(numbers.ends_with(",0}"), "twice or out of order: {numbers}");
         }
     }
+}
+
+/// An Elixir node with nothing on it but Elixir.
+#[test]
+fn elixirs_logger_and_crashing_tasks_are_captured() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let mut a = erl(&world, "a");
+    let _program = world.logmachine(&["--connect", "local"]);
+    wait_installed(&mut a);
+    let script = r#"require Logger; IO.gets(""); Logger.error("lm says no")
+        Task.start(fn -> raise "lm task" end); IO.gets("")"#;
+    let mut command = Command::new("elixir");
+    command.args(["--name", "x@127.0.0.1", "--cookie", &world.cookie()]);
+    command.args(["--erl", "-start_epmd false", "-e", script]);
+    command.env("ERL_EPMD_PORT", world.epmd_port.to_string()).env("HOME", world.dir.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut elixir) = command.spawn() else {
+        println!("skipped: there is no elixir on this machine");
+        return;
+    };
+    // It ends with its standard input, so also if this test fails.
+    let mut input = elixir.stdin.take().unwrap();
+    a.wait_until(
+        "[S || {'x@127.0.0.1', _, S} <- gen_server:call({'.error_logger.receiver.srv', 'logmachine@127.0.0.1'}, {info, handlers})]",
+        "[installed,installed]",
+    );
+    writeln!(input).unwrap();
+    a.wait_until(
+        "[iolist_to_binary(S) || {log, 'x@127.0.0.1', error, {string, S}, #{pid := _}} <- lm_capture:events()]",
+        "[<<\"lm says no\">>]",
+    );
+    a.wait_until(
+        "[A || {error_msg, _, {P, _, A}} <- lm_capture:events(), node(P) =:= 'x@127.0.0.1', string:find(io_lib:format(\"~tp\", [A]), \"lm task\") =/= nomatch] =/= []",
+        "true",
+    );
+    drop(input);
+    assert!(elixir.wait().unwrap().success());
 }
 
 /// `make demo` without the make.
