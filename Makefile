@@ -4,7 +4,7 @@ CARGO ?= cargo
 OTP_DIR ?= $(CURDIR)/tests/.otp
 export LOGMACHINE_OTP_DIR := $(OTP_DIR)
 
-.PHONY: run demo test check bench erlang otp format
+.PHONY: run demo test test-matrix check bench erlang otp format
 
 # Builds and runs the node: logs error_logger events of every Erlang node of this host, in ./data.
 run:
@@ -20,6 +20,15 @@ test: erlang otp check-format lint
 	$(CARGO) test --quiet
 	LOGMACHINE=$${CARGO_TARGET_DIR:-target}/debug/logmachine OTP_MATRIX=$(OTP_DIR) erlang/run-tests
 	@echo "all tests passed"
+
+# The tests of other releases alone, and docs/releases.md from what they say.
+MATRIX_SAYS = $${CARGO_TARGET_DIR:-target}/test-matrix
+test-matrix: erlang otp
+	@mkdir -p $${CARGO_TARGET_DIR:-target}
+	$(CARGO) test --test it -- --show-output releases:: capture:: subscriptions:: >$(MATRIX_SAYS) || { cat $(MATRIX_SAYS); exit 1; }
+	tests/release-table $(OTP_DIR) <$(MATRIX_SAYS) >$(MATRIX_SAYS).md
+	mv $(MATRIX_SAYS).md docs/releases.md
+	@echo "docs/releases.md says what passed"
 
 # What `make test` runs, and what needs more than a clone: documentation, licences.
 check: test

@@ -285,7 +285,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Limit, LocateEm, Span};
+    use crate::config::{Limit, LocateEm, LoggerLevel, Span};
 
     fn read(text: &str) -> Result<File, ConfigError> {
         super::read(Path::new("c.config"), text)
@@ -334,7 +334,8 @@ mod tests {
                 {node, [{name, 'lm@10.0.0.5'}, {connect, ['a@10.0.0.1', "b@10.0.0.2"]}, {allow, []},
                         {net_ticktime, {60, sec}}, {epmd, none}]},
                 {http, [{listen, "off"}]}, {sync, always}, {segment_bytes, "1MiB"}, {dir, <<"d">>},
-                {instances, [{q, [{cache_bytes, 1000}, {delete_after, none}, {capture, gen_event}]}]}]}]."#,
+                {instances, [{q, [{cache_bytes, 1000}, {delete_after, none}, {capture, gen_event},
+                                 {logger_level, warning}]}]}]}]."#,
         )
         .unwrap();
         assert_eq!(file.node.name.as_deref(), Some("lm@10.0.0.5"));
@@ -342,6 +343,7 @@ mod tests {
         assert_eq!(file.http.listen.as_deref(), Some("off"));
         assert_eq!(file.instance[0].dir.as_deref(), Some(Path::new("d")));
         assert_eq!(file.instance[0].delete_after, Some(Limit::None));
+        assert_eq!(file.instance[0].logger_level, Some(LoggerLevel::Warning));
     }
 
     #[test]

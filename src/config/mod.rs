@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::event_log::LogConfig;
-use crate::instance::locator::target::{Capture, Mode, OWN_HANDLER, Target};
+use crate::instance::locator::target::{Capture, LoggerLevel, Mode, OWN_HANDLER, Target};
 use crate::instance::recorder::RecorderConfig;
 use crate::instance::{InstanceConfig, Overload, Sync};
 pub use crate::node::epmd::Mode as EpmdMode;
@@ -115,6 +115,7 @@ pub struct InstanceSection {
     pub locate_em: Option<Limit<LocateEm>>,
     pub handler: Option<String>,
     pub capture: Option<CaptureSetting>,
+    pub logger_level: Option<LoggerLevel>,
     pub cache_bytes: Option<Limit<Size>>,
     pub segment_bytes: Option<Limit<Size>>,
     pub delete_after: Option<Limit<Span>>,
@@ -364,6 +365,7 @@ impl InstanceSection {
             locate_em: self.locate_em.or(d.locate_em),
             handler: self.handler.or(d.handler),
             capture: self.capture.or(d.capture),
+            logger_level: self.logger_level.or(d.logger_level),
             cache_bytes: self.cache_bytes.or(d.cache_bytes),
             segment_bytes: self.segment_bytes.or(d.segment_bytes),
             delete_after: self.delete_after.or(d.delete_after),
@@ -407,7 +409,10 @@ impl InstanceSection {
                 "instance {name}: max_event_bytes is {max_event_bytes}, the most is {MAX_EVENT_BYTES}: a packet between nodes holds no more"
             )));
         }
-        let capture = capture(&name, self.locate_em, self.handler, self.capture)?;
+        let mut capture = capture(&name, self.locate_em, self.handler, self.capture)?;
+        if let Some(capture) = &mut capture {
+            capture.logger_level = self.logger_level.unwrap_or_default();
+        }
         Ok(InstanceConfig {
             capture,
             log: LogConfig {
@@ -614,6 +619,10 @@ mod tests {
             (
                 "[[instance]]\nname = \"a\"\ncapture = \"gen_evnet\"\n",
                 ":3: capture: unknown variant `gen_evnet`; did you mean `gen_event`?",
+            ),
+            (
+                "[[instance]]\nname = \"a\"\nlogger_level = \"eror\"\n",
+                ":3: logger_level: unknown variant `eror`; did you mean `error`?",
             ),
             (
                 "[[instance]]\nname = \"a\"\nwibble = 1\n",

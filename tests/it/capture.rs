@@ -1,7 +1,8 @@
 //! Handlers on other nodes: what they catch, that there is one of each, that they come back.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Signal, kill_process};
@@ -132,6 +133,38 @@ fn nodes_and_we_come_and_go_and_capture_is_always_back() {
     b.wait_until("[R || #{reason := R, count := 20000} <- lm_capture:dropped()]", "[down]");
     assert_eq!(program.stop(), Some(0));
     b.wait_until("lm_capture:count()", "{0,0}");
+}
+
+/// In a later life with another level the handler that stayed in `logger` gets it too.
+#[test]
+fn logger_level_decides_what_is_captured_through_logger() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let configure = |level: &str| {
+        let instance = "[[instance]]\nname = \"error_logger\"\nlocate_em = \"error_logger\"\n";
+        std::fs::write(world.path("c.toml"), format!("{instance}logger_level = {level:?}\n"))
+            .unwrap();
+    };
+    let tags = "lm_capture:tags('.error_logger.receiver.srv')";
+    for (release, path) in releases() {
+        let mut a = host(&world, &path, &format!("n{release}"));
+        let data = world.path(release).display().to_string();
+        let flags = ["--config", "c.toml", "--connect", "local", "--data-dir", &data];
+        configure("error");
+        let program = world.logmachine(&flags);
+        wait_installed(&mut a);
+        a.eval("logger:warning(#{lm => 1}), logger:error(#{lm => 2}), logger:critical(#{lm => 3})");
+        a.wait_until(tags, "[2,3]");
+        program.kill();
+        a.wait_until("nodes(hidden)", "[]");
+        configure("warning");
+        let _program = world.logmachine(&flags);
+        wait_installed(&mut a);
+        a.eval("logger:notice(#{lm => 4}), logger:warning(#{lm => 5}), logger:error(#{lm => 6})");
+        a.wait_until(tags, "[2,3,5,6]");
+    }
 }
 
 /// Two of us in one cluster; then one leaves.
@@ -348,6 +381,46 @@ fn chaos_leaves_one_handler_everywhere_and_no_event_twice() {
             assert!(numbers.ends_with(",0}"), "twice or out of order: {numbers}");
         }
     }
+}
+
+/// An Elixir node with nothing on it but Elixir.
+#[test]
+fn elixirs_logger_and_crashing_tasks_are_captured() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let mut a = erl(&world, "a");
+    let _program = world.logmachine(&["--connect", "local"]);
+    wait_installed(&mut a);
+    let script = r#"require Logger; IO.gets(""); Logger.error("lm says no")
+        Task.start(fn -> raise "lm task" end); IO.gets("")"#;
+    let mut command = Command::new("elixir");
+    command.args(["--name", "x@127.0.0.1", "--cookie", &world.cookie()]);
+    command.args(["--erl", "-start_epmd false", "-e", script]);
+    command.env("ERL_EPMD_PORT", world.epmd_port.to_string()).env("HOME", world.dir.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut elixir) = command.spawn() else {
+        println!("skipped: there is no elixir on this machine");
+        return;
+    };
+    // It ends with its standard input, so also if this test fails.
+    let mut input = elixir.stdin.take().unwrap();
+    a.wait_until(
+        "[S || {'x@127.0.0.1', _, S} <- gen_server:call({'.error_logger.receiver.srv', 'logmachine@127.0.0.1'}, {info, handlers})]",
+        "[installed,installed]",
+    );
+    writeln!(input).unwrap();
+    a.wait_until(
+        "[iolist_to_binary(S) || {log, 'x@127.0.0.1', error, {string, S}, #{pid := _}} <- lm_capture:events()]",
+        "[<<\"lm says no\">>]",
+    );
+    a.wait_until(
+        "[A || {error_msg, _, {P, _, A}} <- lm_capture:events(), node(P) =:= 'x@127.0.0.1', string:find(io_lib:format(\"~tp\", [A]), \"lm task\") =/= nomatch] =/= []",
+        "true",
+    );
+    drop(input);
+    assert!(elixir.wait().unwrap().success());
 }
 
 /// `make demo` without the make.

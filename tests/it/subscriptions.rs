@@ -132,6 +132,7 @@ fn the_erlang_application_works_on_every_release() {
         let world = World::with_epmd();
         let _program = world.logmachine(&["--connect", "local"]);
         let mut node = Erl::start(&world, &erl, &["-name", "n@127.0.0.1"]);
+        assert_eq!(node.eval("erlang:system_info(otp_release)"), format!("{release:?}"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("erlang/src/logmachine.erl");
         let compiled = node.eval(&format!("{{ok, M, Code}} = compile:file({source:?}, [binary]), code:load_binary(M, \"logmachine\", Code)"));
         assert_eq!(compiled, "{module,logmachine}", "OTP {release}");

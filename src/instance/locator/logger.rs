@@ -57,7 +57,7 @@ impl Guest {
             let config: Write<'_> = &|out| {
                 encode::map_header(out, 3);
                 encode::atom(out, "level");
-                encode::atom(out, "all");
+                encode::atom(out, self.capture.logger_level.name());
                 encode::atom(out, "filter_default");
                 encode::atom(out, "log");
                 encode::atom(out, "config");
@@ -81,9 +81,14 @@ impl Guest {
     async fn update_in_logger(&self) -> Result<bool, Failure> {
         let id = self.logger_id();
         let update = |out: &mut Vec<u8>| {
-            let config: Write<'_> = &|out| encode::atom(out, "config");
-            let options: Write<'_> = &|out| self.write_logger_options(out);
-            list(out, &[&|out| encode::atom(out, &id), config, options]);
+            let config: Write<'_> = &|out| {
+                encode::map_header(out, 2);
+                encode::atom(out, "level");
+                encode::atom(out, self.capture.logger_level.name());
+                encode::atom(out, "config");
+                self.write_logger_options(out);
+            };
+            list(out, &[&|out| encode::atom(out, &id), config]);
         };
         let answer = self.rpc("logger", "update_handler_config", update).await?;
         let answer = TermRef::from_walked(&answer);

@@ -1,4 +1,6 @@
-//! What to capture, and where: `locate_em`, `handler` and `capture` of an instance's configuration.
+//! What to capture, and where: `locate_em`, `handler`, `capture` and `logger_level` of an instance's configuration.
+
+use serde::Deserialize;
 
 use crate::etf::{TermRef, text};
 use crate::node::listener::glob_matches;
@@ -18,6 +20,8 @@ pub struct Capture {
     pub handler: String,
     /// Through what.
     pub mode: Mode,
+    /// What the `logger` handler asks for; event managers do not know levels.
+    pub logger_level: LoggerLevel,
     /// Whether another instance of this node has a handler of the same module in the same manager: the
     /// handler's id then tells the instance too.
     pub is_shared: bool,
@@ -33,6 +37,40 @@ pub enum Mode {
     GenEvent,
     /// A `logger` handler alone, which forwards every log event.
     Logger,
+}
+
+/// `logger_level`: this level and what is more severe. A node's primary level decides before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the levels are those of OTP's logger")]
+pub enum LoggerLevel {
+    #[default]
+    All,
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl LoggerLevel {
+    /// The atom that `logger` knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            LoggerLevel::All => "all",
+            LoggerLevel::Debug => "debug",
+            LoggerLevel::Info => "info",
+            LoggerLevel::Notice => "notice",
+            LoggerLevel::Warning => "warning",
+            LoggerLevel::Error => "error",
+            LoggerLevel::Critical => "critical",
+            LoggerLevel::Alert => "alert",
+            LoggerLevel::Emergency => "emergency",
+        }
+    }
 }
 
 /// `locate_em`.
@@ -119,7 +157,8 @@ impl Capture {
     /// Captures `target` with the handler and mode that are used unless configured.
     pub fn new(target: Target) -> Self {
         let handler = OWN_HANDLER.to_owned();
-        Capture { target, handler, mode: Mode::default(), is_shared: false }
+        let (mode, logger_level) = Default::default();
+        Capture { target, handler, mode, logger_level, is_shared: false }
     }
 
     /// What an instance captures when nobody configured any.
