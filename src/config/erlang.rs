@@ -172,7 +172,7 @@ fn pairs(list: TermRef<'_>) -> impl Iterator<Item = Option<(TermRef<'_>, TermRef
 
 /// A value as TOML has it.
 fn value(key: &str, term: TermRef<'_>) -> Option<Value> {
-    if key == "locate_em" {
+    if matches!(key, "locate_em" | "logger_filters") {
         return Some(Value::String(text::to_text(term)));
     }
     if let Some(span) = span(term) {

@@ -12,8 +12,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use crate::etf::{TermRef, text};
 use crate::event_log::LogConfig;
-use crate::instance::locator::target::{Capture, LoggerLevel, Mode, OWN_HANDLER, Target};
+use crate::instance::locator::target::{
+    Capture, LoggerFilters, LoggerLevel, Mode, OWN_HANDLER, Target,
+};
 use crate::instance::recorder::RecorderConfig;
 use crate::instance::{InstanceConfig, Overload, Sync};
 pub use crate::node::epmd::Mode as EpmdMode;
@@ -116,6 +119,7 @@ pub struct InstanceSection {
     pub handler: Option<String>,
     pub capture: Option<CaptureSetting>,
     pub logger_level: Option<LoggerLevel>,
+    pub logger_filters: Option<LoggerFilters>,
     pub cache_bytes: Option<Limit<Size>>,
     pub segment_bytes: Option<Limit<Size>>,
     pub delete_after: Option<Limit<Span>>,
@@ -222,6 +226,14 @@ impl Written for LocateEm {
     }
 }
 
+impl Written for LoggerFilters {
+    const EXPECTED: &'static str =
+        "Erlang text such as \"[{quiet, {fun logger_filters:domain/2, {stop, sub, [otp]}}}]\"";
+    fn from_text(text: &str) -> Option<Self> {
+        LoggerFilters::parse(TermRef::from_walked(&text::parse(text).ok()?))
+    }
+}
+
 impl<T: Written> Written for Limit<T> {
     const EXPECTED: &'static str = T::EXPECTED;
     fn from_text(text: &str) -> Option<Self> {
@@ -277,7 +289,15 @@ macro_rules! deserialize_written {
     )*};
 }
 
-deserialize_written!(Span, Size, Limit<Span>, Limit<Size>, Limit<LocateEm>, SyncSetting);
+deserialize_written!(
+    Span,
+    Size,
+    Limit<Span>,
+    Limit<Size>,
+    Limit<LocateEm>,
+    LoggerFilters,
+    SyncSetting
+);
 
 impl File {
     /// Reads a file: the original's Erlang form if its name ends in `.config`, else TOML.
@@ -366,6 +386,7 @@ impl InstanceSection {
             handler: self.handler.or(d.handler),
             capture: self.capture.or(d.capture),
             logger_level: self.logger_level.or(d.logger_level),
+            logger_filters: self.logger_filters.or(d.logger_filters),
             cache_bytes: self.cache_bytes.or(d.cache_bytes),
             segment_bytes: self.segment_bytes.or(d.segment_bytes),
             delete_after: self.delete_after.or(d.delete_after),
@@ -412,6 +433,7 @@ impl InstanceSection {
         let mut capture = capture(&name, self.locate_em, self.handler, self.capture)?;
         if let Some(capture) = &mut capture {
             capture.logger_level = self.logger_level.unwrap_or_default();
+            capture.logger_filters = self.logger_filters.unwrap_or_default();
         }
         Ok(InstanceConfig {
             capture,

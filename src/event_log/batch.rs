@@ -76,6 +76,11 @@ impl Batch {
         self.spans.last().map(|span| span.last)
     }
 
+    /// The records, as a segment holds them.
+    pub fn into_records(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The stretches of the batch, in order.
     pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.spans.iter().copied()

@@ -424,3 +424,45 @@ impl Recorder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etf::{TermRef, text};
+
+    /// No recorder takes anything until the tail is full; the first event after that is told of the loss.
+    #[test]
+    fn overload_drops_what_is_too_much_counts_it_and_reports_it() {
+        let at = Timestamp::from_micros;
+        let clock = Clock::manual(at(1_000_000));
+        let config =
+            RecorderConfig { sync: Sync::None, overload: Overload::Drop, pending_bytes: 200 };
+        let counters: Arc<InstanceCounters> = Arc::default();
+        let tail = Tail::new(config, None, clock.clone(), counters.clone());
+        let event = text::parse("{quote, 1}").expect("a term");
+        let append = |count: usize| tail.append((0..count).map(|_| &*event), None);
+        append(10);
+        assert!(!tail.is_behind(), "senders of a dropping instance never wait");
+        clock.step(500);
+        let (told, answer) = std::sync::mpsc::sync_channel(1);
+        let recorded = Box::new(move |result| told.send(result).expect("it is waited for"));
+        tail.append([&*event].into_iter(), Some(recorded));
+        append(2);
+        assert_eq!(answer.recv().expect("told at once"), Err("overload".into()));
+        assert_eq!((counters.received.get(), counters.dropped.get()), (10, 3));
+        let (batch, accepted, _) = tail.take(monotonic());
+        assert_eq!((batch.count(), accepted), (10, 10));
+        clock.step(500);
+        append(1);
+        let (batch, accepted, _) = tail.take(monotonic());
+        assert_eq!((batch.count(), accepted), (2, 12));
+        // The report is the batch's first record: behind 8 bytes of framing and the version.
+        let record = batch.into_records();
+        let (entry, _) = TermRef::split_first(&record[9..]).expect("a record holds a term");
+        let [_, report] = entry.as_tuple().expect("an entry");
+        assert_eq!(
+            text::to_text(report),
+            "{logmachine,dropped,#{count => 3,from => {0,1,500},reason => overload,to => {0,1,1000}}}"
+        );
+    }
+}

@@ -167,6 +167,27 @@ fn logger_level_decides_what_is_captured_through_logger() {
     }
 }
 
+/// A filter of the configuration runs on the node that logs.
+#[test]
+fn logger_filters_keep_out_what_they_stop() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let config = "[[instance]]\nname = \"error_logger\"\nlocate_em = \"error_logger\"\n\
+        logger_filters = \"[{quiet, {fun logger_filters:domain/2, {stop, sub, [noisy]}}}]\"\n";
+    std::fs::write(world.path("c.toml"), config).unwrap();
+    for (release, path) in releases() {
+        let mut a = host(&world, &path, &format!("n{release}"));
+        let data = world.path(release).display().to_string();
+        let flags = ["--config", "c.toml", "--connect", "local", "--data-dir", &data];
+        let _program = world.logmachine(&flags);
+        wait_installed(&mut a);
+        a.eval("logger:error(#{lm => 1}), logger:error(#{lm => 2}, #{domain => [noisy, x]}), logger:error(#{lm => 3})");
+        a.wait_until("lm_capture:tags('.error_logger.receiver.srv')", "[1,3]");
+    }
+}
+
 /// Two of us in one cluster; then one leaves.
 #[test]
 fn two_of_us_capture_everything_each_and_do_not_disturb_one_another() {

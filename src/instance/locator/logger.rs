@@ -55,9 +55,8 @@ impl Guest {
             }
             let id = self.logger_id();
             let config: Write<'_> = &|out| {
-                encode::map_header(out, 3);
-                encode::atom(out, "level");
-                encode::atom(out, self.capture.logger_level.name());
+                encode::map_header(out, 4);
+                self.write_selection(out);
                 encode::atom(out, "filter_default");
                 encode::atom(out, "log");
                 encode::atom(out, "config");
@@ -82,9 +81,8 @@ impl Guest {
         let id = self.logger_id();
         let update = |out: &mut Vec<u8>| {
             let config: Write<'_> = &|out| {
-                encode::map_header(out, 2);
-                encode::atom(out, "level");
-                encode::atom(out, self.capture.logger_level.name());
+                encode::map_header(out, 3);
+                self.write_selection(out);
                 encode::atom(out, "config");
                 self.write_logger_options(out);
             };
@@ -99,6 +97,14 @@ impl Guest {
             return Ok(false);
         }
         Err(Outcome::NotReady(format!("updating the handler: {}", brief(answer))))
+    }
+
+    /// Two pairs: from which level on, and through which filters.
+    fn write_selection(&self, out: &mut Vec<u8>) {
+        encode::atom(out, "level");
+        encode::atom(out, self.capture.logger_level.name());
+        encode::atom(out, "filters");
+        self.capture.logger_filters.write(out);
     }
 
     fn write_logger_options(&self, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::etf::{TermRef, text};
+use crate::etf::{Term, TermRef, text};
 use crate::node::listener::glob_matches;
 
 /// The handler module that is uploaded where the configuration names no other.
@@ -22,6 +22,8 @@ pub struct Capture {
     pub mode: Mode,
     /// What the `logger` handler asks for; event managers do not know levels.
     pub logger_level: LoggerLevel,
+    /// The filters it asks for, a term.
+    pub logger_filters: LoggerFilters,
     /// Whether another instance of this node has a handler of the same module in the same manager: the
     /// handler's id then tells the instance too.
     pub is_shared: bool,
@@ -54,6 +56,37 @@ pub enum LoggerLevel {
     Critical,
     Alert,
     Emergency,
+}
+
+/// `logger_filters`: `[{Id, {fun Module:Function/2, Extra}}]`, what `logger:add_handler/3` takes. A filter runs on the
+/// node that logs, so its function has to be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggerFilters(Box<[u8]>);
+
+impl Default for LoggerFilters {
+    fn default() -> Self {
+        LoggerFilters(TermRef::NIL.to_bytes())
+    }
+}
+
+impl LoggerFilters {
+    /// Takes a term of that form.
+    pub fn parse(term: TermRef<'_>) -> Option<Self> {
+        let is_filter = |filter: TermRef<'_>| {
+            let [id, action] = filter.as_tuple()?;
+            let [function, _extra] = action.as_tuple()?;
+            let is_function = matches!(function.view(), Term::Export { arity: 2, .. });
+            (id.as_atom().is_some() && is_function).then_some(())
+        };
+        term.as_list()?
+            .all(|filter| is_filter(filter).is_some())
+            .then(|| LoggerFilters(term.to_bytes()))
+    }
+
+    /// The term.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
 }
 
 impl LoggerLevel {
@@ -157,8 +190,8 @@ impl Capture {
     /// Captures `target` with the handler and mode that are used unless configured.
     pub fn new(target: Target) -> Self {
         let handler = OWN_HANDLER.to_owned();
-        let (mode, logger_level) = Default::default();
-        Capture { target, handler, mode, logger_level, is_shared: false }
+        let (mode, logger_level, logger_filters) = Default::default();
+        Capture { target, handler, mode, logger_level, logger_filters, is_shared: false }
     }
 
     /// What an instance captures when nobody configured any.
