@@ -36,6 +36,49 @@ fn each_event_comes_once_in_order_from_any_start_while_more_are_sent() {
     assert_eq!(now, "{true,0}");
 }
 
+/// At 1,000, 20,000 and 100,000 events a second, or as fast as this machine goes, subscribers come from past moments
+/// and the present, half of them with a filter, and leave when they have everything.
+#[test]
+fn subscribers_that_come_under_load_miss_nothing_at_any_rate() {
+    if !has_erlang() {
+        return;
+    }
+    for (rate, total) in [(1_000, 2_000), (20_000, 40_000), (100_000, 200_000)] {
+        let world = World::with_epmd();
+        let mut a = world.erl("a");
+        a.load("lm_collect");
+        let _program = world.logmachine(&["--connect", "a@127.0.0.1"]);
+        a.wait_for_name(NAME);
+        a.eval(&format!("R = global:whereis_name({NAME}), lm_collect:pace({rate}, {total}), ok"));
+        a.eval(
+            "Check = fun(From, Step) -> lm_collect:check(From, Step, Total) end"
+                .replace("Total", &total.to_string())
+                .as_str(),
+        );
+        let mut waiting = Vec::new();
+        for round in 1..8 {
+            let received =
+                format!("gen_server:call(R, {{info, received}}) > {}", round * total / 10);
+            a.wait_until(&received, "true");
+            for from in ["earliest", "{ago, {300, millisecond}}", "now"] {
+                for step in [1, 7] {
+                    let name = format!("P{}", waiting.len());
+                    a.eval(&format!("{name} = Check({from}, {step})"));
+                    waiting.push(name);
+                }
+            }
+        }
+        a.wait_until(&format!("gen_server:call(R, {{info, received}}) >= {total}"), "true");
+        let done = "element(1, gen_server:call(R, {append, {p, done}}))";
+        assert_eq!(a.eval(done), "ok");
+        let all = format!(
+            "lists:usort([receive {{P, Came}} -> Came end || P <- [{}]])",
+            waiting.join(",")
+        );
+        assert_eq!(a.eval(&all), "[ok]", "{rate} events/s");
+    }
+}
+
 /// Killed under load and started again on the same directory, three times.
 #[test]
 fn what_a_subscriber_saw_survives_kill_9_and_stamps_go_on_rising() {

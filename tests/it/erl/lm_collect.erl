@@ -2,7 +2,7 @@
 -module(lm_collect).
 -export([send/2, send/3, send_for_ever/0, collect/2, count/1, counter/3, follow/2, take/2, tell/2]).
 -export([book/0, booked/0, append_for_ever/1, stop_appending/0, watch/0, missing/1]).
--export([subscribe_many/1, kill_subscribers/0]).
+-export([subscribe_many/1, kill_subscribers/0, pace/2, check/3]).
 
 -define(RECEIVER, {global, {error_logger, 0}}).
 
@@ -212,3 +212,44 @@ drain() ->
 
 kill_subscribers() ->
     [exit(P, kill) || P <- processes(), {dictionary, D} <- [process_info(P, dictionary)], lists:member({lm_subscriber, true}, D)].
+
+%% Casts {p, 1} .. {p, Total} at Rate a second.
+pace(Rate, Total) ->
+    spawn(fun() ->
+        Receiver = global:whereis_name({error_logger, 0}),
+        pace(Receiver, Rate, Total, 1, erlang:monotonic_time(microsecond))
+    end).
+
+pace(_, _, Total, N, _) when N > Total ->
+    ok;
+pace(Receiver, Rate, Total, N, Start) ->
+    Elapsed = erlang:monotonic_time(microsecond) - Start,
+    Due = min(Total, Elapsed * Rate div 1000000),
+    [gen_server:cast(Receiver, {p, M}) || M <- lists:seq(N, Due)],
+    timer:sleep(1),
+    pace(Receiver, Rate, Total, max(N, Due + 1), Start).
+
+%% Subscribes from From to every Step-th number; when {p, done} comes tells the caller {Pid, ok}, or what was wrong.
+check(From, Step, Total) ->
+    Owner = self(),
+    Pid = spawn(fun() ->
+        Spec = [
+            {{p, done}, [], ['$_']},
+            {{p, '$1'}, [{'=:=', {'rem', '$1', Step}, 0}], ['$_']}
+        ],
+        All = #{from => From, pid => self(), marker => m},
+        Options = case Step of 1 -> All; _ -> All#{match_spec => Spec} end,
+        {ok, Session} = gen_server:call(?RECEIVER, {subscribe, Options}, infinity),
+        Owner ! {self(), subscribed},
+        Owner ! {self(), checked(any, Step, Total - Total rem Step)},
+        gen_server:stop(Session)
+    end),
+    receive {Pid, subscribed} -> Pid end.
+
+checked(Next, Step, Last) ->
+    receive
+        {m, {_, {p, done}}} when Next =:= Last + Step; Next =:= any -> ok;
+        {m, {_, {p, N}}} when is_integer(N), Next =:= any; N =:= Next -> checked(N + Step, Step, Last);
+        {m, {_, {p, Other}}} -> {due, Next, came, Other}
+    after 60000 -> {due, Next, nothing_came}
+    end.
