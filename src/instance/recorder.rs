@@ -465,4 +465,32 @@ mod tests {
             "{logmachine,dropped,#{count => 3,from => {0,1,500},reason => overload,to => {0,1,1000}}}"
         );
     }
+
+    /// The recorder gives up with two events taken: who waits is told, what was taken and what comes is counted.
+    #[test]
+    fn a_failed_recorder_tells_who_waits_and_counts_what_is_lost() {
+        let config = RecorderConfig {
+            sync: Sync::Always,
+            overload: Overload::Block,
+            pending_bytes: 1 << 20,
+        };
+        let counters: Arc<InstanceCounters> = Arc::default();
+        let tail = Tail::new(config, None, Clock::system(), counters.clone());
+        let event = text::parse("{quote, 1}").expect("a term");
+        let append = || {
+            let (told, answer) = std::sync::mpsc::sync_channel(1);
+            let recorded = Box::new(move |result| told.send(result).expect("it is waited for"));
+            tail.append([&*event].into_iter(), Some(recorded));
+            answer
+        };
+        let (first, second) = (append(), append());
+        let failure: Failure = "sync failed: EIO".into();
+        tail.fail(&failure, 0);
+        for answer in [first, second, append()] {
+            assert_eq!(answer.recv().expect("told at once"), Err(failure.clone()));
+        }
+        tail.append([&*event].into_iter(), None);
+        assert_eq!(counters.dropped.get(), 4);
+        assert_eq!(tail.recording(), Recording::Failed(failure));
+    }
 }
