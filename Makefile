@@ -2,13 +2,15 @@
 
 CARGO ?= cargo
 OTP_DIR ?= $(CURDIR)/tests/.otp
+NEIGHBOURS_DIR ?= $(CURDIR)/tests/.neighbours
 export LOGMACHINE_OTP_DIR := $(OTP_DIR)
+export LOGMACHINE_NEIGHBOURS_DIR := $(NEIGHBOURS_DIR)
 
-.PHONY: run demo test test-matrix check bench erlang otp format
+.PHONY: run demo test test-matrix check bench erlang otp neighbours format
 
 # Builds and runs the node: logs error_logger events of every Erlang node of this host, in ./data.
 run:
-	$(CARGO) run --release --quiet -- run --connect local
+	$(CARGO) run --release -- run --connect local
 
 # Three Erlang nodes fail in instructive ways, captured and printed as it happens; ends by itself.
 demo: erlang
@@ -16,8 +18,9 @@ demo: erlang
 	@examples/demo/run $${CARGO_TARGET_DIR:-target}/release/logmachine
 
 # Installs what the tests need, and runs them all.
-test: erlang otp check-format lint
+test: erlang otp neighbours check-format lint
 	$(CARGO) test --quiet
+	@if [ -x $(OTP_DIR)/bullseye/bin/erlc ]; then erlang/make-handlers --check $(OTP_DIR); else echo "skipped: handlers are not compared with their sources"; fi
 	LOGMACHINE=$${CARGO_TARGET_DIR:-target}/debug/logmachine OTP_MATRIX=$(OTP_DIR) erlang/run-tests
 	@echo "all tests passed"
 
@@ -44,6 +47,17 @@ lint:
 format:
 	$(CARGO) fmt
 
+# The log, then an instance, under every fault, HOURS hours together; says the seed of what failed.
+HOURS ?= 1
+.PHONY: simulate mutants
+simulate:
+	LOGMACHINE_SIMULATE_SECONDS=$$(($(HOURS) * 1800)) $(CARGO) test --lib -- --nocapture --test-threads=1 \
+		nothing_acknowledged_or_seen_is_lost an_instance_keeps_its_promises_whatever_happens
+
+# Whether the tests notice each fault that is planted in the log.
+mutants:
+	$(CARGO) test --lib -- --nocapture event_log::tests::planted::the_suite_kills_every_planted_fault
+
 bench:
 	$(CARGO) bench
 
@@ -54,3 +68,7 @@ erlang:
 # Several OTP releases side by side, where Debian packages can be had; the tests skip what is missing.
 otp:
 	@tests/otp-matrix install $(OTP_DIR) || echo "skipped: not every OTP release could be installed"
+
+# Programs of others that we are tested beside, likewise.
+neighbours:
+	@tests/neighbours $(NEIGHBOURS_DIR) || echo "skipped: not every neighbour could be installed"

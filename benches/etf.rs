@@ -16,6 +16,12 @@ const REPORT: &str = "{error_report, '<0.50.0>', {'<0.93.0>', crash_report, [[{i
 const QUOTE: &str = "{quote, <<\"ERIC-B.ST\">>, 187.34, 1200, {1700, 123456, 789012}}";
 const MAP: &str = "#{time => 1700123456789012, level => error, msg => {report, #{label => boot, n => 1}}, pid => '<0.1.0>'}";
 
+/// A map with so many atoms as keys.
+fn many(keys: usize) -> String {
+    let pairs: Vec<_> = (0..keys).map(|n| format!("some_key_{n} => {n}")).collect();
+    format!("#{{{}}}", pairs.join(","))
+}
+
 fn term(source: &str) -> Vec<u8> {
     text::parse(source).expect("the benchmark's own text")
 }
@@ -46,6 +52,16 @@ fn main() {
     group.bench_function(format!("walk/{} bytes", report.len()), |b| {
         b.iter(|| walk(black_box(&report)));
     });
+    for (name, source) in [
+        ("map of 4 keys", MAP.to_owned()),
+        ("map of 32 keys", many(32)),
+        ("map of 1000 keys", many(1000)),
+    ] {
+        let map = term(&source);
+        group.bench_function(format!("walk/{name}, {} bytes", map.len()), |b| {
+            b.iter(|| walk(black_box(&map)));
+        });
+    }
     group.bench_function("cmp/late difference", |b| {
         b.iter(|| {
             order::cmp(black_box(TermRef::from_walked(&first)), TermRef::from_walked(&second))

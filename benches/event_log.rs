@@ -29,6 +29,7 @@ fn config(dir: &Path, segment_bytes: u64) -> LogConfig {
         delete_after: None,
         max_bytes: Some(4 << 30),
         min_free_bytes: None,
+        scrub_period: None,
     }
 }
 
@@ -105,13 +106,13 @@ fn read(c: &mut Criterion) {
     let cold = open_read_only(config(dir.path(), 16 << 20), storage()).expect("opens");
     group.bench_function("segments", |b| b.iter(|| read_all(&cold)));
 
-    writer.rotate(Clock::system().now()).expect("rotates");
+    writer.rotate().expect("rotates");
     writer.close().expect("closes");
     let mut archiving = config(dir.path(), 16 << 20);
     archiving.archive_after = Some(Duration::ZERO);
     let (mut writer, log) = open(archiving, storage(), Clock::system()).expect("opens");
     while log.stats().segments > 1 {
-        writer.maintain(Clock::system().now()).expect("maintains");
+        writer.maintain().expect("maintains");
         std::thread::yield_now();
     }
     group.bench_function("archives", |b| b.iter(|| read_all(&log)));

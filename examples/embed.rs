@@ -8,7 +8,6 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::time::Duration;
 
 use logmachine::app::{App, Settings};
 use logmachine::config::{EpmdMode, File};
@@ -29,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         listen: Some(([127, 0, 0, 1], 0).into()),
         // Nobody has to find this node. `Auto` registers it, and it is a node like any other.
         epmd: EpmdMode::None,
-        node: NodeConfig { net_ticktime: Duration::from_secs(60), allow: Vec::new() },
+        node: NodeConfig::default(),
         instances: File::default().instances(&["orders".into()], Path::new(&dir))?,
     })
     .await?;
@@ -59,6 +58,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok::<_, logmachine::event_log::ReadError>(())
     });
     read.await??;
-    app.stop().await;
+    app.stop().await?;
     Ok(())
 }

@@ -9,7 +9,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use logmachine::etf::{TermRef, encode, text};
 use logmachine::node::{Flow, Node, NodeConfig, Peer, Process, dialer};
@@ -43,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let target = NodeName::new(target).ok_or("write the node as name@host")?;
     let name = NodeName::new(&format!("follow@{}", target.host())).ok_or("a node name")?;
     let local = Local { name, creation: std::process::id(), cookie: cookie.clone() };
-    let config = NodeConfig { net_ticktime: Duration::from_secs(60), allow: Vec::new() };
+    let config = NodeConfig::default();
     let node = Node::new(local, config);
     let peer = dialer::connect(&node, &target).await?;
 

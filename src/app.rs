@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::event_log::OpenError;
+use crate::instance::ack::is_alone;
+use crate::instance::budget::{Budget, Limits};
 use crate::instance::calls::{Front, Instances, Module};
-use crate::instance::{InstanceConfig, Opened};
+use crate::instance::{Failure, Instance, InstanceConfig, Opened};
 use crate::node::epmd::{self, Mode, Registered};
-use crate::node::{Node, NodeConfig, StartError, dialer, listener};
+use crate::node::{Node, NodeConfig, StartError, descriptors, dialer, listener};
 use crate::proto::NodeName;
 use crate::proto::epmd::Registration;
 use crate::proto::handshake::Local;
+use crate::strangers;
 use crate::time::Clock;
 
 /// All that is needed to run.
@@ -56,6 +59,21 @@ pub enum AppError {
     Start(#[from] StartError),
 }
 
+/// Recorders had failed by the time they were to stop. Everything is stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("not everything was recorded: {}", self.list())]
+pub struct StopError {
+    /// Names of instances, and why each failed.
+    pub failed: Vec<(String, Failure)>,
+}
+
+impl StopError {
+    fn list(&self) -> String {
+        let failed = self.failed.iter().map(|(name, why)| format!("instance {name}: {why}"));
+        failed.collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// A running program.
 pub struct App {
     node: Node,
@@ -73,13 +91,23 @@ impl App {
     /// # Errors
     ///
     /// [`AppError`].
-    pub async fn start(settings: Settings) -> Result<Self, AppError> {
+    pub async fn start(mut settings: Settings) -> Result<Self, AppError> {
+        let raised = descriptors::raise();
+        debug!("open files: {raised}");
+        let budget = raised.budget().map_err(StartError::Descriptors)?;
+        settings.node.budget = budget;
+        if settings.connect_local {
+            dialer::can_keep_local()?;
+        }
         let clock = Clock::system();
         // The logs first: one that cannot be opened must not cost another node its name.
         let mut opened = Vec::new();
-        for config in settings.instances {
+        // Before the first is opened: opening one makes the files of a new log.
+        let alone: Vec<bool> =
+            settings.instances.iter().map(|config| is_alone(&config.log)).collect();
+        for (config, is_alone) in settings.instances.into_iter().zip(alone) {
             let (instance, clock) = (config.log.name.clone(), clock.clone());
-            let open = tokio::task::spawn_blocking(move || Opened::open(config, clock));
+            let open = tokio::task::spawn_blocking(move || Opened::open(config, clock, is_alone));
             let open = open.await.expect("opening a log does not panic");
             opened.push(open.map_err(|source| AppError::Log { instance, source })?);
         }
@@ -90,23 +118,28 @@ impl App {
         let (listeners, port) = listener::bind(&addresses).await?;
         let registration = Registration::hidden(settings.name.alive(), port);
         let serve_on = addresses.iter().map(SocketAddr::ip).collect();
-        let registered = epmd::register(settings.epmd, registration, serve_on);
+        let registered =
+            epmd::register(settings.epmd, registration, serve_on, budget.mapper_clients);
         let registered = registered.await.map_err(StartError::Epmd)?;
         let local =
             Local { name: settings.name, creation: registered.creation, cookie: settings.cookie };
         let node = Node::new(local, settings.node);
+        let workers = tokio::runtime::Handle::current().metrics().num_workers();
+        let sessions = Budget::new(Limits::default(), workers);
+        if let Some(watch) = &registered.watch {
+            node.watch_port_mapper(watch.clone());
+        }
         let instances: BTreeMap<Arc<str>, _> = opened
             .into_iter()
-            .map(|opened| opened.start(&node))
+            .map(|opened| opened.start(&node, &sessions))
             .map(|instance| (instance.name().into(), instance))
             .collect();
         let instances = Arc::new(instances);
         Front::start(&node, &instances);
         node.serve(Arc::new(Module(Arc::downgrade(&instances))));
         let mut tasks = JoinSet::new();
-        for listener in listeners {
-            tasks.spawn(listener::serve(node.clone(), listener));
-        }
+        tasks.spawn(strangers::sum_up());
+        tasks.spawn(listener::serve(node.clone(), listeners));
         for seed in settings.connect {
             tasks.spawn(dialer::keep_seed(node.clone(), seed));
         }
@@ -127,8 +160,13 @@ impl App {
         &self.instances
     }
 
-    /// Stops in the direction events flow: receivers, recorders, sessions with their connections, port mapper.
-    pub async fn stop(mut self) {
+    /// Stops in the direction events flow: receivers, recorders, sessions with their connections, what subscribers
+    /// acknowledged, port mapper.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`]: everything is stopped, but not everything that was taken in is in the logs.
+    pub async fn stop(mut self) -> Result<(), StopError> {
         // No node is called or accepted from here on.
         self.tasks.abort_all();
         let receivers = async {
@@ -141,16 +179,29 @@ impl App {
         }
         let instances = self.instances.clone();
         let recorders = tokio::task::spawn_blocking(move || {
-            for instance in instances.values() {
-                instance.stop_recording();
-            }
+            let stop = |instance: &Arc<Instance>| {
+                let failure = instance.stop_recording().err()?;
+                Some((instance.name().to_owned(), failure))
+            };
+            instances.values().filter_map(stop).collect::<Vec<_>>()
         });
         // Without a deadline: what was accepted is written, however long the disk takes.
-        if recorders.await.is_err() {
-            warn!("a recorder did not end in order");
-        }
+        let failed = recorders.await.unwrap_or_else(|panic| {
+            let why = panic.to_string().into();
+            vec![("of one or another name".to_owned(), why)]
+        });
         self.node.stop(STOP_STEP).await;
+        let acknowledged = async {
+            for instance in self.instances.values() {
+                instance.cursors().stored(None).await;
+            }
+        };
+        if tokio::time::timeout(STOP_STEP, acknowledged).await.is_err() {
+            warn!("some acknowledged positions were not stored in time");
+        }
         self.registered.stop();
+        strangers::sum_up_now();
+        if failed.is_empty() { Ok(()) } else { Err(StopError { failed }) }
     }
 }
 

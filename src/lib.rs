@@ -2,10 +2,13 @@
 //!
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
-//! `time, metrics` < `etf` < `event_log, match_spec, proto` < `node` < `instance` < `app, config, cli`
+//! `time, metrics, diagnostics` < `strangers` < `etf` < `event_log, match_spec, proto` < `node` < `instance` <
+//! `app, config, cli`
 //!
 //! - [`time`]: timestamps, and the only place that asks what time it is
 //! - [`metrics`]: every counter
+//! - [`diagnostics`]: what the program says of itself, on its way to standard error
+//! - [`strangers`]: what strangers may put into our diagnostics
 //! - [`etf`]: Erlang terms and their bytes
 //! - [`match_spec`]: match specifications, the filters of subscribers
 //! - [`proto`]: the distribution protocol, without sockets
@@ -20,6 +23,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod diagnostics;
 pub mod etf;
 pub mod event_log;
 pub mod instance;
@@ -27,4 +31,5 @@ pub mod match_spec;
 pub mod metrics;
 pub mod node;
 pub mod proto;
+pub mod strangers;
 pub mod time;

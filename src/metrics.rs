@@ -60,16 +60,18 @@ counters! {
 counters! {
     /// What one instance has seen.
     InstanceCounters {
-        received: "Events taken in by cast or call.",
+        received: "Events taken in by cast or call, to be recorded.",
         received_bytes: "Bytes of those events, as external terms.",
-        dropped: "Events taken in and lost, because the recorder failed or overload drops.",
-        refused: "Events refused because they are larger than max_event_bytes.",
+        recorded: "Events written to the log, our own reports of drops among them.",
+        dropped: "Events that came and are not in the log, because the recorder failed or overload drops.",
+        refused: "Events refused because they are larger than max_event_bytes, or no term that is taken; calls of the latter kind too.",
         unknown: "Messages to the receiver that it does not understand.",
         delivered: "Entries sent to subscribers.",
         undecodable: "Entries replaced for a subscriber whose node cannot decode them.",
         unfiltered: "Entries withheld because a match spec reached its step or size budget.",
+        sessions_refused: "Subscriptions and reads refused because there was no place, or no memory for their match spec.",
+        acks_refused: "Acknowledgements of timestamps later than the newest entry, refused.",
         blocked: "Times that a peer was not read from because the recorder was behind.",
         commits: "Batches written to the log.",
-        syncs: "Times that the log was forced to disk.",
     }
 }

@@ -6,18 +6,24 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the Unix epoch, UTC. Erlang sees it as `{MegaSecs, Secs, MicroSecs}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
+/// Microseconds of a megasecond.
+const MICROS_PER_MEGA: u64 = 1_000_000_000_000;
+/// Where the megaseconds of timestamps end.
+const MEGA_END: i64 = i64::MAX / MICROS_PER_MEGA.cast_signed();
+
 impl Timestamp {
     /// The earliest timestamp there is.
     pub const MIN: Timestamp = Timestamp(0);
-    /// The latest timestamp: what a signed 64-bit count of microseconds holds, in the year 294247.
-    pub const MAX: Timestamp = Timestamp(i64::MAX.cast_unsigned());
+    /// The latest timestamp: the last microsecond of the last whole megasecond that a signed 64-bit count of
+    /// microseconds holds, in the year 294247.
+    pub const MAX: Timestamp = Timestamp(MEGA_END.cast_unsigned() * MICROS_PER_MEGA - 1);
 
     /// A timestamp `micros` after the Unix epoch; values beyond [`Timestamp::MAX`] become it.
     pub const fn from_micros(micros: u64) -> Self {
@@ -32,7 +38,7 @@ impl Timestamp {
     /// A timestamp from the parts of `erlang:timestamp()`; `None` if a part is out of its range.
     pub fn from_parts(mega: i64, secs: i64, micros: i64) -> Option<Self> {
         let part = |v: i64, end: i64| u64::try_from(v).ok().filter(|_| v < end);
-        let mega = part(mega, Self::MAX.0.cast_signed() / 1_000_000_000_000)?;
+        let mega = part(mega, MEGA_END)?;
         let secs = part(secs, 1_000_000)?;
         let micros = part(micros, 1_000_000)?;
         Some(Timestamp((mega * 1_000_000 + secs) * 1_000_000 + micros))
@@ -42,6 +48,12 @@ impl Timestamp {
     pub const fn parts(self) -> (u32, u32, u32) {
         let secs = self.0 / 1_000_000;
         ((secs / 1_000_000) as u32, (secs % 1_000_000) as u32, (self.0 % 1_000_000) as u32)
+    }
+
+    /// The next earlier timestamp; that of 0 is itself.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        Timestamp(self.0.saturating_sub(1))
     }
 
     /// The next later timestamp.
@@ -72,38 +84,68 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System,
-    Manual(Arc<AtomicI64>),
+    /// The monotonic clock's time when this was made.
+    System(Instant),
+    Manual(Arc<Manual>),
+}
+
+/// What a manual clock shows.
+#[derive(Debug)]
+struct Manual {
+    wall_micros: AtomicI64,
+    uptime_micros: AtomicU64,
 }
 
 impl Clock {
     /// The machine's clock.
-    pub const fn system() -> Self {
-        Clock(Source::System)
+    pub fn system() -> Self {
+        Clock(Source::System(Instant::now()))
     }
 
     /// A clock for tests that stands at `start` until [`Clock::step`] moves it.
     pub fn manual(start: Timestamp) -> Self {
-        Clock(Source::Manual(Arc::new(AtomicI64::new(start.0.cast_signed()))))
+        let wall_micros = AtomicI64::new(start.0.cast_signed());
+        Clock(Source::Manual(Arc::new(Manual { wall_micros, uptime_micros: AtomicU64::new(0) })))
     }
 
     /// The wall clock's time; it may step backwards. A clock before 1970 reads as 1970.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => {
+            Source::System(_) => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
             }
-            Source::Manual(micros) => {
-                Timestamp::from_micros(micros.load(Ordering::SeqCst).max(0).cast_unsigned())
+            Source::Manual(manual) => {
+                let micros = manual.wall_micros.load(Ordering::SeqCst);
+                Timestamp::from_micros(micros.max(0).cast_unsigned())
             }
         }
     }
 
-    /// Moves a manual clock by `micros`, which may be negative. Does nothing to the system's.
+    /// The time that has passed since this clock was made, by the monotonic clock: it never steps back, whatever the
+    /// wall clock does. Clones have the same origin.
+    pub fn uptime(&self) -> Duration {
+        match &self.0 {
+            Source::System(origin) => origin.elapsed(),
+            Source::Manual(manual) => {
+                Duration::from_micros(manual.uptime_micros.load(Ordering::SeqCst))
+            }
+        }
+    }
+
+    /// Lets `micros` pass on a manual clock. If negative only the wall clock moves, for time does not run backwards.
+    /// Does nothing to the system's.
     pub fn step(&self, micros: i64) {
-        if let Source::Manual(now) = &self.0 {
-            now.fetch_add(micros, Ordering::SeqCst);
+        if let Source::Manual(manual) = &self.0 {
+            manual.wall_micros.fetch_add(micros, Ordering::SeqCst);
+            manual.uptime_micros.fetch_add(micros.max(0).cast_unsigned(), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a manual wall clock forward or back by `micros` while no time passes. Does nothing to the system's.
+    pub fn leap(&self, micros: i64) {
+        if let Source::Manual(manual) = &self.0 {
+            manual.wall_micros.fetch_add(micros, Ordering::SeqCst);
         }
     }
 }
@@ -119,7 +161,7 @@ mod tests {
 
     #[test]
     fn parts_and_micros_are_the_same_timestamp() {
-        for micros in [0, 1, 999_999, 1_000_000, 1_795_343_462_123_456, 9_000_000_999_999_999_999] {
+        for micros in [0, 1, 999_999, 1_000_000, 1_795_343_462_123_456, u64::MAX] {
             let stamp = Timestamp::from_micros(micros);
             let (a, b, c) = stamp.parts();
             assert_eq!(Timestamp::from_parts(a.into(), b.into(), c.into()), Some(stamp));
@@ -135,5 +177,19 @@ mod tests {
         assert_eq!(clock.now().micros(), 15);
         clock.step(-7);
         assert_eq!(clock.now().micros(), 8);
+    }
+
+    #[test]
+    fn uptime_never_steps_back_and_is_the_same_for_clones() {
+        let clock = Clock::manual(Timestamp::from_micros(10));
+        let other = clock.clone();
+        clock.step(5);
+        clock.step(-7);
+        clock.leap(1_000_000);
+        clock.leap(-2_000_000);
+        assert_eq!(other.uptime(), Duration::from_micros(5));
+        let system = Clock::system();
+        let (before, clone) = (system.uptime(), system.clone());
+        assert!(clone.uptime() >= before);
     }
 }

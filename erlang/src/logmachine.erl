@@ -7,9 +7,10 @@
 %% An entry is `{Timestamp, Event}'. Timestamps are `{MegaSecs, Secs, MicroSecs}', unique and
 %% strictly rising within an instance.
 %%
-%% No process and no application needs to run. Where an instance isn't known, functions return
-%% `{error, not_found}'; where it is known and does not answer, they exit as `gen_server:call/3'
-%% does.
+%% No process and no application needs to run. `subscribe/2,3,4,5' with a moment to start from,
+%% `get_zlist/2' and `info/1,2' return and fail as those of the original logmachine did. The others
+%% return `{error, not_found}' where an instance isn't known; where it is known and does not answer,
+%% they exit as `gen_server:call/3' does.
 -module(logmachine).
 
 -export([
@@ -20,6 +21,9 @@
     append/2,
     append_many/2,
     cast/2,
+    unsubscribe/1,
+    ack/2,
+    credit/2,
     whereis/1,
     child_spec/1
 ]).
@@ -33,24 +37,33 @@
 -dialyzer({no_improper_lists, zlist/3}).
 
 -type instance() :: atom() | {atom(), node()}.
+%% Its name, or its name and the logmachine node that runs it.
 -type timestamp() :: {
     MegaSecs :: non_neg_integer(), Secs :: 0..999999, MicroSecs :: 0..999999
 }.
-%% A point in the log: a timestamp; date and time in UTC with milliseconds; microseconds since
-%% the Unix epoch; the first entry; the end; so long ago.
+%% When an event was taken in, as `os:timestamp/0' would say it.
+-type unit() :: millisecond | ms | sec | second | min | minute | hour | day.
+%% Of a span of time.
 -type from() ::
     timestamp()
     | {{Year :: integer(), Month :: 1..12, Day :: 1..31}, {0..23, 0..59, 0..59}, Millis :: 0..999}
     | non_neg_integer()
     | earliest
     | now
-    | {ago, {non_neg_integer(), sec | min | hour | day}}.
+    | {ago, {non_neg_integer(), unit()}}
+    | {ago, {{H :: non_neg_integer(), M :: non_neg_integer(), S :: non_neg_integer()}, hms}}.
+%% A point in the log: a timestamp; date and time in UTC with milliseconds; microseconds since
+%% the Unix epoch; the first entry; the end; so long ago.
 -type event() :: term().
+%% What was sent: any term.
 -type entry() :: {timestamp(), event()}.
+%% An event with its timestamp.
 -type zlist() :: [] | nonempty_improper_list(entry(), fun(() -> zlist())).
-%% As for `ets': it sees the event, and what its body returns is delivered in the event's place.
+%% A lazy list, as the `zlists' library has it.
 -type match_spec() :: [{term(), [term()], [term()]}].
+%% As for `ets': it sees the event, and what its body returns is delivered in the event's place.
 -type session() :: pid().
+%% The process on the logmachine node that carries entries to one subscriber.
 -type subscribe_options() :: #{
     from => from(),
     to => from(),
@@ -58,17 +71,21 @@
     marker => term(),
     match_spec => match_spec(),
     batch => pos_integer(),
-    credit => pos_integer(),
+    credit => non_neg_integer(),
     link => boolean(),
     cursor => binary()
 }.
+%% The guide "Subscribing and reading" says what each means.
 -type read_options() :: #{
     to => from(),
     limit => pos_integer(),
     max_bytes => pos_integer(),
-    match_spec => match_spec()
+    match_spec => match_spec(),
+    strict => boolean()
 }.
+%% Bounds of one answer; with `strict' it tells of deleted and damaged stretches.
 -type error() :: {error, not_found | term()}.
+%% Why there is no answer.
 
 %% A search through a cold archive may take its time.
 -define(CALL_MILLIS, 60000).
@@ -78,21 +95,25 @@
 
 %% @doc Subscribes the caller to the entries stamped at or after `From', or as the options say.
 %%
-%% With a map, options that are left out are the receiver's defaults, and `pid' is the caller.
-%% The session isn't linked to the subscriber unless `link' says so: monitor it.
--spec subscribe(instance(), from() | subscribe_options()) -> {ok, session()} | error().
+%% From a moment on: `subscribe(Instance, From, self())'. With a map the answer is
+%% `{ok, Session}' or `{error, Reason}'; options that are left out are the receiver's defaults, and
+%% `pid' is the caller. The session isn't linked to the subscriber unless `link' says so: monitor
+%% it.
+-spec subscribe
+    (instance(), subscribe_options()) -> {ok, session()} | error();
+    (instance(), from()) -> session().
 subscribe(Instance, Options) when is_map(Options) ->
     call(Instance, {subscribe, maps:merge(#{pid => self()}, Options)});
 subscribe(Instance, From) ->
     subscribe(Instance, From, self()).
 
 %% @equiv subscribe(Instance, From, Pid, Instance)
--spec subscribe(instance(), from(), pid()) -> {ok, session()} | error().
+-spec subscribe(instance(), from(), pid()) -> session().
 subscribe(Instance, From, Pid) ->
     subscribe(Instance, From, Pid, name(Instance)).
 
 %% @equiv subscribe(Instance, From, Pid, Marker, [{'$1', [], ['$1']}])
--spec subscribe(instance(), from(), pid(), term()) -> {ok, session()} | error().
+-spec subscribe(instance(), from(), pid(), term()) -> session().
 subscribe(Instance, From, Pid, Marker) ->
     subscribe(Instance, From, Pid, Marker, [{'$1', [], ['$1']}]).
 
@@ -100,9 +121,58 @@ subscribe(Instance, From, Pid, Marker) ->
 %%
 %% They arrive as messages `{Marker, {Timestamp, Event}}', each exactly once and in order, first the
 %% past and then, without a gap, what is still to come. The session is linked to `Pid'.
--spec subscribe(instance(), from(), pid(), term(), match_spec()) -> {ok, session()} | error().
+%%
+%% Where there can be no session this throws `{failed_to_start_subscription, [{reason, {error,
+%% Reason}}, {instance, Instance}, {start_from, From}, {subscriber, Pid}, {marker, Marker},
+%% {match_spec, MatchSpec}]}'.
+-spec subscribe(instance(), from(), pid(), term(), match_spec()) -> session().
 subscribe(Instance, From, Pid, Marker, MatchSpec) ->
-    call(Instance, {subscribe, From, Pid, Marker, MatchSpec}).
+    Answer =
+        try
+            call(Instance, {subscribe, From, Pid, Marker, MatchSpec})
+        catch
+            exit:Reason -> {error, Reason}
+        end,
+    case Answer of
+        {ok, Session} ->
+            Session;
+        Failure ->
+            throw(
+                {failed_to_start_subscription, [
+                    {reason, Failure},
+                    {instance, Instance},
+                    {start_from, From},
+                    {subscriber, Pid},
+                    {marker, Marker},
+                    {match_spec, MatchSpec}
+                ]}
+            )
+    end.
+
+%% @doc Ends a session: nothing more of it comes after this returns. One that has ended is fine too.
+-spec unsubscribe(session()) -> ok.
+unsubscribe(Session) ->
+    %% A subscriber that is linked to it and doesn't trap exits outlives it: the reason is `normal'.
+    try
+        gen_server:stop(Session)
+    catch
+        exit:_ -> ok
+    end.
+
+%% @doc Says that every entry up to `Timestamp' is dealt with, under the `cursor' of the session.
+%%
+%% It is stored durably on the logmachine node; nothing is answered. The next subscriber under that
+%% cursor gets what comes after it.
+-spec ack(session(), timestamp()) -> ok.
+ack(Session, {_, _, _} = Timestamp) ->
+    Session ! {ack, Timestamp},
+    ok.
+
+%% @doc Allows the session to send `N' entries more, where it was started with `credit'.
+-spec credit(session(), non_neg_integer()) -> ok.
+credit(Session, N) when is_integer(N), N >= 0 ->
+    Session ! {credit, N},
+    ok.
 
 %% @doc The entries from `From' up to the newest, as a lazy list.
 %%
@@ -122,15 +192,23 @@ zlist([Entry | Rest], Next, Instance) -> [Entry | fun() -> zlist(Rest, Next, Ins
 zlist([], eof, _) -> [];
 zlist([], Next, Instance) -> get_zlist(Instance, Next).
 
-%% @doc What the instance knows about itself.
+%% @doc What the instance knows about itself: `[{data_dir, Dir}, {arch_data_dir, Dir} | More]'.
 -spec info(instance()) -> [{atom(), term()}] | error().
 info(Instance) ->
     call(Instance, info).
 
-%% @doc One property of {@link info/1}.
+%% @doc One property of {@link info/1}; throws `{noprop, Key}' if there is none of that name.
 -spec info(instance(), atom()) -> term() | error().
 info(Instance, Key) ->
-    call(Instance, {info, Key}).
+    case info(Instance) of
+        {error, Reason} ->
+            {error, Reason};
+        Info ->
+            case lists:keyfind(Key, 1, Info) of
+                {Key, Value} -> Value;
+                false -> throw({noprop, Key})
+            end
+    end.
 
 %% @doc Reads entries stamped at or after `From'; the third element is where to go on, or `eof'.
 -spec read(instance(), from(), read_options()) -> {ok, [entry()], from() | eof} | error().

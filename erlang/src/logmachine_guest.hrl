@@ -6,11 +6,12 @@
 %%
 %% A guest is a map: `receiver', `max_bytes', `remove_after', the keys of the handler itself, and
 %% the two that attach/2 adds: `counters' (an atomics array, shared by every process that logs) and
-%% `guard' (a process that sleeps, hibernated, until the first drop or the loss of the receiver).
+%% `guard' (a process that sleeps, hibernated, until the first drop or the loss of the receiver; that
+%% of an event manager's handler is also told by the manager who else has one there).
 
 -export([version/0, guard/1]).
 
--define(VERSION, 1).
+-define(VERSION, 2).
 -define(DEFAULT_MAX_BYTES, 1048576).
 -define(DEFAULT_REMOVE_AFTER, 300000).
 -define(TICK_MILLIS, 1000).
@@ -22,7 +23,14 @@
 -define(CUT, 8).
 -define(FAILED, 9).
 -define(STATE, 10).
--define(SLOTS, 10).
+%% Only of the handler in an event manager; version 1 had no more slots than ten.
+-define(FLUSHED, 11).
+-define(ASKED_AT, 14).
+-define(ALONE_AT, 15).
+-define(SLOTS, 15).
+
+%% A time, of the clock that now_millis/0 reads, before all others.
+-define(NEVER, -(1 bsl 62)).
 
 %% Values of the STATE slot: the receiver is there; it is gone; it stayed gone, remove the handler.
 -define(HERE, 0).
@@ -63,7 +71,7 @@ is_receiver({global, _}) -> true;
 is_receiver({Name, Node}) -> is_atom(Name) andalso is_atom(Node);
 is_receiver(Name) -> is_atom(Name).
 
-%% Gives a guest its counters and its guard. Host is the process whose death ends the guard, or
+%% Gives a guest its counters and its guard. Host is the event manager, whose death ends the guard, or
 %% `none'; Abandon says what the guard does when the receiver stayed gone: nothing (the handler
 %% looks at the STATE slot itself), or removes the logger handler with that id.
 attach(Guest, Host, Abandon) ->
@@ -74,6 +82,7 @@ attach(Guest, Host, Abandon) ->
         counters => Counters,
         abandon => Abandon,
         host => Host,
+        manager => Host,
         phase => start
     },
     Guest#{counters => Counters, guard => spawn(?MODULE, guard, [State])}.
@@ -118,11 +127,14 @@ offer(Receiver, Event) ->
 whereabouts({global, Name}) -> global:whereis_name(Name);
 whereabouts(Receiver) -> Receiver.
 
+dropped(Guest, Slot) ->
+    dropped(Guest, Slot, 1).
+
 %% The first drop of a series wakes the guard; the others only count.
-dropped(#{counters := C, guard := Guard}, Slot) ->
+dropped(#{counters := C, guard := Guard}, Slot, Count) ->
     Now = os:system_time(microsecond),
-    case atomics:add_get(C, Slot, 1) of
-        1 ->
+    case atomics:add_get(C, Slot, Count) of
+        Count ->
             atomics:put(C, Slot + 1, Now),
             Guard ! {logmachine_guest, dropped},
             ok;
@@ -156,6 +168,12 @@ guarded({logmachine_guest, tick}, State) ->
     tick(State#{ticking := false});
 guarded({logmachine_guest, stop}, State) ->
     tick(stopping(State));
+guarded({logmachine_handlers, Handlers}, #{counters := C} = State) when is_list(Handlers) ->
+    case [Handler || Handler <- Handlers, not is_ours(Handler)] of
+        [] -> atomics:put(C, ?ALONE_AT, now_millis());
+        _ -> atomics:put(C, ?ALONE_AT, ?NEVER)
+    end,
+    sleep(State);
 guarded({logmachine_guest, receiver, Receiver, RemoveAfter}, State) ->
     unwatch(State),
     Moved = watch(State#{
@@ -169,6 +187,9 @@ guarded({'DOWN', Monitor, process, _, _}, #{monitor := Monitor, counters := C} =
     sleep(tick_later(State#{phase := lost, monitor := none, lost_at := lost_at(State)}));
 guarded(_, State) ->
     sleep(State).
+
+is_ours({Module, _}) -> Module =:= ?MODULE;
+is_ours(Module) -> Module =:= ?MODULE.
 
 %% The handler is gone; the guard stays only as long as it has drops to report.
 stopping(#{phase := probing} = State) ->
@@ -185,7 +206,7 @@ tick(#{phase := probing, counters := C} = State) ->
     atomics:put(C, ?STATE, ?HERE),
     tick(State#{phase := watching, lost_at := lost_at_stop(State)});
 tick(#{phase := lost, stopping := true, counters := C} = State) ->
-    case atomics:get(C, ?BUSY) + atomics:get(C, ?DOWN) of
+    case lists:sum([atomics:get(C, Slot) || {Slot, _} <- series(State)]) of
         0 -> ok;
         _ -> go_on(State)
     end;
@@ -196,11 +217,15 @@ tick(#{phase := abandoned} = State) ->
 tick(#{phase := lost} = State) ->
     go_on(State);
 tick(#{counters := C, receiver := Receiver, stopping := Stopping} = State) ->
-    case report(C, Receiver, ?BUSY, busy) + report(C, Receiver, ?DOWN, down) of
+    case lists:sum([report(C, Receiver, Slot, Reason) || {Slot, Reason} <- series(State)]) of
         0 when Stopping -> ok;
         0 -> sleep(State);
         _ -> go_on(State)
     end.
+
+%% What may have been dropped, and why. A guard that version 1 started has a logger handler's.
+series(#{manager := Manager}) when is_pid(Manager) -> [{?FLUSHED, flushed} | series(none)];
+series(_) -> [{?BUSY, busy}, {?DOWN, down}].
 
 %% Goes on ticking, and looking for a lost receiver, until that (or the handler's removal) is too
 %% long ago.

@@ -1,12 +1,13 @@
 %% @doc Carries what `logger' handles to a logmachine receiver.
 %%
 %% The logmachine node uploads it and adds it with `logger:add_handler/3'. An event arrives at the
-%% receiver as a cast of `{log, Node, Level, Msg, Meta}'. Events that `error_logger' also sees are
-%% left to the handler in `error_logger', or forwarded in error_logger's own shape, as the option
+%% receiver as a cast of `{log, Node, Level, Msg, Meta}'. Events that the manager `error_logger' also
+%% gets are left to the handler there, or forwarded in error_logger's own shape, as the option
 %% `error_logger' says.
 %%
 %% log/2 runs in the process that logs: it never waits for the network, and what it had to drop is
 %% counted and reported later. `HANDLERS.md' describes its options and everything it sends.
+%% @hidden
 -module(logmachine_logger_handler).
 
 -export([adding_handler/1, changing_config/3, removing_handler/1, log/2, stats/1]).
@@ -67,27 +68,32 @@ stats(Id) ->
 
 %% @private
 -spec log(logger:log_event(), logger:handler_config()) -> ok.
-log(#{level := Level, msg := Msg, meta := Meta}, #{config := #{counters := C} = Guest}) ->
+log(Event, #{config := #{counters := C} = Guest}) ->
     try
-        log(Level, Msg, Meta, Guest)
+        handle(Event, Guest)
     catch
         _:_ -> atomics:add(C, ?FAILED, 1)
     end,
     ok.
 
-log(_, _, #{domain := [logmachine | _]}, _) ->
+handle(#{meta := #{domain := [logmachine | _]}}, _) ->
     %% The client library's own diagnostics; a subscriber that logs must not feed itself.
     ok;
-log(Level, Msg, Meta, #{local_only := LocalOnly, error_logger := Shape} = Guest) ->
+handle(#{level := Level, msg := Msg, meta := Meta} = Event, #{local_only := LocalOnly} = Guest) ->
     case LocalOnly andalso is_copy(Meta) of
         true ->
             ok;
         false ->
             case is_for_error_logger(Msg, Meta) of
-                true when Shape =:= skip -> ok;
-                true -> forward(Guest, error_logger_event(Level, Msg, Meta));
+                true -> leave_or_forward(Event, Guest);
                 false -> forward(Guest, log_event(Level, Msg, Meta, Guest))
             end
+    end.
+
+leave_or_forward(#{level := Level, msg := Msg, meta := Meta} = Event, #{error_logger := Shape} = Guest) ->
+    case Shape =:= skip andalso error_logger_takes(Event) of
+        true -> ok;
+        false -> forward(Guest, error_logger_event(Level, Msg, Meta))
     end.
 
 %% logger sends an event also to the node of the group leader. The node where it happened reports
@@ -100,7 +106,28 @@ is_copy(_) ->
 %% Events without a shape of error_logger's ------------------------------------------------------
 
 log_event(Level, Msg, Meta, Guest) ->
-    {log, node(), Level, Msg, printable(Msg, Meta, Guest)}.
+    {log, node(), Level, readable(Msg, Guest), printable(Msg, timed(Meta), Guest)}.
+
+%% Text may be any chardata, and Elixir's is a tree of small binaries: it becomes one UTF-8 binary.
+%% What is no text, or will be cut anyway, stays what it is.
+readable({string, Text}, #{max_bytes := Max}) when is_list(Text) ->
+    case erlang:external_size(Text) =< Max andalso utf8(Text) of
+        Flat when is_binary(Flat) -> {string, Flat};
+        _ -> {string, Text}
+    end;
+readable(Msg, _) ->
+    Msg.
+
+utf8(Text) ->
+    try
+        unicode:characters_to_binary(Text)
+    catch
+        error:_ -> none
+    end.
+
+%% logger puts a time into all metadata, and lets who logs replace it by anything.
+timed(#{time := Time} = Meta) when is_integer(Time) -> Meta;
+timed(Meta) -> Meta#{time => os:system_time(microsecond)}.
 
 %% A fun is of no use elsewhere, so a report callback is applied here and its text kept.
 printable({report, Report}, #{report_cb := Callback} = Meta, #{text_chars := Chars}) ->
@@ -155,6 +182,36 @@ whole_characters(Whole) -> Whole.
 is_for_error_logger({report, _}, #{error_logger := #{tag := _}}) -> true;
 is_for_error_logger({F, A}, #{error_logger := #{tag := _}}) when is_list(F), is_list(A) -> true;
 is_for_error_logger(_, _) -> false.
+
+%% Whether OTP's handler, as it is configured on this host now, takes the event: its level and its
+%% filters, applied as logger_backend does. A host may have narrowed it for its own purposes, or
+%% removed it. This is the look-up that logger itself makes for each event and handler (0.5 us; the
+%% documented logger:get_handler_config/1 takes four times as long).
+error_logger_takes(#{level := Level} = Event) ->
+    try logger_config:get(logger, error_logger, Level) of
+        {ok, #{module := error_logger} = Config} ->
+            case filtered(maps:get(filters, Config, []), Event, ignore) of
+                ignore -> maps:get(filter_default, Config, log) =:= log;
+                stop -> false;
+                #{msg := Msg, meta := Meta} -> is_for_error_logger(Msg, Meta)
+            end;
+        _ ->
+            false
+    catch
+        error:_ -> true
+    end.
+
+filtered([{_, {Filter, Extra}} | Filters], Event, Found) ->
+    %% logger removes a filter that fails, and goes on as if it had answered `ignore'.
+    try Filter(Event, Extra) of
+        stop -> stop;
+        #{level := _, msg := _, meta := _} = Changed -> filtered(Filters, Changed, Changed);
+        _ -> filtered(Filters, Event, Found)
+    catch
+        _:_ -> filtered(Filters, Event, Found)
+    end;
+filtered([], _, Found) ->
+    Found.
 
 error_logger_event(Level, Msg, #{error_logger := #{tag := Tag} = Mine, gl := GroupLeader} = Meta) ->
     {First, Second} = error_logger_body(Msg, Mine, Meta),

@@ -23,6 +23,7 @@ tests() ->
         {an_unknown_instance_is_not_found, fun unknown/2},
         {an_instance_is_found_under_any_alias, fun alias/2},
         {every_form_of_subscribe_delivers_past_and_live, fun subscribe/2},
+        {credit_ack_and_unsubscribe_reach_the_session, fun session/2},
         {a_zlist_is_lazy_and_complete, fun zlist/2},
         {a_consumer_handles_everything_once_in_batches, fun consumer/2},
         {a_consumer_goes_on_after_a_netsplit_without_gap_or_repeat, fun netsplit/2},
@@ -48,12 +49,19 @@ append(Host, Name) ->
     ?assertMatch({ok, [{T1, one}, {T2, two}], T3}, logmachine:read(I, earliest, #{limit => 2})),
     ?assertMatch({ok, [{T3, three}, {_, four}], eof}, logmachine:read(I, T3, #{})),
     ?assertEqual([{events, 4}], logmachine:info(I)),
-    ?assertEqual(4, logmachine:info(I, events)).
+    ?assertEqual(4, logmachine:info(I, events)),
+    ?assertEqual({noprop, colour}, try logmachine:info(I, colour) catch throw:T -> T end).
 
 unknown(_, Name) ->
     ?assertEqual(undefined, logmachine:whereis(Name)),
     ?assertEqual({error, not_found}, logmachine:append(Name, x)),
-    ?assertEqual({error, not_found}, logmachine:subscribe(Name, earliest)),
+    ?assertEqual({error, not_found}, logmachine:subscribe(Name, #{from => earliest})),
+    ?assertEqual({failed_to_start_subscription, [{reason, {error, not_found}}, {instance, Name},
+        {start_from, earliest}, {subscriber, self()}, {marker, Name},
+        {match_spec, [{'$1', [], ['$1']}]}]},
+        try logmachine:subscribe(Name, earliest) catch throw:T -> T end),
+    ?assertEqual({error, not_found}, logmachine:info(Name)),
+    ?assertEqual({error, not_found}, logmachine:info(Name, events)),
     ?assertEqual(ok, logmachine:cast(Name, x)),
     ?assertEqual({logmachine, not_found}, try logmachine:get_zlist(Name,
         earliest) catch error:E -> E end).
@@ -68,10 +76,10 @@ alias(_, Name) ->
 subscribe(Host, Name) ->
     {_, I} = start(Host, Name),
     {ok, T, _} = logmachine:append_many(I, [past, also_past]),
-    {ok, S2} = logmachine:subscribe(I, T),
-    {ok, _} = logmachine:subscribe(I, T, self()),
-    {ok, _} = logmachine:subscribe(I, T, self(), m4),
-    {ok, _} = logmachine:subscribe(I, T, self(), m5, [{'$1', [], ['$1']}]),
+    S2 = logmachine:subscribe(I, T),
+    true = is_pid(logmachine:subscribe(I, T, self())),
+    true = is_pid(logmachine:subscribe(I, T, self(), m4)),
+    true = is_pid(logmachine:subscribe(I, T, self(), m5, [{'$1', [], ['$1']}])),
     {ok, _} = logmachine:subscribe(I, #{from => T, marker => map, batch => 10}),
     ?assert(is_pid(S2)),
     {ok, _} = logmachine:append(I, live),
@@ -81,6 +89,20 @@ subscribe(Host, Name) ->
     Both = [receive {Name, {_, E}} -> E end || _ <- Expected ++ Expected],
     ?assertEqual(lists:sort(Expected ++ Expected), lists:sort(Both)),
     ?assertEqual(Expected, collect(map, 3, [])).
+
+session(Host, Name) ->
+    {Pid, I} = start(Host, Name),
+    {ok, T1, T3} = logmachine:append_many(I, [one, two, three]),
+    {ok, S} = logmachine:subscribe(I, #{from => T1, marker => m, credit => 0, cursor => <<"c">>}),
+    receive {m, Early} -> error({before_credit, Early}) after 0 -> ok end,
+    ok = logmachine:credit(S, 2),
+    Seen = [receive {m, {_, E}} -> E end || _ <- [1, 2]],
+    ?assertEqual([one, two], Seen),
+    ok = logmachine:ack(S, T3),
+    otp_host:wait(fun() -> gen_server:call(Pid, {cursor, <<"c">>}) =:= T3 end),
+    ok = logmachine:unsubscribe(S),
+    otp_host:wait(fun() -> fake_instance:sessions(Pid) =:= 0 end),
+    ok = logmachine:unsubscribe(S).
 
 collect(_, 0, Acc) -> Acc;
 collect(M, N, Acc) -> receive {M, Es} -> collect(M, N - length(Es), Acc ++ [E || {_, E} <- Es]) end.

@@ -6,7 +6,7 @@
 example_test_() ->
     {setup,
         fun() ->
-            Dir = filename:join(filename:dirname(os:getenv("LOGMACHINE_ERLANG")),
+            Dir = filename:join(filename:dirname(otp_host:root()),
                 "examples/erlang"),
             [load(filename:join(Dir, F)) || F <- ["quotes_bus", "quotes_producer",
                 "quotes_average"]],
@@ -30,7 +30,7 @@ load(File) ->
 bus() ->
     {ok, Bus} = quotes_bus:start_link(),
     R = fake_receiver:start(),
-    ok = gen_event:add_sup_handler(quotes_bus, {logmachine_event_handler, node()}, R),
+    ok = gen_event:add_sup_handler(quotes_bus, {logmachine_forwarder, node()}, R),
     quotes_bus:publish(vtb, 101.5, 10),
     quotes_bus:publish(vtb, 100.5, 20),
     Expected = [{quote, vtb, 101.5, 10}, {quote, vtb, 100.5, 20}],

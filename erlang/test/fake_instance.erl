@@ -91,6 +91,9 @@ session(Queue, #{pid := Pid} = O, Credit, Receiver) ->
         {credit, N} -> session(Queue, O, Credit + N, Receiver);
         {ack, Ts} -> Receiver ! {cursor, maps:get(cursor, O), Ts}, session(Queue, O, Credit,
             Receiver);
+        {system, From, {terminate, Reason}} ->
+            gen_server:reply(From, ok),
+            exit(Reason);
         {'DOWN', _, _, Pid, _} -> ok;
         {'EXIT', _, _} -> ok
     end.

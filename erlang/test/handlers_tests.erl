@@ -3,7 +3,7 @@
 -export([every_release_test_/0]).
 -include("claims.hrl").
 
--define(EVENT, logmachine_event_handler).
+-define(EVENT, logmachine_forwarder).
 -define(LOGGER, logmachine_logger_handler).
 -define(ID, 'logmachine.test').
 
@@ -27,8 +27,8 @@ on(Erl) ->
         fun otp_host:stop/1,
         fun(Host) ->
             [
-                {atom_to_list(Name), {timeout, 120, {setup,
-                    fun() -> ok end, fun(_) -> clean(Host) end, fun() -> Test(Host) end}}}
+                {atom_to_list(Name), {setup, fun() -> ok end, fun(_) -> clean(Host) end,
+                    {timeout, 120, fun() -> Test(Host) end}}}
              || {Name, Test} <- tests()
             ]
         end}.
@@ -40,6 +40,10 @@ tests() ->
         {bad_arguments_are_refused, fun bad_arguments/1},
         {both_captures_give_the_same_error_logger_events, fun same_shape/1},
         {plain_logger_events_arrive_and_tagged_ones_are_left_to_gen_event, fun plain/1},
+        {text_arrives_as_one_binary_and_what_is_none_as_it_is, fun text/1},
+        {events_have_a_time_whatever_their_metadata, fun timed/1},
+        {an_event_manager_filters_by_the_level_of_the_tag, fun levels/1},
+        {a_full_queue_is_flushed_and_counted_by_each_of_us_and_calls_stay, fun flushed/1},
         {report_callbacks_become_text_and_cannot_hurt, fun callbacks/1},
         {own_diagnostics_are_not_forwarded, fun own_domain/1},
         {an_event_with_a_remote_group_leader_is_captured_where_it_happened, fun group_leader/1},
@@ -72,6 +76,8 @@ start_error_logger(Host) ->
         {error, {already_exist, _}} -> ok
     end.
 
+install_event(_, Manager, Args) when is_pid(Manager) ->
+    gen_event:add_sup_handler(Manager, {?EVENT, node()}, Args);
 install_event(Host, Manager, Args) ->
     gen_event:add_sup_handler({Manager, node_of(Host)}, {?EVENT, node()}, Args).
 
@@ -92,7 +98,7 @@ untouched(Host) ->
     ?assertEqual({node_of(Host), node_of(Host)}, {node(GL), node(Pid)}),
     ?assertMatch([{info_msg, _, {_, "last", []}}], [E || {info_msg, _, _} = E <- Events]),
     Stats = gen_event:call({error_logger, node_of(Host)}, {?EVENT, node()}, info),
-    ?assertMatch(#{version := 1, cut := 0, failed := 0, unreported_busy := 0}, Stats),
+    ?assertMatch(#{version := 2, cut := 0, failed := 0, unreported_busy := 0}, Stats),
     ok = gen_event:delete_handler({error_logger, node_of(Host)}, {?EVENT, node()}, done).
 
 any_manager(Host) ->
@@ -117,7 +123,8 @@ bad_arguments(Host) ->
     [
         ?assertMatch({error, {badarg, _}}, install_event(Host, error_logger, Args))
      || Args <- [#{}, #{receiver => 17}, "string", #{receiver => self(), max_bytes => 3},
-                 #{receiver => self(), remove_after => soon}]
+                 #{receiver => self(), remove_after => soon},
+                 #{receiver => self(), level => sometimes}]
     ],
     ?assertMatch({error, _}, install_logger(Host, #{})),
     ?assertMatch({error, _}, install_logger(Host, #{receiver => self(), error_logger => maybe_so})),
@@ -164,7 +171,7 @@ plain(Host) ->
         _} <- E] =/= [] end),
     ?assertMatch(
         [
-            {log, Node, error, {string, "a string"}, #{pid := _, gl := _, time := _}},
+            {log, Node, error, {string, <<"a string">>}, #{pid := _, gl := _, time := _}},
             {log, Node, debug, {report, #{a := report}}, _},
             {log, Node, notice, {report, [{a, list}]}, #{mine := yes}},
             {log, Node, error, {report, #{no := tag}}, _},
@@ -176,6 +183,93 @@ plain(Host) ->
 
 is_otp(#{domain := [otp | _]}) -> true;
 is_otp(_) -> false.
+
+text(Host) ->
+    R = fake_receiver:start(),
+    ok = install_logger(Host, #{receiver => R, max_bytes => 2000}),
+    Long = lists:duplicate(3000, $x),
+    Bad = [[["half ", <<16#c3>>]], ["not text ", <<255>>], [16#110000], ["an ", atom],
+        [$a | not_even_a_list]],
+    Good = [{["a ", [<<"tree ">>, [$o, $f, [[[" \x{e9}\x{20ac}"]]]]]], <<"a tree of \x{e9}\x{20ac}"/utf8>>},
+        {[228], <<"\x{e4}"/utf8>>}, {[], <<>>}, {<<"flat">>, <<"flat">>}],
+    [ok = rex(Host, host_helper, string_at, [T]) || T <- Bad ++ [T || {T, _} <- Good] ++ [Long]],
+    rex(Host, logger, error, ["the end"]),
+    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, <<"the end">>},
+        _} <- E] =/= [] end),
+    Texts = [T || {log, _, error, {string, T}, _} <- Events],
+    ?assertEqual(Bad ++ [T || {_, T} <- Good], lists:sublist(Texts, length(Bad) + length(Good))),
+    ?assertMatch([[$x | _], <<"the end">>], lists:nthtail(length(Bad) + length(Good), Texts)),
+    {ok, #{failed := 0}} = rex(Host, ?LOGGER, stats, [?ID]).
+
+timed(Host) ->
+    R = fake_receiver:start(),
+    ok = install_logger(Host, #{receiver => R}),
+    ok = rex(Host, host_helper, log_at, [[
+        {error, "one", #{}}, {error, "two", #{time => 17}}, {error, "three", #{time => noon}}
+    ]]),
+    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, <<"three">>},
+        _} <- E] =/= [] end),
+    [One, 17, Three] = [T || {log, _, error, _, #{time := T}} <- Events],
+    Now = os:system_time(microsecond),
+    ?assert(abs(Now - One) < 600000000),
+    ?assert(abs(Now - Three) < 600000000).
+
+levels(Host) ->
+    {ok, Bus} = rex(Host, gen_event, start, []),
+    Tags = [{error, x}, {error_report, std_error}, {warning_msg, x}, {warning_report, std_warning},
+        {info_msg, x}, {info_report, std_info}, {info, std_info}, {info_report, progress}],
+    Expected = [{error, [1, 2]}, {emergency, []}, {warning, [1, 2, 3, 4]},
+        {notice, [1, 2, 3, 4, 5, 6, 7]}, {info, lists:seq(1, 8)}, {all, lists:seq(1, 8)}],
+    [
+        begin
+            R = fake_receiver:start(),
+            ok = install_event(Host, Bus, #{receiver => R, level => Level}),
+            [gen_event:notify(Bus, {Tag, self(), {self(), Type, N}})
+             || {{Tag, Type}, N} <- lists:zip(Tags, lists:seq(1, length(Tags)))],
+            %% What no tag of error_logger's is on has no level.
+            gen_event:notify(Bus, {error, half}),
+            gen_event:notify(Bus, the_end),
+            Events = fake_receiver:wait(R, fun(E) -> lists:member(the_end, E) end),
+            ?assertEqual(Kept, [N || {_, _, {_, _, N}} <- Events]),
+            ?assert(lists:member({error, half}, Events)),
+            ok = gen_event:delete_handler(Bus, {?EVENT, node()}, done)
+        end
+     || {Level, Kept} <- Expected
+    ],
+    rex(Host, gen_event, stop, [Bus]).
+
+%% More events than may wait, and calls among them, while the manager is suspended.
+flushed(Host) ->
+    {ok, Bus} = rex(Host, gen_event, start, []),
+    [R1, R2] = [fake_receiver:start(), fake_receiver:start()],
+    ok = install_event(Host, Bus, #{receiver => R1}),
+    ok = gen_event:add_handler(Bus, {?EVENT, second}, #{receiver => R2, level => error}),
+    ok = sys:suspend(Bus),
+    %% The question that a long queue makes our handlers ask, with nothing before it.
+    ok = rex(Host, host_helper, ask, [Bus]),
+    N = 10000,
+    [gen_event:notify(Bus, {Tag, self(), {self(), x, I}})
+     || I <- lists:seq(1, N), Tag <- [error, info_msg]],
+    Asking = [spawn_monitor(fun() -> exit(gen_event:sync_notify(Bus, {error, self(), {self(), x, sync}})) end),
+        spawn_monitor(fun() -> exit(gen_event:call(Bus, {?EVENT, node()}, info)) end)],
+    otp_host:wait(fun() ->
+        rex(Host, erlang, process_info, [Bus, message_queue_len]) >= {message_queue_len, 2 * N + 2} end),
+    ok = sys:resume(Bus),
+    [ok, #{failed := 0}] = [receive {'DOWN', Ref, _, _, Answer} -> Answer end || {_, Ref} <- Asking],
+    Tally = fun(R, Total) ->
+        Events = fake_receiver:wait(R, fun(E) -> kept(E) + flushed_of(E) >= Total + 1 end),
+        ?assertEqual(Total + 1, kept(Events) + flushed_of(Events)),
+        ?assertMatch([_], [x || {error, _, {_, x, sync}} <- Events]),
+        flushed_of(Events)
+    end,
+    [Flushed1, Flushed2] = [Tally(R1, 2 * N), Tally(R2, N)],
+    ?assert(Flushed1 > 0),
+    ?assert(Flushed2 > 0),
+    rex(Host, gen_event, stop, [Bus]).
+
+kept(Events) -> length([x || {_, _, {_, x, _}} <- Events]).
+flushed_of(Events) ->
+    lists:sum([C || {logmachine, dropped, #{reason := flushed, count := C}} <- Events]).
 
 callbacks(Host) ->
     R = fake_receiver:start(),
@@ -190,7 +284,7 @@ callbacks(Host) ->
         {error, #{n => 6}, Cb(fun logger:error/1)},
         {error, "the end"}
     ]]),
-    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "the end"},
+    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, <<"the end">>},
         _} <- E] =/= [] end),
     Texts = [{N, maps:get('$text', M, none), maps:is_key(report_cb, M)} || {log, _, _, {report,
         #{n := N}}, M} <- Events],
@@ -205,9 +299,9 @@ own_domain(Host) ->
     ok = install_logger(Host, #{receiver => R}),
     ok = rex(Host, host_helper, log_at, [[{error, "ours", #{domain => [logmachine, client]}},
         {error, "theirs"}]]),
-    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "theirs"},
+    Events = fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, <<"theirs">>},
         _} <- E] =/= [] end),
-    ?assertEqual([], [x || {log, _, _, {string, "ours"}, _} <- Events]).
+    ?assertEqual([], [x || {log, _, _, {string, <<"ours">>}, _} <- Events]).
 
 group_leader(Host) ->
     process_flag(trap_exit, true),
@@ -229,13 +323,13 @@ group_leader(Host) ->
     rex(Other, logger, error, ["last one"]),
     rex(Other, error_logger, error_report, [last_report]),
     Last = fun(E) ->
-        [x || {log, _, _, {string, "last one"}, _} <- E] =/= [] andalso
+        [x || {log, _, _, {string, <<"last one">>}, _} <- E] =/= [] andalso
             [x || {error_report, _, {_, _, last_report}} <- E] =/= [] andalso
             [x || {error_report, _, {_, _, there}} <- E] =/= [] andalso
-            [x || {log, _, _, {string, "over there"}, _} <- E] =/= []
+            [x || {log, _, _, {string, <<"over there">>}, _} <- E] =/= []
     end,
     Events = fake_receiver:wait(R, Last),
-    ?assertEqual([node_of(Host)], [N || {log, N, _, {string, "over there"}, _} <- Events]),
+    ?assertEqual([node_of(Host)], [N || {log, N, _, {string, <<"over there">>}, _} <- Events]),
     ?assertEqual([node_of(Host)], [node(P) || {error_report, _, {P, _, there}} <- Events]),
     otp_host:stop(Other).
 
@@ -279,7 +373,7 @@ disconnected(Host) ->
     R = fake_receiver:start(Name),
     ok = install_logger(Host, #{receiver => {Name, node()}}),
     rex(Host, logger, error, ["before"]),
-    fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "before"}, _} <- E] =/= [] end),
+    fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, <<"before">>}, _} <- E] =/= [] end),
     %% The host logs 25 events once it has lost us, and then takes the connection up again.
     ok = rex(Host, host_helper, log_while_away, [node(), [{error, #{away => I}} ||
         I <- lists:seq(1, 25)]]),
@@ -295,7 +389,7 @@ disconnected(Host) ->
     ?assertEqual([], [x || {log, _, _, {report, #{away := _}}, _} <- Events]),
     %% And events flow again without anybody's help.
     rex(Host, logger, error, ["after"]),
-    fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, "after"}, _} <- E] =/= [] end),
+    fake_receiver:wait(R, fun(E) -> [x || {log, _, _, {string, <<"after">>}, _} <- E] =/= [] end),
     fake_receiver:stop(R).
 
 frozen(Host) ->
@@ -351,14 +445,14 @@ moved(Host) ->
     ok = rex(Host, logger, update_handler_config, [?ID, config, #{receiver => R2}]),
     fake_receiver:stop(R1),
     rex(Host, logger, error, ["two"]),
-    Events = fake_receiver:wait(R2, fun(E) -> [x || {log, _, _, {string, "two"},
+    Events = fake_receiver:wait(R2, fun(E) -> [x || {log, _, _, {string, <<"two">>},
         _} <- E] =/= [] end),
-    ?assertEqual([], [x || {log, _, _, {string, "one"}, _} <- Events]),
+    ?assertEqual([], [x || {log, _, _, {string, <<"one">>}, _} <- Events]),
     ok = rex(Host, logger, set_handler_config, [?ID, level, error]),
     ok = rex(Host, logger, set_handler_config, [?ID, config, #{receiver => R2,
         error_logger => forward}]),
     rex(Host, logger, error, ["three"]),
-    fake_receiver:wait(R2, fun(E) -> [x || {log, _, _, {string, "three"}, _} <- E] =/= [] end),
+    fake_receiver:wait(R2, fun(E) -> [x || {log, _, _, {string, <<"three">>}, _} <- E] =/= [] end),
     ?assertMatch({error, _}, rex(Host, logger, update_handler_config, [?ID, config,
         #{receiver => 1}])),
     ?assertMatch({ok, #{config := #{receiver := R2, text_chars := 10, error_logger := forward}}},
@@ -375,7 +469,7 @@ reloaded(Host) ->
     rex(Host, logger, error, ["still"]),
     rex(Host, error_logger, error_report, [here]),
     fake_receiver:wait(R, fun(E) ->
-        [x || {log, _, _, {string, "still"}, _} <- E] =/= [] andalso [x || {error_report, _, {_,
+        [x || {log, _, _, {string, <<"still">>}, _} <- E] =/= [] andalso [x || {error_report, _, {_,
             _, here}} <- E] =/= []
     end),
     ?assert(rex(Host, erlang, is_process_alive, [Guard])),

@@ -1,8 +1,8 @@
 %% @private What a test makes happen on a host: compiled there, by the host's own release.
 -module(host_helper).
 
--export([all_kinds/0, init/1, crash/0, storm/3, log_at/1, under/3, cost/1, guards/0,
-    log_while_away/2]).
+-export([all_kinds/0, init/1, crash/0, storm/3, log_at/1, string_at/1, under/3, cost/1, guards/0,
+    log_while_away/2, ask/1]).
 
 %% One event of every kind that the error_logger manager sees.
 all_kinds() ->
@@ -50,6 +50,15 @@ log_at(Kinds) ->
         Kinds
     ).
 
+string_at(Text) -> logger:error(Text).
+
+%% Has the guards of our handlers told who has handlers in a manager.
+ask(Manager) ->
+    {_, Dictionary} = process_info(Manager, dictionary),
+    Guests = proplists:get_value('$logmachine_guests', Dictionary),
+    [Manager ! {G, {G, logmachine_handlers}, which_handlers} || #{guard := G} <- Guests],
+    ok.
+
 %% N numbered events of Size bytes from Procs processes, as fast as they go.
 storm(N, Size, Procs) ->
     Pad = binary:copy(<<"x">>, Size),
@@ -84,7 +93,7 @@ guards() ->
         P
      || P <- processes(),
         {initial_call, {M, guard, 1}} <- [process_info(P, initial_call)],
-        lists:member(M, [logmachine_event_handler, logmachine_logger_handler])
+        lists:member(M, [logmachine_forwarder, logmachine_logger_handler])
     ]).
 
 %% Drops the connection to Node, logs, and connects again.

@@ -3,7 +3,7 @@
 %% OTP_MATRIX names a directory with one release per subdirectory (tests/otp-matrix); without it
 %% the only release is the one that runs the tests.
 -module(otp_host).
--export([releases/0, own/0, start/2, start/3, stop/1, rex/4, rex/3, load/2, freeze/1, thaw/1,
+-export([releases/0, own/0, root/0, start/2, start/3, stop/1, rex/4, rex/3, load/2, freeze/1, thaw/1,
     release/1, unique/1, wait/1, handlers/1]).
 
 -record(host, {node, sink, os_pid}).
@@ -17,11 +17,38 @@ releases() ->
 own() ->
     filename:join([code:root_dir(), "bin", "erl"]).
 
+%% Makes this node one that can be connected to, if it isn't, so that `rebar3 eunit' works by itself;
+%% `run-tests' starts one. Where no port mapper runs, one of our own does and ends with this node.
+distribute() ->
+    case is_alive() of
+        true -> ok;
+        false -> distributed()
+    end.
+
+distributed() ->
+    Script = "epmd & pid=$!; cat >/dev/null; kill $pid 2>/dev/null",
+    Open = fun() -> open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", Script]}]) end,
+    %% A process that outlives the test that happens to come first.
+    spawn(fun() -> Open(), receive after infinity -> ok end end),
+    wait(fun() -> element(1, erl_epmd:names()) =:= ok end),
+    Name = list_to_atom(unique("tests") ++ "@127.0.0.1"),
+    {ok, _} = net_kernel:start([Name, longnames]),
+    true = erlang:set_cookie(node(), list_to_atom(unique("cookie"))),
+    ok.
+
+%% The directory `erlang' of the repository: where `rebar3' runs, unless told.
+root() ->
+    case os:getenv("LOGMACHINE_ERLANG") of
+        Unset when Unset =:= false; Unset =:= "" -> element(2, file:get_cwd());
+        Dir -> Dir
+    end.
+
 start(Erl, Name) -> start(Erl, Name, []).
 
 %% The shell in between reads from the port, which closes when this node ends, however it ends: no
 %% host outlives the tests.
 start(Erl, Name, Args) ->
+    ok = distribute(),
     Node = list_to_atom(Name ++ "@127.0.0.1"),
     Common = [
         "-noinput", "-name", atom_to_list(Node), "-setcookie", atom_to_list(erlang:get_cookie()),
@@ -77,11 +104,11 @@ source(Beside, Module) ->
 handlers(Host) ->
     Variant = case release(Host) >= 25 of true -> "r25"; false -> "r23" end,
     [begin
-        File = filename:join([os:getenv("LOGMACHINE_ERLANG"), "priv", "handlers", Variant,
+        File = filename:join([root(), "priv", "handlers", Variant,
             atom_to_list(M) ++ ".beam"]),
         {ok, Beam} = file:read_file(File),
         {module, M} = rex(Host, code, load_binary, [M, "logmachine", Beam])
-     end || M <- [logmachine_event_handler, logmachine_logger_handler]],
+     end || M <- [logmachine_forwarder, logmachine_logger_handler]],
     ok.
 
 unique(Prefix) ->

@@ -43,7 +43,7 @@ release(Erl) -> filename:basename(filename:dirname(filename:dirname(Erl))).
 
 %% What a release is to run is compiled by it.
 compile(Erl) ->
-    Root = os:getenv("LOGMACHINE_ERLANG"),
+    Root = otp_host:root(),
     Dir = temporary("ebin"),
     Sources = [filename:join(Root, "src/logmachine.erl"), filename:join(Root,
         "src/logmachine_consumer.erl"), filename:join(Root, "test/real_node_tests.erl") |
@@ -124,7 +124,7 @@ node_up() ->
     Port = start(os:getenv("LOGMACHINE"), ["run", "--name", atom_to_list(?NODE), "--cookie-file",
         "cookie", "--data-dir", "data", "--instance", "quotes", "--instance", "error_logger"],
         []),
-    receive {Port, {data, {eol, "pid " ++ Pid}}} -> ok end,
+    Pid = receive {Port, {data, {eol, "pid " ++ Number}}} -> Number end,
     ready(Port),
     wait(fun() -> net_adm:ping(?NODE) =:= pong end),
     {Port, Pid}.
@@ -164,7 +164,8 @@ events(Marker, N) -> [element(2, entry(Marker)) || _ <- lists:seq(1, N)].
 
 %% The claims
 
-%% Nothing in here was not in the original.
+%% What the original's sources say of its functions, and nothing else: its specs have subscribe/2..5
+%% return the session's pid, its supervisor throws where there is none, its info/2 throws `noprop'.
 original() ->
     _ = node_up(),
     named({quotes, 0}),
@@ -172,23 +173,33 @@ original() ->
     ok = gen_server:cast(R, {quote, vtb, 101.5, 10}),
     ok = gen_server:cast(R, {quote, gaz, 99.0, 3}),
     Live = [{quote, vtb, 101.5, 10}, {quote, gaz, 99.0, 3}],
-    {ok, Session} = logmachine:subscribe(quotes, {0, 0, 0}),
+    Session = logmachine:subscribe(quotes, {0, 0, 0}),
     ?assert(is_pid(Session)),
     ?assertEqual(Live, events(quotes, 2)),
-    {ok, _} = logmachine:subscribe(quotes, {0, 0, 0}, self()),
+    ?assert(is_pid(logmachine:subscribe(quotes, {0, 0, 0}, self()))),
     ?assertEqual(Live, events(quotes, 2)),
-    {ok, _} = logmachine:subscribe(quotes, {0, 0, 0}, self(), {my, marker}),
+    ?assert(is_pid(logmachine:subscribe(quotes, {0, 0, 0}, self(), {my, marker}))),
     ?assertEqual(Live, events({my, marker}, 2)),
     Spec = [{{quote, vtb, '$1', '_'}, [{'>', '$1', 100}], [{{vtb, '$1'}}]}],
-    {ok, _} = logmachine:subscribe(quotes, {0, 0, 0}, self(), filtered, Spec),
+    ?assert(is_pid(logmachine:subscribe(quotes, {0, 0, 0}, self(), filtered, Spec))),
     ?assertEqual([{vtb, 101.5}], events(filtered, 1)),
     ok = gen_server:cast(R, {quote, vtb, 102, 1}),
     ?assertEqual([{vtb, 102}], events(filtered, 1)),
     {Last, {quote, vtb, 102, 1}} = entry({my, marker}),
     %% From now on.
-    {ok, _} = logmachine:subscribe(quotes, erlang:timestamp(), self(), later),
+    ?assert(is_pid(logmachine:subscribe(quotes, erlang:timestamp(), self(), later))),
     ok = gen_server:cast(R, live),
     ?assertEqual([live], events(later, 1)),
+    Refused = fun(Instance, From, Pid, Marker, MatchSpec) ->
+        Thrown = try logmachine:subscribe(Instance, From, Pid, Marker, MatchSpec) catch throw:T -> T end,
+        {failed_to_start_subscription, [{reason, Reason} | Asked]} = Thrown,
+        ?assertEqual([{instance, Instance}, {start_from, From}, {subscriber, Pid}, {marker, Marker},
+            {match_spec, MatchSpec}], Asked),
+        Reason
+    end,
+    ?assertMatch({error, _}, Refused(quotes, {0, 0, 0}, self(), m, not_a_match_spec)),
+    ?assertMatch({error, _}, Refused(quotes, yesterday, self(), m, Spec)),
+    ?assertMatch({error, _}, Refused(nowhere, {0, 0, 0}, self(), m, Spec)),
     %% The original's lists, and the functions that its users walked them with.
     List = logmachine:get_zlist(quotes, {0, 0, 0}),
     ?assertEqual(Live ++ [{quote, vtb, 102, 1}, live], [E || {_, E} <- expand(List)]),
@@ -198,11 +209,32 @@ original() ->
     ?assertEqual([], logmachine:get_zlist(quotes, {9999, 0, 0})),
     Info = logmachine:info(quotes),
     ?assertEqual(logmachine:info(quotes, data_dir), proplists:get_value(data_dir, Info)),
+    ?assertMatch([{data_dir, [_ | _]}, {arch_data_dir, [_ | _]} | _], Info),
     ?assertMatch([_ | _], logmachine:info(quotes, arch_data_dir)),
+    ?assertEqual({noprop, colour}, try logmachine:info(quotes, colour) catch throw:P -> P end),
+    remote(),
     Name = {'.quotes.receiver.srv', ?NODE},
     ?assertEqual({quotes, 0}, gen_server:call(Name, get_global_alias)),
     ok = gen_server:cast(Name, by_local_name),
     ?assertEqual([live, by_local_name], events({my, marker}, 2)).
+
+%% By rpc and erpc the same functions return and throw the same: where nothing of ours is installed.
+remote() ->
+    Rpc = fun(F, A) -> rpc:call(?NODE, logmachine, F, A) end,
+    Session = Rpc(subscribe, [quotes, {0, 0, 0}, self(), remote]),
+    ?assert(is_pid(Session) andalso node(Session) =:= ?NODE),
+    ?assertEqual([{quote, vtb, 101.5, 10}], events(remote, 1)),
+    ?assert(lists:member(Session, element(2, process_info(self(), links)))),
+    Thrown = {failed_to_start_subscription, [{reason, {error, {badarg, from}}}, {instance, quotes},
+        {start_from, yesterday}, {subscriber, self()}, {marker, m},
+        {match_spec, [{'$1', [], ['$1']}]}]},
+    ?assertEqual(Thrown, Rpc(subscribe, [quotes, yesterday, self(), m])),
+    ?assertEqual(Thrown, try erpc:call(?NODE, logmachine, subscribe, [quotes, yesterday, self(),
+        m]) catch throw:T -> T end),
+    ?assertEqual({noprop, colour}, Rpc(info, [quotes, colour])),
+    ?assertEqual({noprop, colour},
+        try erpc:call(?NODE, logmachine, info, [quotes, colour]) catch throw:P -> P end),
+    ?assertEqual(logmachine:info(quotes, data_dir), Rpc(info, [quotes, data_dir])).
 
 expand([]) -> [];
 expand([Entry | Rest]) when is_function(Rest, 0) -> [Entry | expand(Rest())].
@@ -268,7 +300,7 @@ links() ->
     _ = node_up(),
     Test = self(),
     Subscriber = spawn(fun() ->
-        {ok, S} = logmachine:subscribe(?QUOTES, now),
+        S = logmachine:subscribe(?QUOTES, now),
         Test ! {session, S},
         receive stop -> ok end
     end),
@@ -276,12 +308,12 @@ links() ->
     M1 = monitor(process, Subscriber),
     exit(Session, lost),
     receive {'DOWN', M1, _, _, Why} -> ?assertEqual(lost, Why) end,
-    {ok, S2} = logmachine:subscribe(?QUOTES, now),
+    S2 = logmachine:subscribe(?QUOTES, now),
     unlink(S2),
     ok = gen_server:stop(S2),
     %% The session ends with its subscriber, also one that ends normally.
     Other = spawn(fun() -> receive stop -> ok end end),
-    {ok, S3} = logmachine:subscribe(?QUOTES, now, Other),
+    S3 = logmachine:subscribe(?QUOTES, now, Other),
     ?assertEqual([{S3, Other}], logmachine:info(?QUOTES, sessions)),
     M3 = monitor(process, S3),
     Other ! stop,

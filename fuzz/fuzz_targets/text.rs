@@ -6,6 +6,11 @@ use logmachine::etf::{TermRef, order, text};
 
 fuzz_target!(|source: &str| {
     let _ = text::parse_terms(source);
+    if let Ok(term) = text::parse_lossless(source) {
+        let written = text::to_lossless(TermRef::from_walked(&term));
+        let again = text::parse_lossless(&written).expect("written terms are text");
+        assert!(order::exactly_equal(TermRef::from_walked(&term), TermRef::from_walked(&again)));
+    }
     let Ok(term) = text::parse(source) else { return };
     let term = TermRef::whole(&term).expect("parsed text is a term");
     let again = text::parse(&text::to_text(term)).expect("printed terms are text");

@@ -12,8 +12,8 @@ use clap::{Args, Subcommand};
 use tokio::sync::Notify;
 
 use super::{Failure, cookie, say};
-use crate::etf::{Term, TermRef, encode};
-use crate::node::{Flow, Node, NodeConfig, Peer, Process, dialer};
+use crate::etf::{Term, TermRef, encode, text};
+use crate::node::{CallError, Flow, Node, NodeConfig, Peer, Process, dialer};
 use crate::proto::NodeName;
 use crate::proto::control;
 use crate::proto::handshake::Local;
@@ -86,7 +86,6 @@ pub(super) struct Subscribe {
 
 impl Bench {
     pub(super) fn run(self) -> Result<(), Failure> {
-        super::run::diagnose(None, 0);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.map_err(Failure::failed)?.block_on(async {
             match self {
@@ -113,10 +112,18 @@ impl Target {
         let name = format!("bench_{purpose}_{creation}@{}", target.host());
         let name = NodeName::new(&name).expect("built from a node's host");
         let local = Local { name, creation, cookie };
-        let config = NodeConfig { net_ticktime: Duration::from_secs(60), allow: Vec::new() };
+        let config = NodeConfig::default();
         let node = Node::new(local, config);
         let peer = dialer::connect(&node, &target).await.map_err(Failure::failed)?;
-        Ok((node, peer))
+        let receiver = self.receiver();
+        let asked = node.call(&peer, &receiver, |out| encode::atom(out, "get_global_alias")).await;
+        match asked {
+            Ok(_) => Ok((node, peer)),
+            Err(CallError::Down(reason)) if reason == "noproc" => {
+                Err(Failure::failed(format!("{target} has no instance {}", self.instance)))
+            }
+            Err(error) => Err(Failure::failed(error)),
+        }
     }
 
     fn receiver(&self) -> String {
@@ -378,7 +385,11 @@ impl Subscribe {
                 encode::unsigned(out, u64::from(batch));
             }
         });
-        answer.await.map_err(Failure::failed)?;
+        let answer = answer.await.map_err(Failure::failed)?;
+        let answer = TermRef::from_walked(&answer);
+        if !answer.as_tuple::<2>().is_some_and(|[ok, _]| ok.is_atom("ok")) {
+            return Err(Failure::failed(format!("subscribing: {}", text::to_text(answer))));
+        }
         say("subscribed");
         let patience = Duration::from_secs(self.patience);
         loop {

@@ -1,26 +1,29 @@
-//! `logmachine import`: entries from JSON lines, Erlang terms, `disk_log` files, and logs of the original or ours.
+//! `logmachine import`: entries from JSON lines, Erlang terms, `disk_log` files, archives, and logs of the original or
+//! ours, whatever order they are given in.
 //!
 //! Timestamps are kept. An entry that the log holds already is passed over, so that an import can be repeated; one
-//! that would have to go before the log's newest entry is an error, and nothing after it is taken.
+//! that would have to go before the log's newest entry is an error, and nothing after it is taken. What is damaged, or
+//! stamped as no entry can be, is named and left out, and the rest is taken.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::offline::{Place, disk_bytes, progress};
+use super::draft::{holds, is_within};
+use super::offline::{Place, Troubles, progress};
 use super::{Failure, say};
-use crate::etf::json;
-use crate::event_log::transfer::{self, Import as Intake};
-use crate::event_log::{
-    EntryRef, LogConfig, find_logs, open, open_read_only, storage::RealStorage,
+use crate::event_log::transfer::{
+    At, Feeds, Form, Import as Intake, ImportError, Imported, Merge, TextFeed, archive_feeds,
+    file_feeds, latest_believed, log_feeds,
 };
+use crate::event_log::{LogConfig, open, storage::RealStorage};
 use crate::time::{Clock, Timestamp};
 
-/// The longest line of a JSON file.
-const MAX_LINE_BYTES: u64 = 256 << 20;
+/// So many entries that are refused are named; the others are counted.
+const MAX_NAMED: u64 = 10;
 
 #[derive(Args)]
 pub(super) struct Import {
@@ -28,111 +31,167 @@ pub(super) struct Import {
     dir: PathBuf,
     #[command(flatten)]
     place: Place,
-    /// JSON lines, Erlang terms, disk_log files, archives, or directories of logs, oldest first
+    /// JSON lines, Erlang terms, disk_log files, archives, or directories of any of these, in any order
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Take entries stamped more than a day ahead of the clock too: all later ones will be stamped after them
+    #[arg(long)]
+    allow_future: bool,
 }
 
 impl Import {
     pub(super) fn run(self) -> Result<(), Failure> {
-        super::run::diagnose(None, 0);
         let config = self.place.target(&self.dir)?;
-        let opened = open(config, Arc::new(RealStorage), Clock::system());
+        for file in &self.files {
+            refuse_own(file, &config)?;
+        }
+        let (mut troubles, mut bytes) = (Troubles::default(), 0);
+        let mut feeds = Feeds::new();
+        for file in &self.files {
+            feeds.extend(feeds_of(file, &mut troubles)?);
+            bytes += bytes_of(file);
+        }
+        let mut merge = Merge::new(feeds, &mut |what| troubles.name(&what));
+        let clock = Clock::system();
+        let opened = open(config, Arc::new(RealStorage), clock.clone());
         let (mut writer, log) = opened.map_err(Failure::failed)?;
-        let mut intake = Intake::new(&mut writer, &log);
-        let result = self.files.iter().try_for_each(|file| read(file, &mut intake));
+        let latest = match self.allow_future {
+            true => Timestamp::MAX,
+            false => latest_believed(clock.now(), writer.last_timestamp()),
+        };
+        let mut intake = Intake::new(&mut writer, &log, latest);
+        let bar = progress(bytes);
+        let taken = take_all(&mut merge, &mut intake, &mut troubles, &mut |bytes| bar.inc(bytes));
+        bar.finish_and_clear();
         // What was taken before an error is kept.
         let imported = intake.finish().map_err(Failure::failed)?;
         writer.close().map_err(Failure::failed)?;
-        let (added, present) = (imported.added, imported.duplicates);
-        say(&format!("{added} entries imported, {present} were there already"));
-        result
-    }
-}
-
-/// Reads whatever `path` is.
-fn read(path: &Path, intake: &mut Intake<'_>) -> Result<(), Failure> {
-    let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
-    if path.is_dir() {
-        let logs = Place::default().logs(path)?;
-        return logs.into_iter().try_for_each(|log| read_log(log, intake));
-    }
-    let mut head = [0; 4];
-    let mut file = File::open(path).map_err(failed)?;
-    let read = file.read(&mut head).map_err(failed)?;
-    let mut each = |entry: EntryRef<'_>| Ok(intake.push(entry.timestamp, entry.event)?);
-    match &head[..read] {
-        [1, 2, 3, 4] => {
-            let damage = transfer::read_disk_log(&RealStorage, path, &mut each);
-            for damage in damage.map_err(|error| within(path, error))? {
-                let (position, bytes, what) = (damage.position, damage.bytes, damage.what);
-                tracing::error!(position, bytes, "{}: passed over: {what}", path.display());
-            }
-            Ok(())
-        }
-        [b'P', b'K', ..] => read_archive(path, intake),
-        [b'{', b'"', ..] => read_json(path, intake),
-        _ => {
-            let mut input = BufReader::new(File::open(path).map_err(failed)?);
-            let read = transfer::read_consult(path, &mut input, &mut each);
-            read.map(|_| ()).map_err(|error| within(path, error))
+        say(&summary(imported));
+        taken?;
+        troubles.result("passed over")?;
+        match imported.added + imported.duplicates {
+            0 => Err(Failure::failed("nothing to import was found")),
+            _ => Ok(()),
         }
     }
 }
 
-/// Names the file, and what lies behind the error.
-fn within(path: &Path, error: impl std::error::Error) -> Failure {
-    let source = error.source().map_or_else(String::new, |source| format!(": {source}"));
-    Failure::failed(format!("{}: {error}{source}", path.display()))
-}
-
-fn read_log(config: LogConfig, intake: &mut Intake<'_>) -> Result<(), Failure> {
-    let dir = config.dir.clone();
-    let bar = progress(disk_bytes(&config));
-    let log = open_read_only(config, Arc::new(RealStorage)).map_err(Failure::failed)?;
-    let mut each = |entry: EntryRef<'_>| Ok(intake.push(entry.timestamp, entry.event)?);
-    let (from, to) = (Timestamp::MIN, Timestamp::MAX);
-    let read = transfer::export(&log, from, to, &mut each, &mut |bytes| bar.set_position(bytes));
-    bar.finish_and_clear();
-    read.map(|_| ()).map_err(|error| within(&dir, error))
-}
-
-/// Reads an archive as if it were alone among a log's archives, by way of a link in a directory of its own.
-fn read_archive(path: &Path, intake: &mut Intake<'_>) -> Result<(), Failure> {
-    let dir = tempfile::tempdir().map_err(Failure::failed)?;
-    let name = path.file_name().unwrap_or_default();
-    let path = path.canonicalize().map_err(Failure::failed)?;
-    std::os::unix::fs::symlink(&path, dir.path().join(name)).map_err(Failure::failed)?;
-    let found = find_logs(&RealStorage, dir.path()).map_err(Failure::failed)?;
-    let [name] = &found[..] else {
-        return Err(Failure::failed(format!("{}: is no log's archive", path.display())));
+fn summary(imported: Imported) -> String {
+    let Imported { added, moved, duplicates } = imported;
+    let moved = match moved {
+        0 => String::new(),
+        moved => format!("; {moved} with a later timestamp, because theirs was taken"),
     };
-    let nowhere = dir.path().join("segments");
-    read_log(LogConfig::still(name, nowhere, dir.path().to_owned()), intake)
+    format!("{added} entries imported, {duplicates} were there already{moved}")
 }
 
-/// `{"timestamp":Micros,"event":...}` a line.
-fn read_json(path: &Path, intake: &mut Intake<'_>) -> Result<(), Failure> {
-    let mut input = BufReader::new(File::open(path).map_err(Failure::failed)?);
-    let mut line = String::new();
-    for number in 1u64.. {
-        line.clear();
-        let at = |what: &str| Failure::failed(format!("{}:{number}: {what}", path.display()));
-        let read = input.by_ref().take(MAX_LINE_BYTES).read_line(&mut line);
-        if read.map_err(|error| at(&error.to_string()))? == 0 {
-            break;
+/// Takes all entries, up to one that cannot be taken and keeps those behind it from being taken.
+fn take_all(
+    merge: &mut Merge<'_>,
+    intake: &mut Intake<'_>,
+    troubles: &mut Troubles,
+    on_bytes: &mut dyn FnMut(u64),
+) -> Result<(), Failure> {
+    let mut refused = 0;
+    while let Some((given, path)) = merge.next(&mut |what| troubles.name(&what)) {
+        on_bytes(given.event.len() as u64);
+        let Err(error) = intake.push(given.stamp, &given.event) else { continue };
+        let path = path.display();
+        let at = match given.at {
+            At::Byte(position) => format!("{path}: at byte {position}: "),
+            At::Line(line) => format!("{path}:{line}: "),
+        };
+        let source = std::error::Error::source(&error);
+        let source = source.map_or_else(String::new, |source| format!(": {source}"));
+        let line = format!("{at}{error}{source}");
+        if !error.is_of_one_entry() {
+            return Err(Failure::failed(line));
         }
-        if line.trim().is_empty() {
-            continue;
+        refused += 1;
+        match error {
+            _ if refused > MAX_NAMED => troubles.count(),
+            ImportError::Future { .. } => {
+                troubles.name(&format!("{line}; not taken without --allow-future"));
+            }
+            _ => troubles.name(&format!("{line}; not taken")),
         }
-        let shape = "a line is {\"timestamp\":Micros,\"event\":Event}";
-        let rest = line.trim().strip_prefix("{\"timestamp\":").ok_or_else(|| at(shape))?;
-        let (stamp, rest) = rest.split_once(",\"event\":").ok_or_else(|| at(shape))?;
-        let event = rest.strip_suffix('}').ok_or_else(|| at(shape))?;
-        let micros = stamp.trim().parse().map_err(|_| at(shape))?;
-        let event = json::parse(event).map_err(|error| at(&error.to_string()))?;
-        let pushed = intake.push(Timestamp::from_micros(micros), &event);
-        pushed.map_err(|error| at(&error.to_string()))?;
+    }
+    if refused > MAX_NAMED {
+        troubles.add(&format!("{} more entries are not taken either", refused - MAX_NAMED));
     }
     Ok(())
+}
+
+/// Refuses what is a part of the log to be filled: it would be written while it is read.
+fn refuse_own(input: &Path, target: &LogConfig) -> Result<(), Failure> {
+    let own = [&target.dir, &target.arch_dir];
+    let holder = if input.is_dir() { Some(input) } else { input.parent() };
+    let holder = holder.filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+    let meta = std::fs::metadata(input);
+    let is_own = own.iter().any(|dir| {
+        is_within(holder, dir) || meta.as_ref().is_ok_and(|meta| meta.is_file() && holds(dir, meta))
+    });
+    // A directory is read with its archives.
+    let is_read = input.is_dir() && own.iter().any(|dir| is_within(dir, &input.join("archive")));
+    if is_own || is_read {
+        let (input, dir) = (input.display(), target.dir.display());
+        return Err(Failure::usage(format!("{input}: belongs to the log to be filled, {dir}")));
+    }
+    Ok(())
+}
+
+/// The entries of whatever `path` is.
+fn feeds_of(path: &Path, troubles: &mut Troubles) -> Result<Feeds<'static>, Failure> {
+    let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
+    let mut report = |what: String| troubles.name(&what);
+    if path.is_dir() {
+        let mut feeds = Feeds::new();
+        for log in Place::default().logs(path)? {
+            let found = log_feeds(&RealStorage, &log, &mut report);
+            feeds.extend(found.map_err(Failure::failed)?);
+        }
+        return Ok(feeds);
+    }
+    if let Some(feeds) = file_feeds(&RealStorage, path, &mut report).map_err(failed)? {
+        return Ok(feeds);
+    }
+    let mut head = [0; 64];
+    let read = File::open(path).and_then(|mut file| file.read(&mut head)).map_err(failed)?;
+    Ok(match &head[..read] {
+        [b'P', b'K', ..] => match archive_feeds(&RealStorage, path, &mut report) {
+            Ok(feeds) => feeds,
+            // The others can be taken.
+            Err(error) => {
+                report(format!("{}: {error}; passed over", path.display()));
+                Feeds::new()
+            }
+        },
+        head if is_json(path, head) => vec![Box::new(TextFeed::new(path, Form::JsonLines))],
+        _ => vec![Box::new(TextFeed::new(path, Form::Terms))],
+    })
+}
+
+/// Bytes that are about to be read, for a bar.
+fn bytes_of(path: &Path) -> u64 {
+    let meta = |path: &Path| std::fs::metadata(path).ok();
+    let files = |dir: &Path| {
+        let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| meta(&file.path()))
+            .filter(std::fs::Metadata::is_file)
+            .map(|meta| meta.len())
+            .sum::<u64>()
+    };
+    match path.is_dir() {
+        true => files(path) + files(&path.join("archive")),
+        false => meta(path).map_or(0, |meta| meta.len()),
+    }
+}
+
+/// Whether a text is JSON: its name says so, or it begins with an object, as no entry in Erlang terms does.
+fn is_json(path: &Path, head: &[u8]) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let object = head.trim_ascii_start().strip_prefix(b"{");
+    matches!(ending, "json" | "jsonl" | "ndjson")
+        || object.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\""))
 }

@@ -2,13 +2,17 @@
 //!
 //! Exit codes: 0 done, 1 could not start or failed, 2 wrong usage or configuration.
 
+mod backup;
 mod bench;
 mod cookie;
+mod draft;
 mod export;
 mod import;
 mod moment;
 mod offline;
 mod run;
+mod usage;
+mod verbosity;
 mod verify;
 
 use std::path::PathBuf;
@@ -16,13 +20,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::File;
+use crate::config::{File, NodeSection};
+use crate::diagnostics;
 
 #[derive(Parser)]
 #[command(name = "logmachine", version, about, max_term_width = 100)]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    verbosity: verbosity::Flags,
 }
 
 #[derive(Subcommand)]
@@ -31,7 +38,7 @@ enum Verb {
     Run(Box<run::Run>),
     /// Validate a configuration file
     CheckConfig {
-        /// The file, TOML
+        /// The file: TOML, or Erlang terms if its name ends in `.config`
         file: PathBuf,
     },
     /// Check every record of logs that nobody writes to; exit 1 if anything is damaged
@@ -40,6 +47,8 @@ enum Verb {
     Export(export::Export),
     /// Fill a log that nobody writes to from such files, or from logs of the original
     Import(import::Import),
+    /// Copy a log, of a running node too; run again, it copies what is new
+    Backup(backup::Backup),
     /// Generate load and measure, speaking the distribution protocol to a running node
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -61,21 +70,36 @@ impl Failure {
     fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Failure { code: 1, error: error.into() }
     }
+
+    /// Whether standard output, which alone can be a pipe of somebody else's, was closed.
+    fn is_closed_pipe(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*self.error);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<std::io::Error>() {
+                return error.kind() == std::io::ErrorKind::BrokenPipe;
+            }
+            cause = error.source();
+        }
+        false
+    }
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let command = Command::parse();
-    let result = match command.verb {
-        Verb::Run(run) => run.run(),
-        Verb::CheckConfig { file } => check_config(&file),
-        Verb::Verify(verify) => verify.run(),
-        Verb::Export(export) => export.run(),
-        Verb::Import(import) => import.run(),
-        Verb::Bench(bench) => bench.run(),
+    let code = command();
+    diagnostics::flush();
+    code
+}
+
+fn command() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => return usage::explain(&error),
     };
-    match result {
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has read enough.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             complain(&*failure.error);
             ExitCode::from(failure.code)
@@ -83,8 +107,27 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn run(Command { verb, verbosity }: Command) -> Result<(), Failure> {
+    verbosity.check().map_err(Failure::usage)?;
+    if matches!(verb, Verb::Run(_) | Verb::Bench(_)) {
+        usage::check_epmd_environment()?;
+    }
+    if !matches!(verb, Verb::Run(_)) {
+        // `run` has a file that may say otherwise.
+        verbosity.diagnose(None, &NodeSection::default()).map_err(Failure::usage)?;
+    }
+    match verb {
+        Verb::Run(run) => run.run(verbosity),
+        Verb::CheckConfig { file } => check_config(&file),
+        Verb::Verify(verify) => verify.run(),
+        Verb::Export(export) => export.run(),
+        Verb::Import(import) => import.run(),
+        Verb::Backup(backup) => backup.run(),
+        Verb::Bench(bench) => bench.run(),
+    }
+}
+
 /// One line: the error and what caused it.
-#[expect(clippy::print_stderr, reason = "this is where errors reach the operator")]
 fn complain(error: &dyn std::error::Error) {
     let mut line = error.to_string();
     let mut source = error.source();
@@ -95,16 +138,15 @@ fn complain(error: &dyn std::error::Error) {
         }
         source = error.source();
     }
-    eprintln!("logmachine: {line}");
+    diagnostics::complain(&format!("logmachine: {line}"));
 }
 
-/// A line for the operator, on standard output.
-#[expect(clippy::print_stdout, reason = "this is where answers reach the operator")]
+/// A line for the operator, on standard output. Nobody may be there to read it.
 fn say(line: &str) {
     use std::io::Write;
-    println!("{line}");
+    let mut output = std::io::stdout().lock();
     // A reader waits for the line.
-    let _ = std::io::stdout().flush();
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
 }
 
 fn check_config(file: &std::path::Path) -> Result<(), Failure> {

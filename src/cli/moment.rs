@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// `15m` (ago), RFC 3339, `YYYY-MM-DD HH:MM:SS[.ffffff]` (UTC), `now`, `today`, `Mega.Sec.Micro`, `{Mega,Sec,Micro}`.
+/// `15m` (ago), RFC 3339, `YYYY-MM-DD HH:MM:SS[.ffffff]` (UTC), `now`, `today`, `Mega.Sec.Micro`, `{Mega,Sec,Micro}`,
+/// and microseconds since the epoch, as `export` writes them.
 pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let text = text.trim();
     let ago = |span: Duration| now.saturating_sub(span);
@@ -13,6 +14,9 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         "now" => return Ok(now),
         "today" => return Ok(Timestamp::from_micros(now.micros() / DAY * DAY)),
         _ => {}
+    }
+    if let Ok(micros) = text.parse() {
+        return Ok(Timestamp::from_micros(micros));
     }
     let parts = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
     let triple = match parts {
@@ -32,7 +36,7 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     }
     humantime::parse_duration(text).map(ago).map_err(|_| {
         format!(
-            "{text:?} is no moment: write 15m, 2h or 7d (ago), 2026-11-22T10:30:00Z, \"2026-11-22 10:30:00\" (UTC), now, today, or {{Mega,Sec,Micro}}"
+            "{text:?} is no moment: write 15m, 2h or 7d (ago), 2026-11-22T10:30:00Z, \"2026-11-22 10:30:00\" (UTC), now, today, {{Mega,Sec,Micro}}, or microseconds since 1970"
         )
     })
 }
@@ -57,6 +61,7 @@ mod tests {
         let check =
             |text: &str, micros| assert_eq!(parse(text, now).unwrap().micros(), micros, "{text}");
         check("now", now.micros());
+        check("1795343462123456", now.micros());
         check("15m", now.micros() - 900_000_000);
         check("7d", now.micros() - 7 * 86_400_000_000);
         check("today", 1_795_305_600_000_000);
@@ -66,7 +71,7 @@ mod tests {
         check("2026-11-22T11:31:02.123456+01:00", now.micros());
         check("2026-11-22 10:31:02.123456", now.micros());
         check("2026-11-22 10:31:02", 1_795_343_462_000_000);
-        for bad in ["", "soon", "1.2", "2026-13-01 00:00:00"] {
+        for bad in ["", "soon", "1.2", "2026-13-01 00:00:00", "-1", "12 parsecs"] {
             assert!(parse(bad, now).unwrap_err().contains("is no moment"), "{bad}");
         }
     }

@@ -1,24 +1,25 @@
 //! `logmachine run`: flags over environment over file, then the node until it is told to stop.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
+use super::verbosity::{self, environment};
 use super::{Failure, cookie, say};
 use crate::app::{App, Settings};
-use crate::config::{ConfigError, EpmdMode, File, LogFormat};
+use crate::config::{ConfigError, EpmdMode, File, LogFormat, check};
+use crate::diagnostics;
 use crate::node::NodeConfig;
 use crate::proto::NodeName;
 
-/// Every flag is also a key of the configuration file and an environment variable; a flag beats the
-/// environment, the environment beats the file.
+/// A flag beats its environment variable, that beats the key of the configuration file.
 #[derive(Args, Default)]
 pub(super) struct Run {
-    /// Configuration file, TOML
+    /// Configuration file: TOML, or the original's terms if its name ends in `.config`
     #[arg(long, value_name = "FILE", env = "LOGMACHINE_CONFIG")]
     config: Option<PathBuf>,
     /// Long node name [env: LOGMACHINE_NAME]
@@ -55,18 +56,21 @@ pub(super) struct Run {
     /// Form of the diagnostics on standard error [default: text]
     #[arg(long, value_enum, env = "LOGMACHINE_LOG_FORMAT")]
     log_format: Option<LogFormat>,
-    /// More diagnostics; twice for every packet
-    #[arg(short, long, action = ArgAction::Count)]
-    verbose: u8,
 }
 
 impl Run {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(mut self, verbosity: verbosity::Flags) -> Result<(), Failure> {
         let file = match &self.config {
             Some(path) => File::read(path).map_err(Failure::usage)?,
             None => File::default(),
         };
-        diagnose(self.log_format.or(file.node.log_format), self.verbose);
+        let format = self.log_format.or(file.node.log_format);
+        verbosity.diagnose(format, &file.node).map_err(Failure::usage)?;
+        if self.name.is_none() && self.sname.is_none() {
+            // Not by way of the parser: to it a variable for one and a flag for the other would be a conflict.
+            self.name = environment("LOGMACHINE_NAME");
+            self.sname = environment("LOGMACHINE_SNAME");
+        }
         let mut settings = self.settle(&file).map_err(Failure::usage)?;
         let cookie_file = self.cookie_file.as_deref().or(file.node.cookie_file.as_deref());
         settings.cookie = match &self.setcookie {
@@ -75,9 +79,8 @@ impl Run {
         };
         let http = self.http.as_ref().or(file.http.listen.as_ref()).filter(|http| *http != "off");
         if let Some(http) = http {
-            let _: SocketAddr = http.parse().map_err(|_| {
-                Failure::usage(format!("--http {http:?}: write address:port, or off"))
-            })?;
+            let address = check::http_address(http);
+            let _: SocketAddr = address.map_err(|why| Failure::usage(format!("--http {why}")))?;
             tracing::warn!("--http {http}: this version does not serve HTTP yet");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -94,14 +97,25 @@ impl Run {
         let seeds = connect.iter().filter(|node| !is_local(node));
         let listen = self.listen.as_ref().or(section.listen.as_ref());
         let net_ticktime = section.net_ticktime.map_or(Duration::from_secs(60), |span| span.0);
+        let node = NodeConfig { net_ticktime, allow: section.allow.clone(), ..Default::default() };
+        let seeds: Result<Vec<_>, _> = seeds.map(|node| check::node_name(node)).collect();
+        let seeds = seeds.map_err(|why| ConfigError::Value(format!("--connect: {why}")))?;
+        if let Some(seed) = seeds.iter().find(|seed| !node.allows(seed.as_str())) {
+            return Err(ConfigError::Value(format!(
+                "node {seed} is to be joined, but `allow` leaves it out: it holds for nodes that we call, too"
+            )));
+        }
         Ok(Settings {
             name: self.node_name(file)?,
             cookie: String::new(),
-            connect: seeds.map(|node| node_name(node)).collect::<Result<_, _>>()?,
+            connect: seeds,
             connect_local: connect.iter().any(|node| is_local(&node)),
-            listen: listen.map(|listen| address(listen)).transpose()?,
+            listen: {
+                let address = listen.map(|listen| check::address(listen)).transpose();
+                address.map_err(|why| ConfigError::Value(format!("--listen {why}")))?
+            },
             epmd: self.epmd.or(section.epmd).unwrap_or(EpmdMode::Auto),
-            node: NodeConfig { net_ticktime, allow: section.allow.clone() },
+            node,
             instances: file.instances(&self.instance, &data_dir)?,
         })
     }
@@ -111,83 +125,42 @@ impl Run {
         let (name, sname) =
             if flags { (&self.name, &self.sname) } else { (&file.node.name, &file.node.sname) };
         if name.is_some() && sname.is_some() {
-            return Err(ConfigError::Value("a node has either a name or a sname".into()));
+            return Err(ConfigError::Value(
+                "a node has either a long name or a short one: --name or --sname, LOGMACHINE_NAME or LOGMACHINE_SNAME, name or sname".into(),
+            ));
         }
-        if let Some(name) = name {
-            let parsed = node_name(name)?;
-            if !parsed.host().contains('.') {
-                return Err(ConfigError::Value(format!(
-                    "long node name {name}: its host needs a dot, as in n@host.example.com or n@127.0.0.1; use --sname for short names"
-                )));
-            }
-            return Ok(parsed);
-        }
-        let sname = sname.as_deref().unwrap_or("logmachine");
-        let full = if sname.contains('@') {
-            sname.to_owned()
-        } else {
-            let host = gethostname::gethostname().to_string_lossy().into_owned();
-            format!("{sname}@{}", host.split('.').next().unwrap_or_default())
+        let named = match name {
+            Some(name) => check::long_name(name),
+            None => check::short_name(sname.as_deref().unwrap_or("logmachine")),
         };
-        let parsed = node_name(&full)?;
-        if parsed.host().contains('.') {
-            return Err(ConfigError::Value(format!(
-                "short node name {full}: its host must not have a dot; use --name for long names"
-            )));
-        }
-        Ok(parsed)
+        named.map_err(ConfigError::Value)
     }
-}
-
-fn node_name(name: &str) -> Result<NodeName, ConfigError> {
-    NodeName::new(name)
-        .ok_or_else(|| ConfigError::Value(format!("{name:?} is no node name: write name@host")))
-}
-
-/// `ADDR` or `ADDR:PORT`.
-fn address(text: &str) -> Result<SocketAddr, ConfigError> {
-    let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)));
-    parsed.or_else(|_| {
-        // `:PORT` means loopback.
-        let port = text.strip_prefix(':').and_then(|port| port.parse().ok());
-        let port = port.ok_or_else(|| {
-            ConfigError::Value(format!("--listen {text:?}: write an address, or address:port"))
-        })?;
-        Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
-    })
-}
-
-/// Sends diagnostics to standard error. The first call counts.
-pub(super) fn diagnose(format: Option<LogFormat>, verbose: u8) {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = tracing_subscriber::EnvFilter::new(format!("logmachine={level},warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let result = match format {
-        Some(LogFormat::Json) => builder.json().try_init(),
-        _ => {
-            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(is_terminal).with_target(false).try_init()
-        }
-    };
-    debug_assert!(result.is_ok(), "diagnostics are set up once");
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
     // Before anything can be interrupted half-way.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     let name = settings.name.clone();
     let app = App::start(settings).await.map_err(Failure::failed)?;
-    say(&format!("logmachine {name} ready"));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    // Whoever reads the line may be as stuck as a reader of diagnostics: the signals below are heard all the same.
+    let ready = move || {
+        // What was said on the way here comes first, if somebody reads it.
+        diagnostics::flush();
+        say(&format!("logmachine {name} ready"));
+    };
+    let _ = std::thread::Builder::new().name("ready".into()).spawn(ready);
+    loop {
+        // A signal that loses the race is heard in the next round.
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                info!("SIGHUP: nothing changed; this version has nothing to read again, the configuration is read at the start");
+            }
+        }
     }
     info!("stopping");
-    app.stop().await;
-    Ok(())
+    app.stop().await.map_err(Failure::failed)
 }

@@ -5,37 +5,213 @@
 //! the file is left alone. Each value is rewritten the way TOML has it and read by the same code, so that a key
 //! means the same in both forms.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{ConfigError, File, InstanceSection, with_nearest};
+use super::check::{Section, check};
+use super::{
+    ConfigError, File, InstanceSection, LocateEm, LoggerFilters, Size, Span, SyncSetting, Written,
+    with_nearest,
+};
 use crate::etf::{Cells, Term, TermRef, text};
 
-/// Reads the text of a `.config` file.
+/// Reads the text of a `.config` file, and the files it includes.
+///
+/// As in OTP's `config(4)`: the list may hold names of further files, with or without `.config`, looked for beside
+/// this one and then in the working directory. In the order of the list, what comes later takes the place of
+/// parameters that came before. An included file includes no others.
 pub(super) fn read(path: &Path, text: &str) -> Result<File, ConfigError> {
-    let terms = text::parse_terms(text).map_err(|error| ConfigError::Content {
-        path: path.to_owned(),
-        line: error.line,
-        key: String::new(),
-        message: format!("column {}: {}", error.column, error.problem),
-    })?;
-    let reader = Reader { path, opens: opens(text) };
-    let [whole] = terms.as_slice() else {
-        return Err(reader.error(1, "", "expected one list of applications, ended by a dot"));
-    };
-    let applications = TermRef::from_walked(whole);
-    for (application, properties) in pairs(applications).flatten() {
-        if application.is_atom("logmachine") {
-            return reader.file(properties);
+    let whole = Source::parse(path, text)?;
+    let mut included = Vec::new();
+    for element in whole.elements() {
+        if let Some(name) = string(element).filter(|_| element.as_atom().is_none()) {
+            included.push(whole.include(&name)?);
         }
     }
-    Err(reader.error(1, "", "no {logmachine, [...]} in the list of applications"))
+    let mut files = included.iter();
+    let mut parameters = Parameters::default();
+    for element in whole.elements() {
+        match element.as_tuple() {
+            Some([application, properties]) if application.is_atom("logmachine") => {
+                parameters.merge(&whole.reader, properties)?;
+            }
+            // What other applications have is left alone.
+            Some([application, _]) if application.as_atom().is_some() => {}
+            _ if element.as_atom().is_none() && string(element).is_some() => {
+                let file = files.next().expect("one for each name");
+                for element in file.elements() {
+                    match element.as_tuple() {
+                        Some([application, properties]) if application.is_atom("logmachine") => {
+                            parameters.merge(&file.reader, properties)?;
+                        }
+                        Some([application, _]) if application.as_atom().is_some() => {}
+                        _ => {
+                            return Err(file.reader.error(
+                                1,
+                                "",
+                                &format!("an included file holds applications alone: {FORM}"),
+                            ));
+                        }
+                    }
+                }
+            }
+            _ => {
+                let element = text::to_text(element);
+                let message = format!(
+                    "{element} is neither {{Application, [...]}} nor the name of a file: {FORM}"
+                );
+                return Err(whole.reader.error(1, "", &message));
+            }
+        }
+    }
+    if !parameters.found {
+        let message = format!("no {{logmachine, [...]}} in the list of applications: {FORM}");
+        return Err(whole.reader.error(1, "", &message));
+    }
+    parameters.file()
 }
 
-struct Reader<'a> {
-    path: &'a Path,
+/// What a file looks like.
+const FORM: &str =
+    "expected [{logmachine, [{Key, Value}, {instances, [{Name, [{Key, Value}]}]}]}].";
+
+/// One file.
+struct Source {
+    reader: Reader,
+    term: Box<[u8]>,
+}
+
+impl Source {
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let reader = Reader { path: path.to_owned(), opens: opens(text) };
+        let terms = text::parse_terms(text).map_err(|error| {
+            let message = format!("column {}: {}", error.column, error.problem);
+            reader.error(error.line, "", &message)
+        })?;
+        let [whole] = terms.as_slice() else {
+            let message = format!("there are {} terms in the file; {FORM}", terms.len());
+            return Err(reader.error(1, "", &message));
+        };
+        let term = TermRef::from_walked(whole);
+        if term.as_list().is_none() {
+            let message =
+                format!("not a list of applications, but {}; {FORM}", text::to_text(term));
+            return Err(reader.error(1, "", &message));
+        }
+        Ok(Source { reader, term: term.to_bytes() })
+    }
+
+    /// The elements of the list that it is.
+    fn elements(&self) -> impl Iterator<Item = TermRef<'_>> {
+        TermRef::from_walked(&self.term).cells()
+    }
+
+    /// Reads a file that this one names.
+    fn include(&self, name: &str) -> Result<Source, ConfigError> {
+        let mut name = PathBuf::from(name);
+        if name.extension().is_none_or(|ending| ending != "config") {
+            name.as_mut_os_string().push(".config");
+        }
+        let beside = self.reader.path.parent().map(|dir| dir.join(&name));
+        let path = beside.filter(|path| path.exists()).unwrap_or(name);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let message = format!("included file {}: cannot be read: {error}", path.display());
+            self.reader.error(1, "", &message)
+        })?;
+        Source::parse(&path, &text)
+    }
+}
+
+/// The parameters of `logmachine`, each with the file it was read from.
+#[derive(Default)]
+struct Parameters<'a> {
+    found: bool,
+    list: Vec<(String, TermRef<'a>, &'a Reader)>,
+}
+
+impl<'a> Parameters<'a> {
+    /// Puts an application's parameters over those that are there. Of one given twice in a list the first counts, as
+    /// in `proplists`.
+    fn merge(&mut self, reader: &'a Reader, properties: TermRef<'a>) -> Result<(), ConfigError> {
+        self.found = true;
+        let mut own: Vec<String> = Vec::new();
+        for pair in pairs(properties) {
+            let (key, value) = reader.pair(pair, &["logmachine"])?;
+            if own.contains(&key) {
+                continue;
+            }
+            self.list.retain(|(known, ..)| *known != key);
+            own.push(key.clone());
+            self.list.push((key, value, reader));
+        }
+        Ok(())
+    }
+
+    /// Where a parameter was read.
+    fn reader(&self, key: &str) -> Option<&'a Reader> {
+        self.list.iter().find(|(known, ..)| known == key).map(|(.., reader)| *reader)
+    }
+
+    fn file(self) -> Result<File, ConfigError> {
+        let mut file = File::default();
+        let mut defaults = Table::new();
+        let top = ["logmachine"];
+        for (key, value, reader) in &self.list {
+            match key.as_str() {
+                "instances" => file.instance = reader.instances(*value)?,
+                "node" => file.node = reader.section(&["logmachine", "node"], *value)?,
+                "http" => file.http = reader.section(&["logmachine", "http"], *value)?,
+                "name" => {
+                    let line = reader.line(&["logmachine", "name"]);
+                    return Err(reader.error(line, "name", "belongs into {node, [...]}"));
+                }
+                _ => {
+                    let value = reader.value::<InstanceSection>(&top, key, *value)?;
+                    defaults.insert(key.clone(), value);
+                }
+            }
+        }
+        let defaults = defaults.try_into::<InstanceSection>();
+        let mut defaults = defaults.map_err(|error| ConfigError::Value(error.message().into()))?;
+        // The original let all instances inherit a directory, too.
+        for (key, common) in [("dir", defaults.dir.take()), ("arch_dir", defaults.arch_dir.take())]
+        {
+            let (Some(common), Some(reader)) = (common, self.reader(key)) else { continue };
+            let [only] = file.instance.as_mut_slice() else {
+                let line = reader.line(&["logmachine", key]);
+                return Err(reader.error(line, key, "give each instance a directory of its own"));
+            };
+            let own = if key == "dir" { &mut only.dir } else { &mut only.arch_dir };
+            own.get_or_insert(common);
+        }
+        file.instance_defaults = defaults;
+        check(&file, &|section, key| self.place(&file, section, key))?;
+        Ok(file)
+    }
+
+    /// The file and line of a key.
+    fn place(&self, file: &File, section: Section, key: &str) -> (PathBuf, usize) {
+        let name = |number: usize| file.instance[number].name.as_deref().unwrap_or_default();
+        let (parameter, keys) = match section {
+            Section::Node => ("node", vec!["logmachine", "node", key]),
+            Section::Http => ("http", vec!["logmachine", "http", key]),
+            Section::Defaults => (key, vec!["logmachine", key]),
+            // The name stands before the list of keys.
+            Section::Instance(n) if key == "name" => {
+                ("instances", vec!["logmachine", "instances", name(n)])
+            }
+            Section::Instance(n) => ("instances", vec!["logmachine", "instances", name(n), key]),
+        };
+        let reader = self.reader(parameter).expect("the key was read somewhere");
+        (reader.path.clone(), reader.line(&keys))
+    }
+}
+
+/// Finds the places of keys in a file.
+struct Reader {
+    path: PathBuf,
     opens: Vec<Open>,
 }
 
@@ -46,10 +222,10 @@ struct Open {
     depth: usize,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn error(&self, line: usize, key: &str, message: &str) -> ConfigError {
         let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
-        ConfigError::Content { path: self.path.to_owned(), line, key, message: message.to_owned() }
+        ConfigError::Content { path: self.path.clone(), line, key, message: message.to_owned() }
     }
 
     /// The line of a key inside keys; of the innermost one that is there.
@@ -72,46 +248,13 @@ impl Reader<'_> {
         line
     }
 
-    fn file(&self, properties: TermRef<'_>) -> Result<File, ConfigError> {
-        let mut file = File::default();
-        let mut defaults = Vec::new();
-        let top = ["logmachine"];
-        for pair in pairs(properties) {
-            let (key, value) = self.pair(pair, &top)?;
-            match key.as_str() {
-                "instances" => file.instance = self.instances(value)?,
-                "node" => file.node = self.section(&["logmachine", "node"], pairs(value))?,
-                "http" => file.http = self.section(&["logmachine", "http"], pairs(value))?,
-                "name" => {
-                    let line = self.line(&["logmachine", "name"]);
-                    return Err(self.error(line, "name", "belongs into {node, [...]}"));
-                }
-                _ => defaults.push(pair),
-            }
-        }
-        let mut defaults: InstanceSection = self.section(&top, defaults.into_iter())?;
-        // The original let all instances inherit a directory, too.
-        for (key, common) in [("dir", defaults.dir.take()), ("arch_dir", defaults.arch_dir.take())]
-        {
-            let Some(common) = common else { continue };
-            let [only] = file.instance.as_mut_slice() else {
-                let line = self.line(&["logmachine", key]);
-                return Err(self.error(line, key, "give each instance a directory of its own"));
-            };
-            let own = if key == "dir" { &mut only.dir } else { &mut only.arch_dir };
-            own.get_or_insert(common);
-        }
-        file.instance_defaults = defaults;
-        Ok(file)
-    }
-
     fn instances(&self, list: TermRef<'_>) -> Result<Vec<InstanceSection>, ConfigError> {
         let outer = ["logmachine", "instances"];
         let mut instances = Vec::new();
         for pair in pairs(list) {
             let (name, properties) = self.pair(pair, &outer)?;
             let keys = [outer[0], outer[1], name.as_str()];
-            let mut section: InstanceSection = self.section(&keys, pairs(properties))?;
+            let mut section: InstanceSection = self.section(&keys, properties)?;
             if section.name.is_some() {
                 let line = self.line(&[outer[0], outer[1], &name, "name"]);
                 return Err(self.error(line, "name", "an instance's name stands before its list"));
@@ -131,35 +274,79 @@ impl Reader<'_> {
         let key = keys.last().copied().unwrap_or_default();
         let (name, value) = pair
             .and_then(|(name, value)| Some((name.as_atom()?.to_str().into_owned(), value)))
-            .ok_or_else(|| self.error(self.line(keys), key, "expected a list of {key, Value}"))?;
+            .ok_or_else(|| {
+                self.error(self.line(keys), key, &format!("not a list of {{Key, Value}}; {FORM}"))
+            })?;
         Ok((name, value))
     }
 
     /// A section, key by key, so that an error has the line of its key. Of a key given twice the first counts,
     /// as in `proplists`.
-    fn section<'t, T: for<'de> Deserialize<'de>>(
+    fn section<T: for<'de> Deserialize<'de>>(
         &self,
         keys: &[&str],
-        pairs: impl Iterator<Item = Option<(TermRef<'t>, TermRef<'t>)>>,
+        list: TermRef<'_>,
     ) -> Result<T, ConfigError> {
         let mut table = Table::new();
-        for pair in pairs {
+        for pair in pairs(list) {
             let (key, term) = self.pair(pair, keys)?;
-            let path: Vec<&str> = keys.iter().copied().chain([key.as_str()]).collect();
-            let line = self.line(&path);
-            let value = value(&key, term).ok_or_else(|| {
-                let message = format!("unexpected value {}", text::to_text(term));
-                self.error(line, &key, &message)
-            })?;
-            let alone = Table::from_iter([(key.clone(), value.clone())]);
-            if let Err(error) = alone.try_into::<T>() {
-                return Err(self.error(line, &key, &with_nearest(error.message().trim())));
-            }
+            let value = self.value::<T>(keys, &key, term)?;
             table.entry(key).or_insert(value);
         }
         let whole = table.try_into::<T>();
         whole.map_err(|error| self.error(self.line(keys), "", error.message().trim()))
     }
+
+    /// The value of one key of a `T`, as TOML has it.
+    fn value<T: for<'de> Deserialize<'de>>(
+        &self,
+        keys: &[&str],
+        key: &str,
+        term: TermRef<'_>,
+    ) -> Result<Value, ConfigError> {
+        let path: Vec<&str> = keys.iter().copied().chain([key]).collect();
+        let read = |value| Table::from_iter([(key.to_owned(), value)]).try_into::<T>();
+        let message = match value(key, term) {
+            Some(value) => match read(value.clone()) {
+                Ok(_) => return Ok(value),
+                Err(error) => error.message().trim().to_owned(),
+            },
+            // It has no form in TOML: what the key takes is told by the error for something that it doesn't take.
+            None => {
+                let odd = [Value::Table(Table::new()), Value::String(text::to_text(term))];
+                let errors = odd.into_iter().filter_map(|odd| read(odd).err());
+                let mut messages = errors.map(|error| error.message().trim().to_owned());
+                let telling = |message: &String| message.contains("expected");
+                messages.find(telling).unwrap_or_else(|| "unexpected value".to_owned())
+            }
+        };
+        let message = with_nearest(&in_erlang(&message, term));
+        Err(self.error(self.line(&path), key, &message))
+    }
+}
+
+/// What the parser of TOML says of a value, in the words of this form.
+fn in_erlang(message: &str, term: TermRef<'_>) -> String {
+    let Some((_, expected)) =
+        message.split_once(", expected ").filter(|_| message.starts_with("invalid "))
+    else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        Span::EXPECTED => "a period such as {30, min}, {4, hour}, {7, day} or {{1, 30, 0}, hms}",
+        SyncSetting::EXPECTED => "none, always or a period such as {1, sec}",
+        Size::EXPECTED => "a number of bytes such as 1048576 or \"256MiB\"",
+        LocateEm::EXPECTED => {
+            "{local, Manager}, {global, Manager}, {global, Manager, {inc, Nodes}}, {global, Manager, {exc, Nodes}} or {global, Manager, exc_local}"
+        }
+        LoggerFilters::EXPECTED => {
+            "a list such as [{quiet, {fun logger_filters:domain/2, {stop, sub, [otp]}}}]"
+        }
+        "a string" | "path string" => "an atom or a string",
+        "a sequence" => "a list",
+        other => other,
+    };
+    format!("{} is not what belongs here: expected {expected}", text::to_text(term))
 }
 
 /// The pairs of a list; `None` for an element, or a whole, of another kind.
@@ -333,9 +520,9 @@ mod tests {
             r#"[{logmachine, [
                 {node, [{name, 'lm@10.0.0.5'}, {connect, ['a@10.0.0.1', "b@10.0.0.2"]}, {allow, []},
                         {net_ticktime, {60, sec}}, {epmd, none}]},
-                {http, [{listen, "off"}]}, {sync, always}, {segment_bytes, "1MiB"}, {dir, <<"d">>},
+                {http, [{listen, "off"}]}, {sync, always}, {block_for, none}, {segment_bytes, "1MiB"}, {dir, <<"d">>},
                 {instances, [{q, [{cache_bytes, 1000}, {delete_after, none}, {capture, gen_event},
-                                 {logger_level, warning}]}]}]}]."#,
+                                 {logger_level, warning}, {block_for, {3, sec}}, {takeover, {1, min}}]}]}]}]."#,
         )
         .unwrap();
         assert_eq!(file.node.name.as_deref(), Some("lm@10.0.0.5"));
@@ -344,6 +531,10 @@ mod tests {
         assert_eq!(file.instance[0].dir.as_deref(), Some(Path::new("d")));
         assert_eq!(file.instance[0].delete_after, Some(Limit::None));
         assert_eq!(file.instance[0].logger_level, Some(LoggerLevel::Warning));
+        assert_eq!(file.instance[0].block_for, Some(Limit::Some(Span(Duration::from_secs(3)))));
+        assert_eq!(file.instance_defaults.block_for, Some(Limit::None));
+        let minute = Span(Duration::from_secs(60));
+        assert_eq!(file.instance[0].takeover, Some(Limit::Some(minute)));
     }
 
     #[test]
@@ -357,21 +548,24 @@ mod tests {
             ),
             (
                 "[{logmachine, [{evict_after, {1, hour}},\n {instances, [{a, []},\n {b, [\n {evict_after, soon}]}]}]}].",
-                "c.config:4: evict_after: invalid value: string \"soon\"",
+                "c.config:4: evict_after: soon is not what belongs here: expected a period such as {30, min}",
             ),
             (
                 "[{logmachine, [{node,\n [{connect, {a, b}}]}]}].",
-                "c.config:2: connect: unexpected value {a,b}",
+                "c.config:2: connect: {a,b} is not what belongs here: expected a list",
             ),
             (
                 "[{logmachine, [{instances,\n [{a, [{locate_em, {x, y}}]}]}]}].",
-                "c.config:2: locate_em: invalid value: string \"{x,y}\"",
+                "c.config:2: locate_em: {x,y} is not what belongs here: expected {local, Manager}",
             ),
             (
                 "[{logmachine, [{dir, \"{dir\"},\n{instances, [{a, []}, {b, []}]}]}].",
                 "c.config:1: dir: give each instance a directory of its own",
             ),
-            ("[{logmachine, [{instances, [a]}]}].", "c.config:1: instances: expected a list"),
+            (
+                "[{logmachine, [{instances, [a]}]}].",
+                "c.config:1: instances: not a list of {Key, Value}; expected [{logmachine,",
+            ),
         ] {
             let found = error(text);
             assert!(found.starts_with(expected), "{found}");

@@ -1,12 +1,13 @@
 //! What the operator writes: a configuration file, flags over it, defaults under it.
 //!
 //! A file is read into [`File`], where every key may be missing; [`File::instances`] puts an instance's own keys
-//! over `[instance_defaults]` over the built-in defaults. Errors name the file, the line and the key. The
-//! original's Erlang form becomes the same [`File`] (`erlang.rs`).
+//! over `[instance_defaults]` over the built-in defaults. Errors name the file, the line, the key and what is
+//! allowed (`check.rs`). The original's Erlang form becomes the same [`File`] (`erlang.rs`).
 
+pub(crate) mod check;
 mod erlang;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use serde::de::{self, Deserializer, Visitor};
 use crate::etf::{TermRef, text};
 use crate::event_log::LogConfig;
 use crate::instance::locator::target::{
-    Capture, LoggerFilters, LoggerLevel, Mode, OWN_HANDLER, Target,
+    Capture, ERROR_LOGGER, LoggerFilters, LoggerLevel, Mode, OWN_HANDLER, Target,
 };
 use crate::instance::recorder::RecorderConfig;
 use crate::instance::{InstanceConfig, Overload, Sync};
@@ -82,6 +83,8 @@ pub struct NodeSection {
     pub allow: Vec<String>,
     pub data_dir: Option<PathBuf>,
     pub log_format: Option<LogFormat>,
+    pub verbose: Option<u8>,
+    pub quiet: Option<bool>,
 }
 
 /// The form of our own diagnostics.
@@ -125,10 +128,13 @@ pub struct InstanceSection {
     pub delete_after: Option<Limit<Span>>,
     pub max_bytes: Option<Limit<Size>>,
     pub min_free_bytes: Option<Limit<Size>>,
+    pub scrub_period: Option<Limit<Span>>,
     pub sync: Option<SyncSetting>,
     pub overload: Option<OverloadSetting>,
+    pub block_for: Option<Limit<Span>>,
     pub pending_bytes: Option<Size>,
     pub max_event_bytes: Option<Size>,
+    pub takeover: Option<Limit<Span>>,
 }
 
 /// What to do when events come faster than they can be written.
@@ -312,14 +318,9 @@ impl File {
             return erlang::read(path, &text);
         }
         let file: File = toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
-        for (number, section) in file.instance.iter().enumerate() {
-            if section.name.is_none() {
-                let line = instance_line(&text, number);
-                let message = "an instance needs a name".to_owned();
-                let (path, key) = (path.to_owned(), "name: ".to_owned());
-                return Err(ConfigError::Content { path, line, key, message });
-            }
-        }
+        check::check(&file, &|section, key| {
+            (path.to_owned(), check::toml_line(&text, section, key))
+        })?;
         Ok(file)
     }
 
@@ -342,30 +343,69 @@ impl File {
             }
         }
         if sections.is_empty() {
-            let name = Some("error_logger".to_owned());
-            let target = Capture::of_error_logger().target;
-            let default = self.instance_defaults.locate_em.clone();
-            let locate_em = default.or(Some(Limit::Some(LocateEm(target))));
-            sections.push(InstanceSection { name, locate_em, ..InstanceSection::default() });
+            let name = Some(ERROR_LOGGER.to_owned());
+            sections.push(InstanceSection { name, ..InstanceSection::default() });
         }
-        let mut seen = std::collections::HashSet::new();
         let mut managers = std::collections::HashSet::new();
         let mut configs = Vec::new();
         for section in sections {
             let mut config = section.over(&self.instance_defaults).complete(data_dir)?;
-            let name = &config.log.name;
-            if !seen.insert(name.clone()) {
-                return Err(ConfigError::Value(format!("instance {name} is configured twice")));
-            }
             if let Some(capture) = config.capture.as_mut().filter(|capture| capture.wants_manager())
             {
-                let place = (capture.target.manager.clone(), capture.handler.clone());
+                let handler = if capture.is_own_handler() { OWN_HANDLER } else { &capture.handler };
+                let place = (capture.target.manager.clone(), handler.to_owned());
                 capture.is_shared = !managers.insert(place);
             }
             configs.push(config);
         }
+        check_places(&configs)?;
         Ok(configs)
     }
+}
+
+/// The name of an instance's directory of archives, within its own.
+const ARCHIVES: &str = "archive";
+
+/// Instances may share directories, since their files begin with their names; but where one has its live segment, which
+/// bears its name alone, no instance can have a directory.
+fn check_places(configs: &[InstanceConfig]) -> Result<(), ConfigError> {
+    let directories: Vec<_> = configs
+        .iter()
+        .flat_map(|config| {
+            [&config.log.dir, &config.log.arch_dir].map(|dir| (config, resolved(dir)))
+        })
+        .collect();
+    for LogConfig { name, dir, .. } in configs.iter().map(|config| &config.log) {
+        let live = resolved(dir).join(name);
+        if let Some((other, taken)) = directories.iter().find(|(_, dir)| dir.starts_with(&live)) {
+            return Err(ConfigError::Value(format!(
+                "instance {name}: its live segment would be {}, but instance {} has the directory {}; use another name, dir or arch_dir",
+                live.display(),
+                other.log.name,
+                taken.display(),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A path with its links followed as far as it exists, and without `.` and `..`.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = absolute.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    let Some((part, mut path)) = existing else { return absolute };
+    let mut has_parents = false;
+    for component in absolute.strip_prefix(part).into_iter().flat_map(Path::components) {
+        match component {
+            Component::ParentDir => {
+                path.pop();
+                has_parents = true;
+            }
+            component => path.push(component),
+        }
+    }
+    // Without them more of it may exist.
+    if has_parents { resolved(&path) } else { path }
 }
 
 impl InstanceSection {
@@ -392,10 +432,13 @@ impl InstanceSection {
             delete_after: self.delete_after.or(d.delete_after),
             max_bytes: self.max_bytes.or(d.max_bytes),
             min_free_bytes: self.min_free_bytes.or(d.min_free_bytes),
+            scrub_period: self.scrub_period.or(d.scrub_period),
             sync: self.sync.or(d.sync),
             overload: self.overload.or(d.overload),
+            block_for: self.block_for.or(d.block_for),
             pending_bytes: self.pending_bytes.or(d.pending_bytes),
             max_event_bytes: self.max_event_bytes.or(d.max_event_bytes),
+            takeover: self.takeover.or(d.takeover),
         }
     }
 
@@ -405,9 +448,9 @@ impl InstanceSection {
         const HOUR: u64 = 60 * MINUTE;
         const DAY: u64 = 24 * HOUR;
         let name = self.name.unwrap_or_default();
-        check_name(&name)?;
+        check::instance_name(&name).map_err(ConfigError::Value)?;
         let dir = self.dir.unwrap_or_else(|| data_dir.join(&name));
-        let arch_dir = self.arch_dir.unwrap_or_else(|| dir.join("archive"));
+        let arch_dir = self.arch_dir.unwrap_or_else(|| dir.join(ARCHIVES));
         let span = |span: Option<Span>, default: u64| {
             span.map_or(Duration::from_secs(default), |Span(span)| span)
         };
@@ -425,12 +468,11 @@ impl InstanceSection {
             usize::try_from(size.map_or(default, |Size(size)| size)).unwrap_or(usize::MAX)
         };
         let max_event_bytes = bytes(self.max_event_bytes, 16 << 20);
-        if max_event_bytes > MAX_EVENT_BYTES {
-            return Err(ConfigError::Value(format!(
-                "instance {name}: max_event_bytes is {max_event_bytes}, the most is {MAX_EVENT_BYTES}: a packet between nodes holds no more"
-            )));
-        }
-        let mut capture = capture(&name, self.locate_em, self.handler, self.capture)?;
+        // What an instance of this name is for, however it came to be.
+        let locate_em = self.locate_em.or_else(|| {
+            (name == ERROR_LOGGER).then(|| Limit::Some(LocateEm(Capture::of_error_logger().target)))
+        });
+        let mut capture = capture(&name, locate_em, self.handler, self.capture)?;
         if let Some(capture) = &mut capture {
             capture.logger_level = self.logger_level.unwrap_or_default();
             capture.logger_filters = self.logger_filters.unwrap_or_default();
@@ -451,16 +493,18 @@ impl InstanceSection {
                 delete_after: span_limit(self.delete_after, None),
                 max_bytes: size_limit(self.max_bytes, None),
                 min_free_bytes: size_limit(self.min_free_bytes, Some(1 << 30)),
+                scrub_period: span_limit(self.scrub_period, Some(30 * DAY)),
             },
             recorder: RecorderConfig {
                 sync: self.sync.map_or(Sync::Interval(Duration::from_secs(1)), |sync| sync.0),
                 overload: match self.overload {
                     Some(OverloadSetting::Drop) => Overload::Drop,
-                    _ => Overload::Block,
+                    _ => Overload::Block { at_most: span_limit(self.block_for, Some(2)) },
                 },
                 pending_bytes: bytes(self.pending_bytes, 64 << 20),
             },
             max_event_bytes,
+            takeover: span_limit(self.takeover, Some(30)),
         })
     }
 }
@@ -475,11 +519,6 @@ fn capture(
     let Some(Limit::Some(LocateEm(target))) = locate_em else { return Ok(None) };
     let mut capture = Capture::new(target);
     if let Some(handler) = handler {
-        if handler.is_empty() || handler.chars().count() > 255 {
-            return Err(ConfigError::Value(format!(
-                "instance {instance}: handler {handler:?} is no module name"
-            )));
-        }
         capture.handler = handler;
     }
     capture.mode = match setting {
@@ -487,28 +526,12 @@ fn capture(
         Some(CaptureSetting::GenEvent) => Mode::GenEvent,
         Some(CaptureSetting::Logger) => Mode::Logger,
     };
-    if capture.mode == Mode::Logger
-        && (!capture.is_error_logger() || capture.handler != OWN_HANDLER)
-    {
+    if capture.mode == Mode::Logger && (!capture.is_error_logger() || !capture.is_own_handler()) {
         return Err(ConfigError::Value(format!(
             "instance {instance}: capture \"logger\" goes with locate_em {{local, error_logger}} and no handler of your own; it forwards what logger handles"
         )));
     }
     Ok(Some(capture))
-}
-
-/// The largest event that any configuration allows: a packet's limit, less room for what surrounds it.
-const MAX_EVENT_BYTES: usize = crate::proto::packet::MAX_PACKET_BYTES - (64 << 10);
-
-/// An instance's name is an atom, a registered name, a file name and a directory name.
-fn check_name(name: &str) -> Result<(), ConfigError> {
-    let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '@');
-    if name.is_empty() || name.chars().count() > 200 || !name.chars().all(sound) {
-        return Err(ConfigError::Value(format!(
-            "instance name {name:?}: use 1 to 200 letters, digits, _ - or @; it names files too"
-        )));
-    }
-    Ok(())
 }
 
 /// Puts file, line and key before what the parser says.
@@ -523,7 +546,7 @@ fn located(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError::Content { path: path.to_owned(), line, key, message }
 }
 
-/// Puts the nearest known name in the place of all of them where the parser met an unknown one.
+/// Says the nearest known name where the parser met an unknown one; of keys, in the place of all the others.
 fn with_nearest(message: &str) -> String {
     let mut names = message.split('`').skip(1).step_by(2);
     let Some(unknown) = names.next().filter(|_| message.starts_with("unknown ")) else {
@@ -532,6 +555,9 @@ fn with_nearest(message: &str) -> String {
     let nearest = names.map(|name| (distance(unknown, name), name)).min();
     match nearest {
         Some((distance, name)) if distance <= 1 + unknown.chars().count() / 3 => {
+            if message.starts_with("unknown variant") {
+                return format!("{message}; did you mean `{name}`?");
+            }
             let what = message.split('`').next().unwrap_or_default();
             format!("{what}`{unknown}`; did you mean `{name}`?")
         }
@@ -556,13 +582,6 @@ fn distance(a: &str, b: &str) -> usize {
         rows.push(row);
     }
     rows[a.len()][b.len()]
-}
-
-/// The line of the `number`th `[[instance]]`.
-fn instance_line(text: &str, number: usize) -> usize {
-    let mut headers =
-        text.lines().enumerate().filter(|(_, line)| line.trim().starts_with("[[instance]]"));
-    headers.nth(number).map_or(1, |(line, _)| line + 1)
 }
 
 #[cfg(test)]
@@ -605,6 +624,8 @@ mod tests {
             name = "quotes"
             evict_after = "none"
             cache_bytes = 1000
+            block_for = "none"
+            takeover = "none"
             "#,
         )
         .unwrap();
@@ -615,10 +636,15 @@ mod tests {
         assert_eq!(instances[0].log.segment_bytes, Some(1 << 20));
         assert_eq!(instances[0].log.dir, Path::new("d/error_logger"));
         assert_eq!(instances[0].log.evict_after, Some(Duration::from_secs(4 * 3600)));
+        assert_eq!(instances[0].takeover, Some(Duration::from_secs(30)));
+        assert_eq!(instances[1].takeover, None);
         assert_eq!(instances[1].log.evict_after, None);
         assert_eq!(instances[1].log.cache_bytes, Some(1000));
         assert_eq!(instances[1].log.arch_dir, Path::new("d/quotes/archive"));
         assert!(instances.iter().all(|i| i.recorder.sync == Sync::Always));
+        let block = |at_most| Overload::Block { at_most };
+        assert_eq!(instances[0].recorder.overload, block(Some(Duration::from_secs(2))));
+        assert_eq!(instances[1].recorder.overload, block(None));
     }
 
     #[test]
@@ -640,15 +666,23 @@ mod tests {
             ),
             (
                 "[[instance]]\nname = \"a\"\ncapture = \"gen_evnet\"\n",
-                ":3: capture: unknown variant `gen_evnet`; did you mean `gen_event`?",
+                ":3: capture: unknown variant `gen_evnet`, expected one of `auto`, `gen_event`, `logger`; did you mean `gen_event`?",
             ),
             (
                 "[[instance]]\nname = \"a\"\nlogger_level = \"eror\"\n",
-                ":3: logger_level: unknown variant `eror`; did you mean `error`?",
+                ":3: logger_level: unknown variant `eror`, expected one of `all`,",
             ),
             (
                 "[[instance]]\nname = \"a\"\nwibble = 1\n",
                 ":3: wibble: unknown field `wibble`, expected one of",
+            ),
+            (
+                "[[instance]]\nname = \"a\"\nblock_for = \"0s\"\n",
+                ":3: block_for: invalid value: string \"0s\", expected a time span",
+            ),
+            (
+                "[[instance]]\nname = \"a\"\n[[instance]]\nname = \"archive\"\n",
+                ":4: name: \"archive\" is the directory of",
             ),
             ("[node\n", ":1: "),
         ];
@@ -660,35 +694,95 @@ mod tests {
 
     #[test]
     fn names_that_are_no_file_names_are_refused() {
-        for name in ["", "../x", "a/b", "a b", "."] {
+        let long = "x".repeat(181);
+        for name in ["", "../x", "a/b", "a b", ".", "..", "a\n", &long] {
             let names = [name.to_owned()];
             let result = File::default().instances(&names, Path::new("d"));
             assert!(matches!(result, Err(ConfigError::Value(_))), "{name}");
         }
-        let twice = read("[[instance]]\nname = \"a\"\n[[instance]]\nname = \"a\"\n").unwrap();
-        assert!(twice.instances(&[], Path::new("d")).is_err());
+        let names = ["x".repeat(180)];
+        assert!(File::default().instances(&names, Path::new("d")).is_ok());
+    }
+
+    /// A live segment where a directory is to be, written in every way that comes to the same.
+    #[test]
+    fn a_live_segment_and_a_directory_cannot_have_one_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display().to_string();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("real"), dir.path().join("link")).unwrap();
+        let text = |name: &str, place: &str| {
+            format!("[[instance]]\nname = \"{name}\"\n{}\n", place.replace("ROOT", &root))
+        };
+        let check = |first: &str, second: &str, sound: bool| {
+            let file = read(&(text("a", first) + &text("b", second))).unwrap();
+            let result = file.instances(&[], Path::new("d"));
+            assert_eq!(result.is_ok(), sound, "{first}; {second}");
+            if let Err(error) = result {
+                assert!(error.to_string().contains("its live segment would be"), "{error}");
+            }
+        };
+        // Shared directories are fine, however they are written.
+        check("dir = \"ROOT/real\"", "dir = \"ROOT/link/.\"", true);
+        check("dir = \"ROOT/real\"", "dir = \"ROOT/x\"\narch_dir = \"ROOT/real\"", true);
+        check("dir = \"ROOT/real\"", "dir = \"ROOT/link/a\"", false);
+        check("dir = \"ROOT/real\"", "dir = \"ROOT/x/../link/a/deeper\"", false);
+        check("dir = \"ROOT/real\"", "arch_dir = \"ROOT/./real/a\"", false);
+        check("dir = \"ROOT/link\"\narch_dir = \"ROOT/real/a\"", "", false);
+        // The defaults, and the names that once were directories' names.
+        let names = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            File::default().instances(&names, Path::new("d"))
+        };
+        assert!(names(&["cursors", "quotes"]).is_ok());
+        assert!(matches!(names(&["archive"]), Err(ConfigError::Value(_))));
     }
 
     #[test]
-    fn capturing_is_the_default_only_where_nobody_configured_an_instance() {
-        let capture = |file: &File, names: &[String]| {
-            file.instances(names, Path::new("d")).unwrap().remove(0).capture
+    fn error_logger_captures_however_it_came_to_be_unless_it_is_told_not_to() {
+        let capture = |text: &str, name: &str| {
+            let file = if text.starts_with("[{") {
+                erlang::read(Path::new("c.config"), text)
+            } else {
+                read(text)
+            };
+            let names: Vec<_> = (!name.is_empty()).then(|| name.to_owned()).into_iter().collect();
+            file.unwrap().instances(&names, Path::new("d")).unwrap().remove(0).capture
         };
-        let none = File::default();
-        assert_eq!(capture(&none, &[]), Some(Capture::of_error_logger()));
-        assert_eq!(capture(&none, &["error_logger".to_owned()]), None);
-        let defaults = read("[instance_defaults]\nlocate_em = \"none\"\n").unwrap();
-        assert_eq!(capture(&defaults, &[]), None);
+        let captured = Some(Capture::of_error_logger());
+        for (text, name) in [
+            ("", ""),
+            ("", "error_logger"),
+            ("[[instance]]\nname = \"error_logger\"\n", ""),
+            ("[[instance]]\nname = \"error_logger\"\n", "error_logger"),
+            ("[{logmachine, [{instances, [{error_logger, []}]}]}].", ""),
+            ("[{logmachine, []}].", "error_logger"),
+        ] {
+            assert_eq!(capture(text, name), captured, "{text} {name}");
+        }
+        for (text, name) in [
+            ("", "quotes"),
+            ("[instance_defaults]\nlocate_em = \"none\"\n", ""),
+            ("[instance_defaults]\nlocate_em = \"none\"\n", "error_logger"),
+            ("[[instance]]\nname = \"error_logger\"\nlocate_em = \"none\"\n", ""),
+            ("[{logmachine, [{instances, [{error_logger, [{locate_em, none}]}]}]}].", ""),
+        ] {
+            assert_eq!(capture(text, name), None, "{text} {name}");
+        }
     }
 
     #[test]
     fn two_instances_at_one_manager_get_handlers_of_different_ids() {
         let text = |name, em| format!("[[instance]]\nname = \"{name}\"\nlocate_em = \"{em}\"\n");
-        let file = read(&(text("a", "bus") + &text("b", "{global, bus}") + &text("c", "other")));
+        // Ours stands for the original's where that isn't.
+        let original = text("d", "other") + "handler = \"logmachine_event_handler\"\n";
+        let other = text("e", "other") + "handler = \"mine\"\n";
+        let all = text("a", "bus") + &text("b", "{global, bus}") + &text("c", "other");
+        let file = read(&(all + &original + &other));
         let instances = file.unwrap().instances(&[], Path::new("d")).unwrap();
         let shared: Vec<_> =
             instances.iter().map(|i| i.capture.as_ref().unwrap().is_shared).collect();
-        assert_eq!(shared, [false, true, false]);
+        assert_eq!(shared, [false, true, false, true, false]);
     }
 
     #[test]

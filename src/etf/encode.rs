@@ -5,8 +5,8 @@
 
 use super::tag::{
     ATOM_UTF8_EXT, BINARY_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT,
-    NEW_FLOAT_EXT, NEW_PID_EXT, NEWER_REFERENCE_EXT, NIL_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT,
-    SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT,
+    NEW_FLOAT_EXT, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT, SMALL_ATOM_UTF8_EXT,
+    SMALL_BIG_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT,
 };
 use super::{Pid, Reference};
 use crate::time::Timestamp;
@@ -159,6 +159,23 @@ pub fn pid(out: &mut Vec<u8>, pid: &Pid) {
     for number in [pid.id, pid.serial, pid.creation] {
         out.extend_from_slice(&number.to_be_bytes());
     }
+}
+
+/// A port.
+pub fn port(out: &mut Vec<u8>, node: &str, id: u64, creation: u32) {
+    match u32::try_from(id) {
+        Ok(id) => {
+            out.push(NEW_PORT_EXT);
+            atom(out, node);
+            out.extend_from_slice(&id.to_be_bytes());
+        }
+        Err(_) => {
+            out.push(V4_PORT_EXT);
+            atom(out, node);
+            out.extend_from_slice(&id.to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&creation.to_be_bytes());
 }
 
 /// A reference.

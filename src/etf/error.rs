@@ -36,6 +36,9 @@ pub enum DecodeError {
         /// Where one level more begins.
         position: usize,
     },
+    /// A map has a key twice.
+    #[error("a map has a key twice")]
+    RepeatedKey,
     /// The bytes do not begin with version 131.
     #[error("external term version {found:?} where 131 was due")]
     Version {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::strangers::Escaped;
+
 /// A process identifier, of this node or another.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pid {
@@ -16,10 +18,11 @@ pub struct Pid {
     pub creation: u32,
 }
 
-/// As the shell of a third node would print it, with the node's name for its number.
+/// As the shell of a third node would print it, with the node's name for its number. That name is whatever a peer
+/// wrote into a pid, and this form is for diagnostics.
 impl fmt::Display for Pid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{}.{}.{}>", self.node, self.id, self.serial)
+        write!(f, "<{}.{}.{}>", Escaped(&self.node), self.id, self.serial)
     }
 }
 

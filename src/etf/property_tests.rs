@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use proptest::prelude::*;
 
+use super::keys::{self, Difference};
 use super::{AtomRef, Pid, Reference, Term, TermRef, decode, encode, json, order, text, walk};
 
 /// A term as a tree, which only tests build.
@@ -132,6 +133,23 @@ impl Tree {
         }
     }
 
+    /// The same with one kind of zero.
+    fn one_zero(&self) -> Tree {
+        let all = |trees: &[Tree]| trees.iter().map(Tree::one_zero).collect();
+        match self {
+            Tree::Float(0.0) => Tree::Float(0.0),
+            Tree::Tuple(elements) => Tree::Tuple(all(elements)),
+            Tree::List(elements, tail) => Tree::List(all(elements), Box::new(tail.one_zero())),
+            Tree::Map(pairs) => {
+                let mut pairs: Vec<_> =
+                    pairs.iter().map(|(key, value)| (key.one_zero(), value.one_zero())).collect();
+                pairs.sort_by(|a, b| a.0.compare(&b.0, true));
+                Tree::Map(pairs)
+            }
+            other => other.clone(),
+        }
+    }
+
     /// The bits of a bitstring, one by one.
     fn bits(&self) -> Vec<u8> {
         let (bytes, last) = match self {
@@ -214,6 +232,7 @@ fn tree(identifiers: bool) -> BoxedStrategy<Tree> {
         4 => "[a-c]",
         1 => "[a-zA-Z_@0-9 'é\\\\\n日]{0,6}",
         1 => prop_oneof![Just("end".to_owned()), Just("é".repeat(255))],
+        1 => prop::sample::select(vec!["$pid", "$ref", "$etf", "$tuple"]).prop_map(str::to_owned),
     ];
     let integer = prop_oneof![
         6 => -2..3_i128,
@@ -335,6 +354,40 @@ proptest! {
     }
 
     #[test]
+    fn lossless_text_is_parsed_into_the_same_term(tree in tree(true), free in prop::collection::vec(tree(true), 0..4)) {
+        // Beside a closure, which no tree holds.
+        let mut bytes = vec![104, 2];
+        tree.write(&mut bytes);
+        bytes.extend(closure(&free));
+        let term = TermRef::whole(&bytes).expect("walked");
+        let written = text::to_lossless(term);
+        let parsed = text::parse_lossless(&written).map_err(|error| TestCaseError::fail(format!("{error}: {written}")))?;
+        prop_assert!(order::exactly_equal(TermRef::whole(&parsed).expect("a term"), term), "{}", written);
+        prop_assert!(text::parse(&written).is_ok(), "{}", written);
+    }
+
+    #[test]
+    fn a_key_is_found_twice_as_by_comparing_each_with_each(
+        keys in prop::collection::vec(tree(true), 1..40),
+        outside in tree(false),
+        again in any::<prop::sample::Index>(),
+    ) {
+        let mut pairs: Vec<_> = keys.iter().map(|key| (key.clone(), Tree::Nil)).collect();
+        let twice = again.index(2 * keys.len());
+        if let Some(key) = keys.get(twice) {
+            pairs.push((key.clone(), Tree::Nil));
+        }
+        let map = Tree::Tuple(vec![outside, Tree::Map(pairs.clone())]).bytes();
+        let equal = |exact: bool| pairs.iter().enumerate().any(|(n, (a, _))| {
+            pairs[..n].iter().any(|(b, _)| if exact { a.compare(b, true).is_eq() } else { a.one_zero() == b.one_zero() })
+        });
+        let found = keys::look(TermRef::from_walked(&map), false);
+        prop_assert_eq!(found == Difference::None, equal(true));
+        prop_assert_eq!(walk(&map) == Err(super::DecodeError::RepeatedKey), equal(true));
+        prop_assert!(found != Difference::Clear || !equal(false));
+    }
+
+    #[test]
     fn json_is_parsed_into_the_same_term(tree in tree(true)) {
         let bytes = tree.bytes();
         let term = TermRef::whole(&bytes).expect("walked");
@@ -422,6 +475,21 @@ proptest! {
             prop_assert!(order::exactly_equal(again, TermRef::whole(&bytes[1..]).expect("walked")), "{again:?}");
         }
     }
+}
+
+/// A closure with these free variables.
+fn closure(free: &[Tree]) -> Vec<u8> {
+    let mut body = vec![2];
+    body.extend(1..=16_u8);
+    body.extend(3_u32.to_be_bytes());
+    body.extend(u32::try_from(free.len()).expect("few").to_be_bytes());
+    encode::atom(&mut body, "m");
+    encode::integer(&mut body, 3);
+    encode::integer(&mut body, -7);
+    encode::pid(&mut body, &Pid { node: "a@b".into(), id: 1, serial: 2, creation: 3 });
+    free.iter().for_each(|variable| variable.write(&mut body));
+    let size = u32::try_from(body.len() + 4).expect("short").to_be_bytes();
+    [&[112], &size[..], &body].concat()
 }
 
 /// Terms that `eetf` 0.12 is known to write back as others.

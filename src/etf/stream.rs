@@ -5,8 +5,8 @@
 
 use super::decode::skip;
 use super::tag::{
-    BINARY_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FUN_EXT, NIL_EXT, SMALL_TUPLE_EXT,
-    STRING_EXT,
+    BINARY_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NATIVE_RECORD_EXT, NEW_FUN_EXT, NIL_EXT,
+    SMALL_TUPLE_EXT, STRING_EXT,
 };
 use super::{AtomRef, Term, TermRef};
 
@@ -85,6 +85,11 @@ pub(crate) struct FunHead<'a> {
     pub(crate) index: i64,
     pub(crate) uniq: i64,
     pub(crate) free: u32,
+    pub(super) arity: u8,
+    /// The module's MD5, the index in it, and the pid of the process that made the fun.
+    pub(super) digest: &'a [u8],
+    pub(super) new_index: u32,
+    pub(super) creator: TermRef<'a>,
 }
 
 /// A place in a walked term.
@@ -200,6 +205,23 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// Steps into a native record, which [`Stream::head`] takes for a leaf: its names, and how many values follow.
+    pub(super) fn record(&mut self) -> Option<(impl Iterator<Item = AtomRef<'a>> + use<'a>, u32)> {
+        if self.bytes[0] != NATIVE_RECORD_EXT {
+            return None;
+        }
+        let fields = self.count();
+        // Whether it is exported.
+        self.skip(1);
+        let mut names = *self;
+        let due = u64::from(fields) + 2;
+        for _ in 0..due {
+            self.term();
+        }
+        let name = move |_| names.term().as_atom().expect("walked: a record's names are atoms");
+        Some(((0..due).map(name), fields))
+    }
+
     /// The count after a tag.
     fn count(&mut self) -> u32 {
         let head = self.skip(5);
@@ -217,11 +239,13 @@ impl<'a> Stream<'a> {
         const WALKED: &str = "walked: a fun names its module, index and uniq";
         // Tag, size, arity, 16 bytes of uniqueness, index; then the number of free variables.
         let head = self.skip(30);
-        let free = u32::from_be_bytes([head[26], head[27], head[28], head[29]]);
+        let word =
+            |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (arity, digest, new_index, free) = (head[5], &head[6..22], word(22), word(26));
         let module = self.term().as_atom().expect(WALKED);
         let index = self.term().as_integer().expect(WALKED);
         let uniq = self.term().as_integer().expect(WALKED);
-        self.term();
-        FunHead { module, index, uniq, free }
+        let creator = self.term();
+        FunHead { module, index, uniq, free, arity, digest, new_index, creator }
     }
 }

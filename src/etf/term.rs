@@ -511,10 +511,15 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// The value of `FLOAT_EXT`: 31 bytes of `sprintf("%.20e")`, padded with zeros.
-pub(super) fn old_float(digits: &[u8]) -> Option<f64> {
-    let digits = digits.split(|&byte| byte == 0).next()?;
-    let value: f64 = std::str::from_utf8(digits).ok()?.trim().parse().ok()?;
+/// The value of `FLOAT_EXT`: 31 bytes of `sprintf("%.20e")`, padded with zeros; digits on both sides of the point.
+pub(super) fn old_float(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text.split(|&byte| byte == 0).next()?).ok()?;
+    let (whole, rest) = text.strip_prefix(['-', '+']).unwrap_or(text).split_once('.')?;
+    let (fraction, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
+    let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let value: f64 =
+        [whole, fraction, exponent].map(is_number).eq(&[true; 3]).then(|| text.parse().ok())??;
     value.is_finite().then_some(value)
 }
 

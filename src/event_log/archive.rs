@@ -13,7 +13,6 @@ use std::sync::Arc;
 use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::index::Restart;
-use super::segment::Source;
 use super::storage::{StorageFile, read_full, write_full};
 use crate::time::Timestamp;
 
@@ -26,14 +25,14 @@ const ZIP64_FROM_BYTES: u64 = 0xfff0_0000;
 /// An archive with more members than this is none of ours or the original's, which have one.
 const MAX_MEMBERS: usize = 1000;
 
-/// Writes an archive with one member into an empty file; `bytes` of `source` under `name`.
+/// Writes an archive with one member into an empty file; `bytes` of what `read` gives (position, length) under `name`.
 ///
 /// `stop` is asked now and then whether to give up, with [`io::ErrorKind::Interrupted`].
 pub(super) fn write(
     file: &dyn StorageFile,
     name: &str,
     rotated: Timestamp,
-    source: &mut Source,
+    read: &mut dyn FnMut(u64, usize) -> io::Result<Vec<u8>>,
     bytes: u64,
     stop: &dyn Fn() -> bool,
 ) -> io::Result<Vec<Restart>> {
@@ -53,7 +52,7 @@ pub(super) fn write(
             restarts.push(Restart { position, packed: at });
         }
         let wanted = usize::try_from(bytes - position).unwrap_or(usize::MAX).min(RESTART_BYTES);
-        let block = source.read(position, wanted)?;
+        let block = read(position, wanted)?;
         if block.len() < wanted {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -210,6 +209,8 @@ pub(super) struct Archive {
     stored: bool,
     /// Length of the segment.
     pub(super) bytes: u64,
+    /// CRC-32 of the segment, as the archive has it.
+    pub(super) crc: u32,
     /// Where inflating can begin, rising; beside the beginning.
     pub(super) restarts: Vec<Restart>,
     inflate: Decompress,
@@ -234,8 +235,8 @@ impl std::fmt::Debug for Archive {
 impl Archive {
     /// Opens the segment `name` in an archive; its only member if that has another name.
     pub(super) fn open(file: Arc<dyn StorageFile>, name: &str) -> io::Result<Self> {
-        let reader = Seekable { bytes: file.bytes()?, file: Arc::clone(&file), position: 0 };
-        let mut zip = zip::ZipArchive::new(io::BufReader::new(reader)).map_err(io::Error::other)?;
+        let reader = Seekable::new(Arc::clone(&file))?;
+        let mut zip = zip::ZipArchive::new(io::BufReader::new(reader)).map_err(io_error)?;
         if zip.len() > MAX_MEMBERS {
             return Err(io::Error::other("archive has too many members"));
         }
@@ -244,7 +245,7 @@ impl Archive {
         });
         let member = member.or((zip.len() == 1).then_some(0));
         let member = member.ok_or_else(|| io::Error::other("archive without the segment"))?;
-        let member = zip.by_index_raw(member).map_err(io::Error::other)?;
+        let member = zip.by_index_raw(member).map_err(io_error)?;
         let stored = match member.compression() {
             zip::CompressionMethod::Stored => true,
             zip::CompressionMethod::DEFLATE => false,
@@ -253,7 +254,7 @@ impl Archive {
         let data_start = member.data_start().ok_or(io::ErrorKind::InvalidData)?;
         let data_end = data_start.checked_add(member.compressed_size());
         let data_end = data_end.ok_or(io::ErrorKind::InvalidData)?;
-        let bytes = member.size();
+        let (bytes, crc) = (member.size(), member.crc32());
         drop(member);
         drop(zip);
         Ok(Archive {
@@ -262,6 +263,7 @@ impl Archive {
             data_end,
             stored,
             bytes,
+            crc,
             restarts: Vec::new(),
             inflate: Decompress::new(false),
             position: 0,
@@ -278,7 +280,9 @@ impl Archive {
         let bytes =
             usize::try_from(self.bytes.saturating_sub(position)).unwrap_or(bytes).min(bytes);
         if self.stored {
-            return read_full(&*self.file, self.data_start + position, bytes);
+            let at = self.data_start.saturating_add(position);
+            let left = usize::try_from(self.data_end.saturating_sub(at)).unwrap_or(bytes);
+            return read_full(&*self.file, at, bytes.min(left));
         }
         let before = self.restarts.partition_point(|restart| restart.position <= position);
         let restart = before.checked_sub(1).map(|i| self.restarts[i]);
@@ -306,6 +310,20 @@ impl Archive {
             }
         }
         Ok(out)
+    }
+
+    /// Whether the segment's bytes come to the checksum that the archive has. Costs inflating all of it.
+    pub(super) fn matches_crc(&mut self) -> io::Result<bool> {
+        let (mut crc, mut position) = (Crc::new(), 0);
+        while position < self.bytes {
+            let block = self.read(position, RESTART_BYTES)?;
+            if block.is_empty() {
+                return Ok(false);
+            }
+            crc.update(&block);
+            position += block.len() as u64;
+        }
+        Ok(crc.sum() == self.crc)
     }
 
     /// Inflates some bytes, at most `most`, to the end of `out`; 0 at the end or at damage.
@@ -354,11 +372,25 @@ impl Archive {
     }
 }
 
+/// What the file system said, if it did: that may go away by itself.
+fn io_error(error: zip::result::ZipError) -> io::Error {
+    match error {
+        zip::result::ZipError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
 /// A storage file as [`Read`] and [`Seek`].
-struct Seekable {
+pub(super) struct Seekable {
     file: Arc<dyn StorageFile>,
     bytes: u64,
     position: u64,
+}
+
+impl Seekable {
+    pub(super) fn new(file: Arc<dyn StorageFile>) -> io::Result<Self> {
+        Ok(Seekable { bytes: file.bytes()?, file, position: 0 })
+    }
 }
 
 impl Read for Seekable {
@@ -394,9 +426,9 @@ mod tests {
         let segment = storage.open(Path::new("/s"), Access::Create).expect("opens");
         write_full(&*segment, bytes, 0).expect("writes");
         let file = storage.open(Path::new("/s.zip"), Access::Create).expect("opens");
-        let mut source = Source::File(segment);
+        let mut read = |position, bytes| read_full(&*segment, position, bytes);
         let rotated = Timestamp::from_micros(1_700_000_000_000_000);
-        let restarts = write(&*file, "s", rotated, &mut source, bytes.len() as u64, &|| false)
+        let restarts = write(&*file, "s", rotated, &mut read, bytes.len() as u64, &|| false)
             .expect("archives");
         (file, restarts)
     }

@@ -1,6 +1,6 @@
 //! Records on their way into the log.
 
-use super::index::STRIDE_BYTES;
+use super::index::{STRIDE_BYTES, Span};
 use super::record;
 use crate::time::Timestamp;
 
@@ -10,16 +10,6 @@ pub struct Batch {
     pub(super) bytes: Vec<u8>,
     spans: Vec<Span>,
     count: u64,
-}
-
-/// Whole records that share a checksum: a stretch of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) count: u32,
-    pub(super) first: Timestamp,
-    pub(super) last: Timestamp,
 }
 
 impl Batch {
@@ -76,6 +66,38 @@ impl Batch {
         self.spans.last().map(|span| span.last)
     }
 
+    /// Takes off the first records, of at most so many bytes; `None` if those are none or all. Costs a copy of the rest.
+    pub fn split_first(&mut self, at_most: usize) -> Option<Batch> {
+        let spans = self.spans.partition_point(|span| span.end <= at_most);
+        if spans == 0 || spans == self.spans.len() {
+            return None;
+        }
+        let mut rest = Batch { spans: self.spans.split_off(spans), ..Batch::default() };
+        let cut = self.spans[spans - 1].end;
+        rest.bytes = self.bytes.split_off(cut);
+        for span in &mut rest.spans {
+            (span.start, span.end) = (span.start - cut, span.end - cut);
+            rest.count += u64::from(span.count);
+        }
+        self.count -= rest.count;
+        Some(std::mem::replace(self, rest))
+    }
+
+    /// Adds the records of a later batch.
+    ///
+    /// # Panics
+    ///
+    /// If that one is not later.
+    pub fn join(&mut self, later: Batch) {
+        assert!(self.last() < later.first() || later.is_empty(), "stamps rise within a batch");
+        let behind = self.bytes.len();
+        self.bytes.extend_from_slice(&later.bytes);
+        let moved =
+            |span: Span| Span { start: span.start + behind, end: span.end + behind, ..span };
+        self.spans.extend(later.spans.into_iter().map(moved));
+        self.count += later.count;
+    }
+
     /// The records, as a segment holds them.
     pub fn into_records(self) -> Vec<u8> {
         self.bytes
@@ -84,5 +106,29 @@ impl Batch {
     /// The stretches of the batch, in order.
     pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.spans.iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_split_and_joined_is_as_it_was() {
+        let mut whole = Batch::new();
+        for i in 0..1000 {
+            whole.push(Timestamp::from_micros(i + 1), &[7; 300]);
+        }
+        let mut rest = whole.clone();
+        assert!(rest.split_first(STRIDE_BYTES - 1).is_none(), "not even the first fits");
+        assert!(rest.split_first(usize::MAX).is_none(), "all of it does");
+        let mut first = rest.split_first(3 * STRIDE_BYTES).expect("some fit");
+        assert!(first.bytes() <= 3 * STRIDE_BYTES && first.last() < rest.first());
+        assert_eq!(first.count() + rest.count(), whole.count());
+        first.join(rest);
+        assert_eq!((&first.bytes, first.count), (&whole.bytes, whole.count));
+        let ends =
+            |batch: &Batch| batch.spans().map(|span| (span.start, span.end)).collect::<Vec<_>>();
+        assert_eq!(ends(&first), ends(&whole));
     }
 }

@@ -72,6 +72,12 @@ impl Chunk {
         self.last
     }
 
+    /// What is left behind the first `count` entries; `None` if nothing is.
+    pub fn without_first(self, count: usize) -> Option<Chunk> {
+        let offset = self.offset + count as u64;
+        (offset < self.end()).then(|| self.skip_to(offset))
+    }
+
     /// The first entry's ordinal in the log.
     pub(super) fn offset(&self) -> u64 {
         self.offset

@@ -3,18 +3,28 @@
 //! A cursor stands at an offset. Wherever the record at that offset is when the cursor is asked, in RAM,
 //! in the live segment, in a rotated or archived one, it is read from there; so no hand-over exists
 //! between the past and the live end. Only the first look-up goes by timestamp.
+//!
+//! # Invariants
+//!
+//! - `few_files`: of all cursors together at most `MAX_KEPT` keep a file open between two reads, and none that has
+//!   come to what is in RAM or was told to let go.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
 use super::chunk::Chunk;
 use super::index::{Index, Slot};
-use super::log::{Found, Shared};
-use super::repair::Damage;
-use super::segment::{Segment, Source};
+use super::map::Found;
+use super::planted::planted;
+use super::repair::{Damage, MISMATCH, UNREADABLE};
+use super::segment::Segment;
+use super::shared::Shared;
+use super::source::{Place, Source};
+use super::storage::is_transient;
 use super::{ReadError, lock};
 use crate::time::Timestamp;
 
@@ -59,6 +69,31 @@ struct Open {
     segment: Arc<Segment>,
     index: Arc<Index>,
     source: Source,
+    place: Option<Kept>,
+}
+
+/// Files that the cursors of this process keep open from one read to the next. Beyond, a segment is opened for each
+/// read, which costs less than to run out of descriptors.
+const MAX_KEPT: usize = 128;
+
+/// How many there are now.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// The right to keep a file open.
+#[derive(Debug)]
+struct Kept;
+
+impl Kept {
+    fn take() -> Option<Self> {
+        let more = |kept| (kept < MAX_KEPT).then_some(kept + 1);
+        KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Kept)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Cursor {
@@ -80,8 +115,24 @@ impl Cursor {
         self.position
     }
 
+    /// Lets go of files and memory until it is read from again. The next entry is then the first of `undelivered`,
+    /// which it handed out last, if that is some.
+    pub fn let_go(&mut self, undelivered: Option<Chunk>) {
+        self.open = None;
+        let rest = self.rest.take();
+        if let Some(next) = undelivered.or(rest) {
+            self.offset = Some(next.offset());
+            self.position = next.first();
+        }
+    }
+
+    /// Whether there is anything to let go of.
+    pub const fn holds_something(&self) -> bool {
+        self.open.is_some() || self.rest.is_some()
+    }
+
     /// The next entries, at most about `max_bytes` of them but at least one, if they are in RAM. Never
-    /// touches a file.
+    /// touches a file, but closes one that it read from before.
     pub fn next_cached(&mut self, max_bytes: usize) -> Next {
         if let Some(rest) = self.rest.take() {
             return Next::Chunk(self.deliver(rest, max_bytes));
@@ -92,15 +143,20 @@ impl Cursor {
             None if !self.start_checked => return Next::Cold,
             None => match state.search_cached(self.position) {
                 Some(Found::At(offset)) => offset,
-                Some(Found::End) => return Next::End,
+                Some(Found::End) => {
+                    self.open = None;
+                    return Next::End;
+                }
                 Some(Found::In(_)) | None => return Next::Cold,
             },
         };
-        if offset >= state.committed.offset.0 {
+        if offset >= state.committed.offset {
+            self.open = None;
             return Next::End;
         }
         let Some(chunk) = state.cached(offset) else { return Next::Cold };
         drop(state);
+        self.open = None;
         self.offset = Some(chunk.end());
         match self.sought(chunk) {
             Some(chunk) => Next::Chunk(self.deliver(chunk, max_bytes)),
@@ -111,36 +167,24 @@ impl Cursor {
     /// The next entries, at most about `max_bytes` of them but at least one; `None` at the live end. May
     /// read files: call it where blocking is allowed.
     ///
-    /// Damaged stretches are stepped over and reported in the diagnostics, once; deleted entries are
-    /// stepped over. A strict cursor says so instead.
+    /// What is damaged, missing or cannot be read is stepped over and reported in the diagnostics, once; deleted
+    /// entries are stepped over. A strict cursor says so instead.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Io`] if a file cannot be read. A strict cursor: [`ReadError::Deleted`],
-    /// [`ReadError::Corrupt`]; the call after that goes on behind what was said.
+    /// [`ReadError::Io`] if the machine lacks something for now. A strict cursor: [`ReadError::Deleted`],
+    /// [`ReadError::Corrupt`], [`ReadError::Missing`]; the call after that goes on behind what was said.
     pub fn next(&mut self, max_bytes: usize) -> Result<Option<Chunk>, ReadError> {
-        let mut moves = 0;
         loop {
             match self.next_cached(max_bytes) {
                 Next::Chunk(chunk) => return Ok(Some(chunk)),
                 Next::End => return Ok(None),
                 Next::Cold => {}
             }
-            match self.read(max_bytes) {
-                Ok(Some(chunk)) => {
-                    if let Some(chunk) = self.sought(chunk) {
-                        return Ok(Some(self.deliver(chunk, max_bytes)));
-                    }
-                }
-                Ok(None) => {}
-                // The segment was archived or deleted between looking it up and opening it.
-                Err(ReadError::Io { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && moves < MAX_MOVES =>
-                {
-                    moves += 1;
-                    self.open = None;
-                }
-                Err(error) => return Err(error),
+            if let Some(chunk) = self.read(max_bytes)?
+                && let Some(chunk) = self.sought(chunk)
+            {
+                return Ok(Some(self.deliver(chunk, max_bytes)));
             }
         }
     }
@@ -169,9 +213,12 @@ impl Cursor {
         let shared = Arc::clone(&self.shared);
         let state = lock(&shared.state);
         if !std::mem::replace(&mut self.start_checked, true)
-            && let Some(oldest) = state.first_stamp()
-            && (Timestamp::MIN.next()..oldest).contains(&self.position)
+            && let (Some(oldest), Some(deleted)) = (state.first_stamp(), state.deleted)
+            && self.position > Timestamp::MIN
+            && self.position <= deleted
         {
+            // What was deleted may still be in memory.
+            self.position = self.position.max(oldest);
             return Err(ReadError::Deleted { oldest });
         }
         let found = self.offset.map_or_else(|| state.search(self.position), Found::At);
@@ -179,8 +226,11 @@ impl Cursor {
             Found::End => return Ok(None),
             Found::In(segment) => {
                 drop(state);
-                let index = segment.index(&*shared.storage)?;
-                let ordinal = index.search(self.position).unwrap_or(segment.summary.count);
+                let index = match self.index_of(&segment) {
+                    Ok(index) => index,
+                    Err(error) => return self.unreadable(&segment, error).map(|()| None),
+                };
+                let ordinal = index.search(self.position).unwrap_or(segment.span);
                 self.offset = Some(segment.base + ordinal);
                 return Ok(None);
             }
@@ -200,34 +250,101 @@ impl Cursor {
             self.open = None;
             let live = &state.live;
             let (base, path) = (live.base, live.path.clone());
-            let run = live.run(offset - base, wanted);
+            let run = live.run(offset.saturating_sub(base), wanted);
             let mut source = Source::File(Arc::clone(&live.file));
             drop(state);
-            return self.read_run(&mut source, base, &path, &run, wanted);
+            let name = shared.config.name.as_str();
+            return self.read_run(&mut source, base, (name, &path), &run, wanted);
         };
         drop(state);
+        // Where something in the middle was deleted, or is gone, it goes on behind that.
+        let offset = offset.max(segment.base);
+        self.offset = Some(offset);
         let mut open = match self.open.take() {
             Some(open) if Arc::ptr_eq(&open.segment, &segment) => open,
-            _ => {
-                let index = segment.index(&*shared.storage)?;
-                let place = segment.place();
-                let mut source = Source::open(&*shared.storage, &place, &segment.name)
-                    .map_err(ReadError::io(place.path()))?;
-                source.use_restarts(&index);
-                Open { segment, index, source }
-            }
+            _ => match self.open(&segment) {
+                Ok(open) => open,
+                Err(error) => return self.unreadable(&segment, error).map(|()| None),
+            },
         };
         let base = open.segment.base;
         let run = open.index.slots_from(offset - base);
         if run.is_empty() {
-            // The index was lost, and the segment has fewer records than it once had.
+            // The index was lost, and the segment has fewer records than it once had; or nobody knew how many.
             self.offset = Some(open.segment.end());
             return Ok(None);
         }
         let path = open.segment.place().path().to_owned();
-        let chunk = self.read_run(&mut open.source, base, &path, run, wanted)?;
-        self.open = Some(open);
+        let chunk = self.read_run(&mut open.source, base, (&segment.name, &path), run, wanted)?;
+        self.open = Some(open).filter(|open| open.place.is_some());
         Ok(chunk)
+    }
+
+    fn index_of(&self, segment: &Arc<Segment>) -> io::Result<Arc<Index>> {
+        if segment.unread.is_some() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let (index, is_stale) = segment.index(&*self.shared.storage)?;
+        if is_stale {
+            self.shared.note_stale_index(segment);
+        }
+        Ok(index)
+    }
+
+    fn open(&self, segment: &Arc<Segment>) -> io::Result<Open> {
+        let index = self.index_of(segment)?;
+        let mut moves = 0;
+        let mut source = loop {
+            let place = segment.place();
+            match Source::open(&*self.shared.storage, &place, &segment.name) {
+                // It was archived between asking where it is and opening it.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && moves < MAX_MOVES
+                        && segment.place().path() != place.path() =>
+                {
+                    moves += 1;
+                }
+                other => break other?,
+            }
+        };
+        source.use_restarts(&index);
+        Ok(Open { segment: Arc::clone(segment), index, source, place: Kept::take() })
+    }
+
+    /// Steps over a segment that cannot be opened, unless it only cannot be for now.
+    fn unreadable(&mut self, segment: &Arc<Segment>, error: io::Error) -> Result<(), ReadError> {
+        let place = segment.place();
+        let path = place.path();
+        let is_deleted = {
+            let state = lock(&self.shared.state);
+            state.first_offset() > segment.base
+        };
+        self.open = None;
+        if is_deleted && !planted("cursor: what is deleted meanwhile") {
+            // Found again from the oldest that is left, which says that it was deleted.
+            self.offset = Some(self.offset.unwrap_or(segment.base).max(segment.base));
+            return Ok(());
+        }
+        if is_transient(&error) {
+            return Err(ReadError::io(path)(error));
+        }
+        self.offset = Some(segment.end());
+        let summary = segment.summary;
+        let is_known = matches!(place, Place::Missing(_)) || segment.unread.is_some();
+        if !is_known {
+            let damage = Damage { position: 0, bytes: summary.bytes, what: "file cannot be read" };
+            self.shared.report_damage(&segment.name, path, &damage);
+        }
+        if self.strict {
+            let interval = (summary.count > 0).then_some((summary.first, summary.last));
+            return Err(ReadError::Missing {
+                path: path.to_owned(),
+                interval,
+                events: summary.count,
+            });
+        }
+        Ok(())
     }
 
     /// Reads about `wanted` bytes of stretches that lie side by side, as far as they are undamaged.
@@ -235,7 +352,7 @@ impl Cursor {
         &mut self,
         source: &mut Source,
         base: u64,
-        path: &Path,
+        (segment, path): (&str, &Path),
         run: &[Slot],
         wanted: usize,
     ) -> Result<Option<Chunk>, ReadError> {
@@ -251,7 +368,21 @@ impl Cursor {
         let position = start.stretch.position;
         let length =
             usize::try_from(end - position).expect("a run is about READ_BYTES or one record");
-        let bytes = Bytes::from(source.read(position, length).map_err(ReadError::io(path))?);
+        let bytes = match source.read(position, length) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) if is_transient(&error) => return Err(ReadError::io(path)(error)),
+            // A bad sector: without the stretch that it lies in, the others can be read.
+            Err(_)
+                if length > start.stretch.bytes as usize
+                    && !planted("cursor: reading around a bad sector") =>
+            {
+                return self.read_run(source, base, (segment, path), &run[..1], 0);
+            }
+            Err(_) => {
+                self.offset = Some(base + start.end());
+                return self.damaged((segment, path), start, UNREADABLE).map(|()| None);
+            }
+        };
         self.shared.counters.cold_reads.add(1);
 
         let mut good: Option<Chunk> = None;
@@ -264,11 +395,12 @@ impl Cursor {
             }
             let part = bytes.slice(at.min(bytes.len())..behind.min(bytes.len()));
             let offset = base + slot.ordinal;
-            let whole = stretch.matches(&part).then(|| Chunk::checked(part, offset, stretch.count));
+            let matches = stretch.matches(&part) || planted("cursor: comparing checksums");
+            let whole = matches.then(|| Chunk::checked(part, offset, stretch.count));
             let Some(part) = whole.flatten() else {
                 if good.is_none() {
                     self.offset = Some(base + slot.end());
-                    return self.damaged(base, path, slot).map(|()| None);
+                    return self.damaged((segment, path), slot, MISMATCH).map(|()| None);
                 }
                 break;
             };
@@ -289,10 +421,14 @@ impl Cursor {
         Ok(Some(chunk.skip_to(offset)))
     }
 
-    fn damaged(&self, base: u64, path: &Path, slot: &Slot) -> Result<(), ReadError> {
+    fn damaged(
+        &self,
+        (segment, path): (&str, &Path),
+        slot: &Slot,
+        what: &'static str,
+    ) -> Result<(), ReadError> {
         let (position, bytes) = (slot.stretch.position, u64::from(slot.stretch.bytes));
-        let damage = Damage { position, bytes, what: "checksum does not match" };
-        self.shared.report_damage(base, path, &damage);
+        self.shared.report_damage(segment, path, &Damage { position, bytes, what });
         if self.strict {
             return Err(ReadError::Corrupt { path: path.to_owned(), position, bytes });
         }

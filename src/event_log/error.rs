@@ -103,7 +103,18 @@ pub enum ReadError {
         /// Length of the damage.
         bytes: u64,
     },
-    /// The machine failed.
+    /// A strict cursor met a segment or archive that ought to be there and is not, or that cannot be read for now;
+    /// the next call goes on behind it.
+    #[error("{} is missing or cannot be read", path.display())]
+    Missing {
+        /// The segment or archive.
+        path: PathBuf,
+        /// Its first and latest timestamps, if they are known.
+        interval: Option<(Timestamp, Timestamp)>,
+        /// How many entries it had, 0 if that is not known.
+        events: u64,
+    },
+    /// The machine lacks something for now, such as descriptors; the call can be repeated.
     #[error("cannot read {}", path.display())]
     Io {
         /// The file.

@@ -5,32 +5,47 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::index::{Index, Summary};
-use super::log::Shared;
-use super::record::CLOSED;
-use super::segment::{Place, Segment, draft_path, index_path};
-use super::storage::{Storage, StorageFile, create_fresh, write_full};
-use super::{lock, retention};
+use super::age::Now;
+use super::index::Index;
+use super::planted::{planted, unless};
+use super::segment::Segment;
+use super::shared::Shared;
+use super::storage::StorageFile;
+use super::ticket::Ticket;
+use super::{lock, reread, retention, scrub, sealing};
 use crate::time::Timestamp;
 
 /// Jobs that may wait for a thread. More make the recorder wait: it rotates faster than the disk takes it.
 const WAITING_JOBS: usize = 16;
 
-/// Work on segments that nobody writes to any more.
+/// Work on files that nobody waits for while it is done.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Makes a rotated segment durable and completes its index.
     Seal { segment: Arc<Segment>, file: Arc<dyn StorageFile>, index: Arc<Index>, ticket: Ticket },
     /// Makes the live segment durable, and its name if that is new.
     Sync { file: Arc<dyn StorageFile>, new_name: bool, ticket: Ticket },
-    /// Deletes what is due, and archives what is due if that is asked for.
-    Maintain { now: Timestamp, archive: bool },
+    /// Sees to it that no stamp up to this one can be given again after a power loss.
+    Reserve(Timestamp),
+    /// Deletes what is due and repairs what can be, and more if that is asked for.
+    Maintain(Maintain),
+}
+
+/// What is to be looked after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Maintain {
+    pub(super) now: Now,
+    /// Whether the wall clock is believed, so that things can be deleted by age.
+    pub(super) by_age: bool,
+    pub(super) archive: bool,
+    /// How many bytes of checksums are to be read again.
+    pub(super) scrub_bytes: u64,
 }
 
 /// Does jobs on threads of its own, or at once.
@@ -40,6 +55,9 @@ pub(super) enum Keeper {
     /// In the caller's thread: for tests whose order is decided by a seed.
     #[cfg(test)]
     Inline,
+    /// When a simulation says so.
+    #[cfg(test)]
+    Stepped(super::stepped::Steps),
 }
 
 impl fmt::Debug for Keeper {
@@ -64,10 +82,19 @@ impl Keeper {
         match self {
             Keeper::Threads { sealer, archiver, .. } => match job {
                 Job::Seal { .. } | Job::Sync { .. } => sealer.submit(shared, job),
-                Job::Maintain { .. } => archiver.try_submit(shared, job),
+                Job::Reserve(_) => sealer.try_submit(shared, job),
+                Job::Maintain(_) => archiver.try_submit(shared, job),
             },
             #[cfg(test)]
             Keeper::Inline => run(shared, job, &|| false),
+            #[cfg(test)]
+            Keeper::Stepped(steps) => {
+                use super::stepped::Queue;
+                let archives = matches!(job, Job::Maintain { .. });
+                let queue = if archives { Queue::Archiver } else { Queue::Sealer };
+                let shared = Arc::clone(shared);
+                steps.push(queue, Box::new(move || run(&shared, job, &|| false)));
+            }
         }
     }
 }
@@ -79,6 +106,8 @@ impl Drop for Keeper {
             Keeper::Threads { stop, .. } => stop.store(true, Ordering::Relaxed),
             #[cfg(test)]
             Keeper::Inline => {}
+            #[cfg(test)]
+            Keeper::Stepped(steps) => steps.finish(),
         }
     }
 }
@@ -95,7 +124,7 @@ impl Worker {
         let stop = Arc::clone(stop);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             while let Ok((shared, job)) = todo.recv() {
-                run(&shared, job, &|| stop.load(Ordering::Relaxed));
+                run_caught(&shared, job, &|| stop.load(Ordering::Relaxed));
             }
         })?;
         Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
@@ -104,15 +133,15 @@ impl Worker {
     fn submit(&self, shared: &Arc<Shared>, job: Job) {
         let jobs = self.jobs.as_ref().expect("taken only by drop");
         if let Err(unsent) = jobs.send((Arc::clone(shared), job)) {
-            // Its thread panicked: the bug is reported there, and the work is done here.
-            run(shared, unsent.0.1, &|| false);
+            // Its thread is gone, which nothing but a bug explains: the work is done here.
+            run_caught(shared, unsent.0.1, &|| false);
         }
     }
 
     fn try_submit(&self, shared: &Arc<Shared>, job: Job) {
         let jobs = self.jobs.as_ref().expect("taken only by drop");
         if jobs.try_send((Arc::clone(shared), job)).is_err() {
-            tracing::debug!(log = %shared.config.name, "archiving is busy; this round is left out");
+            tracing::debug!(log = %shared.config.name, "the keeper is busy; this round is left out");
         }
     }
 }
@@ -126,90 +155,56 @@ impl Drop for Worker {
     }
 }
 
-/// Whether a segment is durable; clones are the same ticket.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ticket(Arc<(Mutex<Option<Sealed>>, Condvar)>);
-
-/// Whether it worked; if not, why.
-type Sealed = Result<(), Arc<str>>;
-
-impl Ticket {
-    fn finish(&self, result: Sealed) {
-        *lock(&self.0.0) = Some(result);
-        self.0.1.notify_all();
-    }
-
-    /// Waits until the segment is durable.
-    pub(super) fn wait(&self) -> Sealed {
-        let mut done = lock(&self.0.0);
-        loop {
-            if let Some(result) = &*done {
-                return result.clone();
-            }
-            done = self.0.1.wait(done).unwrap_or_else(PoisonError::into_inner);
+/// Does a job. If it panics, who waits for it is told, and the next one is done all the same.
+fn run_caught(shared: &Arc<Shared>, job: Job, stop: &dyn Fn() -> bool) {
+    let ticket = match &job {
+        Job::Seal { ticket, .. } | Job::Sync { ticket, .. } => Some(ticket.clone()),
+        Job::Reserve(_) | Job::Maintain(_) => None,
+    };
+    if catch_unwind(AssertUnwindSafe(|| run(shared, job, stop))).is_err() {
+        tracing::error!(log = %shared.config.name, "a thread that keeps segments panicked");
+        if let Some(ticket) = ticket.filter(|ticket| !ticket.is_done()) {
+            ticket.finish(Err("a thread that keeps segments panicked".into()));
         }
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        lock(&self.0.0).is_some()
-    }
-
-    pub(super) fn failure(&self) -> Option<Arc<str>> {
-        lock(&self.0.0).as_ref()?.as_ref().err().cloned()
     }
 }
 
-fn run(shared: &Arc<Shared>, job: Job, stop: &dyn Fn() -> bool) {
+/// Does a job.
+pub(super) fn run(shared: &Arc<Shared>, job: Job, stop: &dyn Fn() -> bool) {
     match job {
         Job::Seal { segment, file, index, ticket } => {
-            ticket.finish(make_durable(&*file));
-            let path = segment.place().path().to_owned();
-            match write_sealed_index(&*shared.storage, &path, segment.summary, &index) {
-                Ok(()) => segment.move_to(Place::File(path), segment.summary.bytes),
-                Err(error) => {
-                    tracing::warn!(segment = %segment.name, %error, "index not completed; it stays in memory");
-                    segment.close(path);
-                }
-            }
+            sealing::seal(shared, &segment, &*file, &index, &ticket)
         }
         Job::Sync { file, new_name, ticket } => {
-            let synced = file.sync().and_then(|()| match new_name {
-                true => shared.storage.sync_dir(&shared.config.dir),
-                false => Ok(()),
-            });
-            ticket.finish(synced.map_err(|error| format!("sync failed: {error}").into()));
+            let synced = unless("sync beside: the segment", || file.sync());
+            let synced =
+                synced.and_then(|()| match new_name && !planted("sync beside: the new name") {
+                    true => shared.dir.sync(),
+                    false => Ok(()),
+                });
+            let synced = synced.map_err(|error| Arc::from(format!("sync failed: {error}")));
+            if let Err(reason) = &synced {
+                // Before the writer hears of it: what is sealed next must not count as durable.
+                lock(&shared.state).poisoned.get_or_insert_with(|| Arc::clone(reason));
+            }
+            ticket.finish(synced);
         }
-        Job::Maintain { now, archive } => {
-            retention::delete(shared, now);
-            if archive {
-                retention::archive(shared, now, stop);
-                retention::delete(shared, now);
+        Job::Reserve(last) => {
+            if let Err(error) = shared.reserve(last) {
+                tracing::debug!(%error, "stamps are reserved later");
             }
         }
+        Job::Maintain(Maintain { now, by_age, archive, scrub_bytes }) => {
+            reread::unread_segments(shared, now.wall);
+            reread::stale_indexes(shared);
+            shared.write_notes();
+            retention::delete(shared, &now, by_age);
+            if archive {
+                retention::archive(shared, &now, stop);
+                retention::delete(shared, &now, by_age);
+            }
+            scrub::some(shared, now.wall, scrub_bytes, stop);
+            shared.write_notes();
+        }
     }
-}
-
-/// Syncs a rotated segment, then marks it closed.
-fn make_durable(file: &dyn StorageFile) -> Sealed {
-    file.sync().map_err(|error| Arc::from(format!("sync failed: {error}")))?;
-    // The mark only tells `disk_log` that nothing needs repair; losing it loses nothing.
-    if let Err(error) = write_full(file, &CLOSED, 4).and_then(|()| file.sync()) {
-        tracing::warn!(%error, "a rotated segment could not be marked closed");
-    }
-    Ok(())
-}
-
-/// Writes a complete index beside a segment or archive, in place of what is there.
-pub(super) fn write_sealed_index(
-    storage: &dyn Storage,
-    segment: &Path,
-    summary: Summary,
-    index: &Index,
-) -> io::Result<()> {
-    let path = index_path(segment);
-    let draft = draft_path(&path);
-    let file = create_fresh(storage, &draft)?;
-    write_full(&*file, &index.to_sealed_file(summary), 0)?;
-    file.sync()?;
-    storage.rename(&draft, &path)
 }

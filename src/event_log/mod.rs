@@ -28,11 +28,11 @@
 //! Beside a segment lies its index, which `disk_log` does not have: checksums and times. It can be lost.
 //!
 //! ```text
-//! SEGMENT.idx                                      all numbers little endian
+//! .SEGMENT.idx                                     all numbers little endian
 //!
 //!  0                8               56
 //! +----------------+---------------+---------------+---------------
-//! | "lmindex1"     | entry         | entry         | ...
+//! | "lmindex2"     | entry         | entry         | ...     the last byte is the version; 1 is read as well
 //! +----------------+---------------+---------------+---------------
 //!
 //! entry: a stretch of whole records
@@ -61,11 +61,16 @@
 //! ```
 //!
 //! An archive is `SEGMENT.zip` in the archives' directory, a zip file that holds the segment under its own
-//! name; `SEGMENT.zip.idx` is its index, whose positions are those in the segment.
+//! name; `.SEGMENT.zip.idx` is its index, whose positions are those in the segment.
+//!
+//! `.NAME.manifest` says what belongs to a directory (`manifest.rs`).
 //!
 //! `NAME.lock` is locked while the log is open for writing. `NAME.torn-POSITION-MILLIS` keeps bytes that
-//! a repair cut off the live segment. `NAME.new`, `....idx.new` and `....zip.new` are
+//! a repair cut off the live segment. `.NAME.new`, `.....idx.new` and `.....zip.new` are
 //! drafts that a crash left behind.
+//!
+//! The original takes every file named `NAME_????-??-??_*` for a segment: nothing else of ours has such a name.
+//! The first version's indexes and drafts had, their names began without the dot; opening a log renames them.
 //!
 //! # Invariants
 //!
@@ -75,23 +80,46 @@
 //! - `durable`: after the process died the log holds a prefix of what was appended, with everything that
 //!   was committed; after a power loss everything that was synced, and of the rest what is whole.
 //! - `kept`: nothing is deleted or overwritten because it looks damaged.
+//! - `evident`: what was complete and is not any more is reported, whatever was repaired, until an operator accepts it.
 
+mod age;
 mod archive;
+mod backup;
 mod batch;
 mod cache;
 mod chunk;
 mod cursor;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod inventory;
 mod keeper;
+mod live;
 mod log;
+mod look;
+mod manifest;
+mod map;
+mod names;
 mod open;
+pub(crate) mod planted;
 mod record;
 mod repair;
+mod reread;
 mod retention;
+mod scrub;
+mod sealed_index;
+mod sealing;
+#[cfg(test)]
+pub(crate) mod seeds;
 mod segment;
+mod shared;
+mod source;
+#[cfg(test)]
+pub(crate) mod stepped;
 pub mod storage;
+mod ticket;
 pub mod transfer;
 mod verify;
 mod writer;
@@ -100,17 +128,21 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use backup::{BackedUp, BackupError, BackupWatch, backup};
 pub use batch::Batch;
 pub use chunk::Chunk;
 pub use cursor::{Cursor, Next};
 pub use error::{AppendError, OpenError, ReadError};
 pub use inventory::find_logs;
-pub use log::{Committed, Log, LogStats, Offset};
-pub use open::{open, open_read_only};
+pub use log::{Log, LogStats};
+pub use map::{Committed, Started};
+#[cfg(test)]
+pub(crate) use open::open_stepped;
+pub use open::{MAX_NAME_BYTES, open, open_read_only};
 pub use record::{EntryRef, MAX_RECORD_BYTES};
 pub use repair::Damage;
 pub use storage::{RealStorage, Storage};
-pub use verify::{IndexState, Verified, VerifiedSegment, verify};
+pub use verify::{IndexState, Verified, VerifiedSegment, accept, verify};
 pub use writer::Writer;
 
 /// Where a log lies and how long what is kept.
@@ -142,6 +174,8 @@ pub struct LogConfig {
     pub max_bytes: Option<u64>,
     /// Appends fail while the file system has less free than this.
     pub min_free_bytes: Option<u64>,
+    /// Within how long every segment's checksums are read again.
+    pub scrub_period: Option<Duration>,
 }
 
 impl LogConfig {
@@ -161,6 +195,7 @@ impl LogConfig {
             delete_after: None,
             max_bytes: None,
             min_free_bytes: None,
+            scrub_period: None,
         }
     }
 }

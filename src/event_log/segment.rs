@@ -1,90 +1,29 @@
-//! Segments that are no longer written to: their names, what they hold, how they are read.
+//! Segments that are no longer written to: what they hold, and where it is.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
 
-use super::ReadError;
-use super::archive::Archive;
-use super::index::{ENTRY_BYTES, Entry, Index, Summary, parse};
+use super::age::Since;
+use super::index::{ENTRY_BYTES, Entry, Head, Index, Parsed, Summary, parse};
 use super::lock;
-use super::repair;
-use super::storage::{Access, Storage, StorageFile, read_full};
+use super::manifest::Member;
+use super::names::{INDEX_SUFFIX, index_path};
+use super::repair::{self, Trust};
+use super::source::{Place, Source};
+use super::storage::{Access, Storage, StorageFile, is_lasting, is_transient, read_full};
 use crate::time::Timestamp;
 
-/// The ending of an index file's name.
-const INDEX_SUFFIX: &str = ".idx";
 /// The longest index file that is read, for segments of 16 TiB; a longer one is rebuilt.
 const MAX_INDEX_BYTES: u64 = 16 << 30;
-
-/// The ending of an archive's name.
-pub(super) const ARCHIVE_SUFFIX: &str = ".zip";
-/// The ending of the name of a file that is not finished.
-pub(super) const DRAFT_SUFFIX: &str = ".new";
-
-/// `path` with `suffix` behind its name.
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}
-
-/// Where a file is made before it gets its name.
-pub(super) fn draft_path(path: &Path) -> PathBuf {
-    with_suffix(path, DRAFT_SUFFIX)
-}
-
-/// The index file beside a segment or archive.
-pub(super) fn index_path(segment: &Path) -> PathBuf {
-    with_suffix(segment, INDEX_SUFFIX)
-}
-
-/// The name of a segment rotated `millis` after the epoch: `NAME_YYYY-MM-DD_HH-MM-SS.mmmZ`, in UTC.
-pub(super) fn rotated_name(instance: &str, millis: u64) -> String {
-    let secs = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_second(secs).unwrap_or(jiff::Timestamp::MAX);
-    format!("{instance}_{}.{:03}Z", time.strftime("%Y-%m-%d_%H-%M-%S"), millis % 1000)
-}
-
-/// The time of rotation that a rotated segment's name tells, in milliseconds since the epoch.
-///
-/// The original wrote names with `~p`, so that of an atom with odd characters stands in quotes.
-pub(super) fn parse_rotated_name(instance: &str, name: &str) -> Option<u64> {
-    let quoted = format!("'{instance}'");
-    let rest = name.strip_prefix(&quoted).or_else(|| name.strip_prefix(instance))?;
-    let rest = rest.strip_prefix('_')?;
-    let digits = |range: std::ops::Range<usize>| -> Option<i64> {
-        let part = rest.get(range)?;
-        part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())?
-    };
-    let is_shape = rest.len() == 24
-        && [(4, '-'), (7, '-'), (10, '_'), (13, '-'), (16, '-'), (19, '.'), (23, 'Z')]
-            .iter()
-            .all(|&(at, c)| rest[at..].starts_with(c));
-    if !rest.is_ascii() || !is_shape {
-        return None;
-    }
-    let small = |range| i8::try_from(digits(range)?).ok();
-    let time = jiff::civil::DateTime::new(
-        i16::try_from(digits(0..4)?).ok()?,
-        small(5..7)?,
-        small(8..10)?,
-        small(11..13)?,
-        small(14..16)?,
-        small(17..19)?,
-        0,
-    )
-    .ok()?;
-    let since = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second();
-    u64::try_from(since * 1000 + digits(20..23)?).ok()
-}
 
 /// A segment that was rotated, in the log's directory or archived.
 #[derive(Debug)]
 pub(super) struct Segment {
     /// Ordinal of its first record in the log.
     pub(super) base: u64,
+    /// How many ordinals are its own: as many as it has records, or may have while nobody could look.
+    pub(super) span: u64,
     /// Its own file name; an archive's has `.zip` behind it.
     pub(super) name: String,
     /// When it was rotated, in milliseconds since the epoch.
@@ -93,120 +32,220 @@ pub(super) struct Segment {
     pub(super) summary: Summary,
     /// The latest timestamp up to its end; rises even where a foreign log's stamps don't.
     pub(super) reach: Timestamp,
-    place: Mutex<Place>,
-    /// Length of its file, which an archive's summary does not tell.
-    disk_bytes: AtomicU64,
-    index: Mutex<Weak<Index>>,
-    /// Held while its files get other names, and while its index is read.
-    moving: Mutex<()>,
-    /// Held until the index file is complete.
-    pinned: Mutex<Option<Arc<Index>>>,
+    /// Since when its last record, and its rotation, have aged.
+    pub(super) written: Since,
+    pub(super) rotated: Since,
+    /// Why nobody could look what it holds.
+    pub(super) unread: Option<Arc<str>>,
+    /// Whether some of it could not be read and is not in its index, which is only in memory then.
+    pub(super) is_partial: bool,
+    inner: Mutex<Inner>,
 }
 
-/// Where a segment's bytes are.
-#[derive(Clone, Debug)]
-pub(super) enum Place {
-    /// Still open from when it was live; it also has its path.
-    Open(Arc<dyn StorageFile>, PathBuf),
-    /// In a file of its own.
-    File(PathBuf),
-    /// In an archive.
-    Archive(PathBuf),
+/// What changes of a segment. Its lock is held for moments, and no other is taken under it.
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    /// What the manifest says, or will say once it is sealed.
+    listed: Member,
+    disk_bytes: u64,
+    /// In memory while somebody reads by it.
+    index: Weak<Index>,
+    /// Held in memory, because its file is not complete.
+    pinned: Option<Arc<Index>>,
 }
 
-impl Place {
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Place::Open(_, path) | Place::File(path) | Place::Archive(path) => path,
-        }
-    }
+/// A segment as it was found, or as it stopped being live.
+pub(super) struct NewSegment {
+    pub(super) base: u64,
+    pub(super) name: String,
+    pub(super) rotated_millis: u64,
+    pub(super) summary: Summary,
+    /// What it ought to hold.
+    pub(super) listed: Member,
+    /// The reach of the segment before it.
+    pub(super) reach: Timestamp,
+    pub(super) written: Since,
+    pub(super) rotated: Since,
+    pub(super) place: Place,
+    pub(super) disk_bytes: u64,
+    /// Its index, if the file may not be complete yet.
+    pub(super) index: Option<Arc<Index>>,
+    /// Whether that leaves out what could not be read.
+    pub(super) is_partial: bool,
+    /// Why nobody could look what it holds.
+    pub(super) unread: Option<Arc<str>>,
 }
+
+/// A record has at least so many bytes: size, magic, version, two tuples, three small integers, an empty event.
+const MIN_RECORD_BYTES: u64 = 8 + 5 + 6 + 1;
 
 impl Segment {
-    /// A segment as it was found, or as it stopped being live; `index` if its index file may not be
-    /// complete yet.
-    pub(super) fn new(
-        base: u64,
-        name: String,
-        rotated_millis: u64,
-        summary: Summary,
-        reach: Timestamp,
-        place: Place,
-        disk_bytes: u64,
-        index: Option<Arc<Index>>,
-    ) -> Self {
+    pub(super) fn new(new: NewSegment) -> Self {
+        let NewSegment { summary, listed, place, disk_bytes, index, unread, .. } = new;
+        // An archive that nobody could open may hold much more than it has bytes; deflate gives about a thousandfold.
+        let most = |bytes: u64| match place {
+            Place::Archive(_) => bytes.saturating_mul(1032) / MIN_RECORD_BYTES,
+            _ => bytes / MIN_RECORD_BYTES,
+        };
+        let span =
+            if unread.is_some() { most(disk_bytes).max(summary.count) } else { summary.count };
+        let is_empty = summary.count == 0 && unread.is_none();
+        let reach = if is_empty { new.reach } else { new.reach.max(summary.last) };
         Segment {
-            base,
-            name,
-            rotated_millis,
+            base: new.base,
+            span,
+            name: new.name,
+            rotated_millis: new.rotated_millis,
             summary,
-            reach: if summary.count == 0 { reach } else { reach.max(summary.last) },
-            place: Mutex::new(place),
-            disk_bytes: AtomicU64::new(disk_bytes),
-            index: Mutex::new(index.as_ref().map_or_else(Weak::new, Arc::downgrade)),
-            moving: Mutex::default(),
-            pinned: Mutex::new(index),
+            reach,
+            written: new.written,
+            rotated: new.rotated,
+            unread,
+            is_partial: new.is_partial,
+            inner: Mutex::new(Inner {
+                place,
+                listed,
+                disk_bytes,
+                index: index.as_ref().map_or_else(Weak::new, Arc::downgrade),
+                pinned: index,
+            }),
         }
     }
 
-    /// One past its last record's ordinal in the log.
+    /// The same with so many ordinals of its own.
+    pub(super) fn with_span(self, span: u64) -> Self {
+        Segment { span, ..self }
+    }
+
+    /// One past the last ordinal that is its own.
     pub(super) fn end(&self) -> u64 {
-        self.base + self.summary.count
+        self.base + self.span
     }
 
     /// Bytes of its file.
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.disk_bytes.load(Ordering::Relaxed)
+        lock(&self.inner).disk_bytes
     }
 
     /// Whether it lies in an archive.
     pub(super) fn is_archived(&self) -> bool {
-        matches!(*lock(&self.place), Place::Archive(_))
+        matches!(lock(&self.inner).place, Place::Archive(_))
+    }
+
+    /// Whether the manifest has it and no directory does.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(lock(&self.inner).place, Place::Missing(_))
+    }
+
+    /// Whether it is complete, and has a complete index beside it.
+    pub(super) fn is_sealed(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.pinned.is_none() && matches!(inner.place, Place::File(_) | Place::Archive(_))
     }
 
     pub(super) fn place(&self) -> Place {
-        lock(&self.place).clone()
+        lock(&self.inner).place.clone()
     }
 
-    /// Lets go of its open file. Its index is in memory only.
-    pub(super) fn close(&self, path: PathBuf) {
-        *lock(&self.place) = Place::File(path);
+    /// What the manifest says of it, which damage does not change.
+    pub(super) fn listed(&self) -> Member {
+        lock(&self.inner).listed
     }
 
-    /// Keeps readers from looking for its index while its files get other names.
-    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
-        lock(&self.moving)
-    }
-
-    /// Moves it to where its bytes are from now on, with a complete index beside it.
-    pub(super) fn move_to(&self, place: Place, disk_bytes: u64) {
-        *lock(&self.place) = place;
-        self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
-        *lock(&self.pinned) = None;
-        // An archive's index knows more than that of the segment it was made from.
-        *lock(&self.index) = Weak::new();
-    }
-
-    /// Its index, from memory or its file; scans the segment if the file is lost or damaged.
-    pub(super) fn index(&self, storage: &dyn Storage) -> Result<Arc<Index>, ReadError> {
-        if let Some(index) = lock(&self.index).upgrade() {
-            return Ok(index);
+    /// Says where its bytes are from now on, and what the manifest says of it there. With `sealed` a complete index
+    /// lies beside them.
+    pub(super) fn move_to(&self, place: Place, listed: Member, sealed: bool) {
+        let mut inner = lock(&self.inner);
+        inner.place = place;
+        inner.listed = listed;
+        inner.disk_bytes = listed.disk_bytes;
+        if sealed {
+            inner.pinned = None;
+            // An archive's index knows more than that of the segment it was made from.
+            inner.index = Weak::new();
         }
-        let _still = lock(&self.moving);
-        let place = self.place();
-        let path = place.path();
-        let parsed = read_index(storage, path, self.summary.bytes).unwrap_or_default();
-        let index = if parsed.sealed.is_some() {
-            parsed.index
-        } else {
-            tracing::warn!(segment = %path.display(), "index is lost or damaged; scanning the segment");
-            let mut source =
-                Source::open(storage, &place, &self.name).map_err(ReadError::io(path))?;
-            repair::scan_all(&mut source, self.summary.bytes).map_err(ReadError::io(path))?.index
+    }
+
+    /// Its index, from memory or its file; what the file does not tell is found out from the segment. Whether the
+    /// file should be written anew.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    pub(super) fn index(&self, storage: &dyn Storage) -> io::Result<(Arc<Index>, bool)> {
+        loop {
+            let place = {
+                let inner = lock(&self.inner);
+                if let Some(index) = inner.pinned.clone().or_else(|| inner.index.upgrade()) {
+                    return Ok((index, false));
+                }
+                inner.place.clone()
+            };
+            match self.load_index(storage, &place) {
+                // It was archived meanwhile.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && self.place().path() != place.path() => {}
+                Err(error) => return Err(error),
+                Ok((index, is_stale)) => {
+                    let index = Arc::new(index);
+                    let mut inner = lock(&self.inner);
+                    if inner.place.path() == place.path() {
+                        inner.index = Arc::downgrade(&index);
+                    }
+                    return Ok((index, is_stale));
+                }
+            }
+        }
+    }
+
+    /// Its index as the file has it now, and whether the file should be written anew.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    pub(super) fn reload_index(&self, storage: &dyn Storage) -> io::Result<(Arc<Index>, bool)> {
+        lock(&self.inner).index = Weak::new();
+        self.index(storage)
+    }
+
+    fn load_index(&self, storage: &dyn Storage, place: &Place) -> io::Result<(Index, bool)> {
+        let parsed = match read_index_or_none(storage, place.path(), self.summary.bytes) {
+            Err(error) if is_transient(&error) => return Err(error),
+            // It is not ours to read: readers get what is found without it.
+            other => other.unwrap_or_else(|_| Parsed::unreadable()),
         };
-        let index = Arc::new(index);
-        *lock(&self.index) = Arc::downgrade(&index);
-        Ok(index)
+        if parsed.sealed.is_some() {
+            return Ok((parsed.index, false));
+        }
+        tracing::warn!(segment = %place.path().display(), "index is lost or damaged; looking at the segment");
+        let mut source = Source::open(storage, place, &self.name)?;
+        source.use_restarts(&parsed.index);
+        let is_ours = self.listed() != Member::default();
+        let resynchronise = parsed.head == Head::Absent && !is_ours;
+        let trust = Trust { resynchronise, latest: self.summary.last.max(self.reach) };
+        let mut found = repair::examine(&mut source, &parsed, self.summary.bytes, &trust)?;
+        found.close();
+        if found.is_partial() {
+            // Its records would not be where they were counted.
+            return Err(rustix::io::Errno::IO.into());
+        }
+        found.index.restarts = parsed.index.restarts;
+        Ok((found.index, true))
+    }
+}
+
+/// Opens the index beside a segment, under the name that the first version gave it if need be: who only reads
+/// renames nothing.
+fn open_index(storage: &dyn Storage, segment: &Path) -> io::Result<Arc<dyn StorageFile>> {
+    match storage.open(&index_path(segment), Access::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut old = segment.as_os_str().to_owned();
+            old.push(INDEX_SUFFIX);
+            storage.open(Path::new(&old), Access::Read)
+        }
+        other => other,
     }
 }
 
@@ -215,8 +254,8 @@ pub(super) fn read_index(
     storage: &dyn Storage,
     segment: &Path,
     segment_bytes: u64,
-) -> io::Result<super::index::Parsed> {
-    let file = storage.open(&index_path(segment), Access::Read)?;
+) -> io::Result<Parsed> {
+    let file = open_index(storage, segment)?;
     let bytes = file.bytes()?;
     let Some(bytes) = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_INDEX_BYTES) else {
         return Err(io::ErrorKind::InvalidData.into());
@@ -224,92 +263,29 @@ pub(super) fn read_index(
     Ok(parse(&read_full(&*file, 0, bytes)?, segment_bytes))
 }
 
+/// The same; with nothing in it if the index is lost.
+///
+/// # Errors
+///
+/// As the file system says, if it is there and cannot be read for now.
+pub(super) fn read_index_or_none(
+    storage: &dyn Storage,
+    segment: &Path,
+    segment_bytes: u64,
+) -> io::Result<Parsed> {
+    match read_index(storage, segment, segment_bytes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Parsed::default()),
+        Err(error) if is_lasting(&error) => Ok(Parsed::unreadable()),
+        other => other,
+    }
+}
+
 /// The summary at the end of the index beside a segment or archive; `None` if that is not sealed.
 pub(super) fn read_summary(storage: &dyn Storage, segment: &Path) -> io::Result<Option<Summary>> {
-    let file = storage.open(&index_path(segment), Access::Read)?;
+    let file = open_index(storage, segment)?;
     let Some(at) = file.bytes()?.checked_sub(ENTRY_BYTES as u64) else { return Ok(None) };
     match Entry::decode(&read_full(&*file, at, ENTRY_BYTES)?) {
         Some(Entry::Sealed(summary)) => Ok(Some(summary)),
         _ => Ok(None),
-    }
-}
-
-/// An open segment's bytes.
-#[derive(Debug)]
-pub(super) enum Source {
-    File(Arc<dyn StorageFile>),
-    Archive(Box<Archive>),
-}
-
-impl Source {
-    /// Opens the segment `name`, wherever its bytes are.
-    pub(super) fn open(storage: &dyn Storage, place: &Place, name: &str) -> io::Result<Self> {
-        Ok(match place {
-            Place::Open(file, _) => Source::File(Arc::clone(file)),
-            Place::File(path) => Source::File(storage.open(path, Access::Read)?),
-            Place::Archive(path) => {
-                let file = storage.open(path, Access::Read)?;
-                Source::Archive(Box::new(Archive::open(file, name)?))
-            }
-        })
-    }
-
-    /// Length of the segment.
-    pub(super) fn bytes(&self) -> io::Result<u64> {
-        match self {
-            Source::File(file) => file.bytes(),
-            Source::Archive(archive) => Ok(archive.bytes),
-        }
-    }
-
-    /// `bytes` bytes at `position`, fewer only if the segment ends there or its archive is damaged.
-    pub(super) fn read(&mut self, position: u64, bytes: usize) -> io::Result<Vec<u8>> {
-        match self {
-            Source::File(file) => read_full(&**file, position, bytes),
-            Source::Archive(archive) => archive.read(position, bytes),
-        }
-    }
-
-    /// Lets an archive be inflated from the places its index tells.
-    pub(super) fn use_restarts(&mut self, index: &Index) {
-        if let Source::Archive(archive) = self {
-            archive.restarts.clone_from(&index.restarts);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_tell_their_time_and_sort_by_it() {
-        let millis = 1_321_234_567_089;
-        assert_eq!(rotated_name("quotes", millis), "quotes_2011-11-14_01-36-07.089Z");
-        let mut last = String::new();
-        for millis in [0, 1, 999, 1000, millis, millis + 1, 4_102_444_800_000] {
-            let name = rotated_name("q", millis);
-            assert_eq!(parse_rotated_name("q", &name), Some(millis));
-            assert!(last < name);
-            last = name;
-        }
-    }
-
-    #[test]
-    fn only_rotated_segments_of_the_instance_have_such_names() {
-        let name = "my-app_2011-11-14_01-36-07.089Z";
-        assert!(parse_rotated_name("my-app", name).is_some());
-        assert!(parse_rotated_name("my-app", "'my-app'_2011-11-14_01-36-07.089Z").is_some());
-        for (instance, name) in [
-            ("my", name),
-            ("my-app", "my-app"),
-            ("my-app", "my-app.log"),
-            ("my-app", "my-app_2011-11-14_01-36-07.089Z.idx"),
-            ("my-app", "my-app_2011-13-14_01-36-07.089Z"),
-            ("my-app", "my-app_2011-11-14_01-36-07.08éZ"),
-            ("my-app", "my-app_2011-11-14_01-36-07.0+9Z"),
-        ] {
-            assert_eq!(parse_rotated_name(instance, name), None, "{name}");
-        }
     }
 }

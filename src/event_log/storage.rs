@@ -5,14 +5,22 @@
 
 use std::any::Any;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "fuzzing lets nothing fail"))]
 pub(crate) mod memory;
+
+/// Permissions of the directories we make: events are not for everybody on a shared machine. A umask may take away
+/// more. What is there already keeps what its owner gave it.
+pub const DIR_MODE: u32 = 0o750;
+
+/// Permissions of the files we make.
+pub const FILE_MODE: u32 = 0o640;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,19 +75,34 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// As the file system says.
     fn list(&self, dir: &Path) -> io::Result<Vec<Listed>>;
 
-    /// Makes a directory and those above it, if missing.
+    /// Makes a directory and those above it, if missing. The names of those that it made are durable.
     ///
     /// # Errors
     ///
     /// As the file system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Opens a directory, to make the names in it durable later, when a descriptor may be hard to get.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn StorageDir>>;
+
     /// Makes the names in a directory durable.
     ///
     /// # Errors
     ///
     /// As the file system says.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
+
+    /// What differs after each start of the machine and is the same until then; `None` if that can't be told. The
+    /// death of a process leaves it as it is: then everything that was written is still there, synced or not.
+    fn boot_id(&self) -> Option<String> {
+        None
+    }
 
     /// Bytes that can still be written to the file system of `dir`.
     ///
@@ -94,6 +117,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// `WouldBlock` if somebody holds it.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
+
+    /// Whether somebody holds a lock on a file, as far as can be told without making it.
+    fn is_locked(&self, _path: &Path) -> bool {
+        false
+    }
 }
 
 /// An open file; reads and writes name their position, so one handle serves many threads.
@@ -134,10 +162,20 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// An open directory.
+pub trait StorageDir: Send + Sync + fmt::Debug {
+    /// Makes the names in it durable, and those that are no longer in it gone for good.
+    ///
+    /// # Errors
+    ///
+    /// As the file system says.
+    fn sync(&self) -> io::Result<()>;
+}
+
 /// Reads `bytes` bytes at `position`, fewer only if the file ends there.
 ///
 /// The caller bounds `bytes`: that much memory is reserved.
-pub(super) fn read_full(
+pub(crate) fn read_full(
     file: &dyn StorageFile,
     position: u64,
     bytes: usize,
@@ -157,11 +195,12 @@ pub(super) fn read_full(
 }
 
 /// Writes all of `bytes` at `position`.
-pub(super) fn write_full(file: &dyn StorageFile, bytes: &[u8], position: u64) -> io::Result<()> {
+pub(crate) fn write_full(file: &dyn StorageFile, bytes: &[u8], position: u64) -> io::Result<()> {
     let mut written = 0;
     while written < bytes.len() {
         match file.write_at(&bytes[written..], position + written as u64) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(_) if super::planted::planted("write: finishing a short one") => break,
             Ok(n) => written += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -172,7 +211,7 @@ pub(super) fn write_full(file: &dyn StorageFile, bytes: &[u8], position: u64) ->
 
 /// Makes a new file, in place of one that may have the name: after a power loss a file that was only
 /// emptied could have its old contents again.
-pub(super) fn create_fresh(storage: &dyn Storage, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+pub(crate) fn create_fresh(storage: &dyn Storage, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
     match storage.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -183,6 +222,21 @@ pub(super) fn create_fresh(storage: &dyn Storage, path: &Path) -> io::Result<Arc
 /// Whether an error means that the disk or a quota is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether an error tells of the machine's present state, not of the file: the same call may succeed later, and
+/// nothing is known to be damaged.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    let errno = Errno::from_io_error(error);
+    let kinds = [io::ErrorKind::OutOfMemory, io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock];
+    is_full(error) || errno.is_some_and(|e| lacks.contains(&e)) || kinds.contains(&error.kind())
+}
+
+/// Whether a failed read is likely to fail again: the medium, not the state that the machine is in, nor who may read.
+pub(super) fn is_lasting(error: &io::Error) -> bool {
+    !is_transient(error) && error.kind() != io::ErrorKind::PermissionDenied
 }
 
 /// The machine's file system.
@@ -201,7 +255,7 @@ impl Storage for RealStorage {
         let mut options = OpenOptions::new();
         options.read(true).write(access != Access::Read);
         if access == Access::Create {
-            options.create(true).truncate(true);
+            options.create(true).truncate(true).mode(FILE_MODE);
         }
         Ok(Arc::new(RealFile(options.open(path)?)))
     }
@@ -230,11 +284,23 @@ impl Storage for RealStorage {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        let missing: Vec<&Path> = dir.ancestors().take_while(|above| !above.exists()).collect();
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+        for made in missing {
+            let parent = made.parent().unwrap_or(made);
+            let here = parent.as_os_str().is_empty();
+            self.sync_dir(if here { Path::new(".") } else { parent })?;
+        }
+        Ok(())
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn StorageDir>> {
+        Ok(Arc::new(RealDir(File::open(dir)?)))
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -243,18 +309,30 @@ impl Storage for RealStorage {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(FILE_MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
+
+    fn is_locked(&self, path: &Path) -> bool {
+        let Ok(file) = File::open(path) else { return false };
+        matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    }
 }
 
 /// A file that does not exist, for those who only read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NoFile;
+
+impl StorageDir for NoFile {
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 impl StorageFile for NoFile {
     fn read_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
@@ -275,6 +353,15 @@ impl StorageFile for NoFile {
 
     fn sync(&self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct RealDir(File);
+
+impl StorageDir for RealDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
     }
 }
 
@@ -300,5 +387,34 @@ impl StorageFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_lacks_at_the_moment_is_no_damage() {
+        use rustix::io::Errno;
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN] {
+            assert!(is_transient(&errno.into()), "{errno}");
+        }
+        assert!(is_transient(&Errno::NOSPC.into()) && is_transient(&Errno::DQUOT.into()));
+        assert!(is_transient(&io::ErrorKind::StorageFull.into()));
+        for errno in [Errno::IO, Errno::ACCESS, Errno::NOENT, Errno::ROFS] {
+            assert!(!is_transient(&errno.into()), "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it() {
+        let dir = tempfile::tempdir().expect("makes a directory");
+        let deep = dir.path().join("a/b/c");
+        RealStorage.create_dir(&deep).expect("makes it");
+        RealStorage.create_dir(&deep).expect("it is there already");
+        assert!(deep.is_dir());
+        RealStorage.sync_dir(&deep).expect("syncs");
+        assert_eq!(RealStorage.boot_id(), RealStorage.boot_id());
     }
 }

@@ -13,8 +13,13 @@ use super::*;
 use crate::time::{Clock, Timestamp};
 
 mod disk_log;
+mod faults;
+mod file_names;
 mod model;
 mod old;
+mod planted;
+mod promises;
+mod simulation;
 
 const MIN: Timestamp = Timestamp::MIN;
 
@@ -37,11 +42,35 @@ fn config(dir: &Path) -> LogConfig {
         delete_after: None,
         max_bytes: None,
         min_free_bytes: None,
+        scrub_period: None,
     }
 }
 
 fn clock() -> Clock {
     Clock::manual(at(1_700_000_000_000_000))
+}
+
+/// Doing things at a time.
+trait AtTime {
+    fn rotate_at(&mut self, at: Timestamp) -> Result<(), AppendError>;
+    fn maintain_at(&mut self, at: Timestamp) -> Result<Duration, AppendError>;
+}
+
+impl AtTime for Writer {
+    fn rotate_at(&mut self, at: Timestamp) -> Result<(), AppendError> {
+        go_to(self.clock(), at);
+        self.rotate()
+    }
+
+    fn maintain_at(&mut self, at: Timestamp) -> Result<Duration, AppendError> {
+        go_to(self.clock(), at);
+        self.maintain()
+    }
+}
+
+/// Lets time pass until then; the clock may step back.
+fn go_to(clock: &Clock, at: Timestamp) {
+    clock.step(at.micros().cast_signed() - clock.now().micros().cast_signed());
 }
 
 fn open_in(config: LogConfig, storage: &MemoryStorage) -> Result<(Writer, Log), OpenError> {
@@ -101,6 +130,45 @@ fn live(storage: &MemoryStorage) -> Vec<u8> {
     storage.bytes(Path::new("/log/quotes")).expect("is there")
 }
 
+/// Many readers that let go at every turn, often of entries that they were handed and did not use, over segments, live
+/// file and cache; and how many files stay open if they don't.
+#[test]
+fn a_cursor_that_lets_go_hands_out_each_entry_once_and_few_keep_files_open() {
+    let storage = MemoryStorage::new();
+    let mut small = config(Path::new("/log"));
+    small.segment_bytes = Some(40_000);
+    small.cache_bytes = Some(30_000);
+    let (mut writer, log) = open_in(small, &storage).expect("opens");
+    for round in 0..40 {
+        writer.append(batch(1 + round * 100..101 + round * 100, 20)).expect("appends");
+    }
+    let due: Vec<u64> = (1..4_001).collect();
+    for unused in 0..3 {
+        let (mut cursor, mut seen) = (log.cursor(MIN), Vec::new());
+        while let Some(chunk) = cursor.next(700).expect("reads") {
+            let used = chunk.len().saturating_sub(unused).max(1);
+            let rest = chunk.clone().without_first(used);
+            seen.extend(chunk.entries().take(used).map(|entry| entry.timestamp.micros()));
+            let next = rest.as_ref().map_or_else(|| cursor.position(), Chunk::first);
+            cursor.let_go(rest);
+            assert!(!cursor.holds_something());
+            assert_eq!(cursor.position(), next);
+        }
+        assert_eq!(seen, due, "{unused}");
+    }
+    let mut cursors: Vec<_> = (0..400).map(|_| log.cursor(MIN)).collect();
+    for cursor in &mut cursors {
+        // One segment's first entries: the file stays open, if it may.
+        assert!(cursor.next(1 << 20).expect("reads").is_some());
+    }
+    let open = cursors.iter().filter(|cursor| cursor.holds_something()).count();
+    assert!((1..=128).contains(&open), "few_files: {open}");
+    for cursor in &mut cursors {
+        while cursor.next(1 << 20).expect("reads").is_some() {}
+    }
+    assert!(!cursors.iter().any(Cursor::holds_something), "few_files: at the live end");
+}
+
 #[test]
 fn what_was_appended_is_read_from_any_time() {
     let storage = MemoryStorage::new();
@@ -113,7 +181,7 @@ fn what_was_appended_is_read_from_any_time() {
     let mut watch = log.watch();
     for i in 0..200 {
         let committed = writer.append(batch(i * 30 + 1..=i * 30 + 10, 50)).expect("appends");
-        assert_eq!(committed.offset.get(), (i + 1) * 10);
+        assert_eq!(committed.offset, (i + 1) * 10);
         assert_eq!(*watch.borrow_and_update(), committed);
     }
     let appended: Vec<u64> = (0..200).flat_map(|i| i * 30 + 1..=i * 30 + 10).collect();
@@ -188,21 +256,23 @@ fn a_cut_anywhere_in_the_last_two_batches_leaves_a_prefix() {
         ends.push(live(&storage).len());
     }
     let (bytes, record) = (live(&storage), (ends[1] - ends[0]) / 5);
-    let index = storage.bytes(Path::new("/log/quotes.idx")).expect("is there");
+    let index = storage.bytes(Path::new("/log/.quotes.idx")).expect("is there");
     let appended: Vec<u64> = (0..4).flat_map(|i| i * 10 + 1..=i * 10 + 5).collect();
     for keep_index in [true, false] {
         for cut in ends[1]..ends[3] {
             let crashed = MemoryStorage::new();
             crashed.put(Path::new("/log/quotes"), bytes[..cut].to_vec());
             if keep_index {
-                crashed.put(Path::new("/log/quotes.idx"), index.clone());
+                crashed.put(Path::new("/log/.quotes.idx"), index.clone());
             }
             let (mut writer, log) = reopen(&crashed);
             let whole = (cut - 8) / record;
             assert_eq!(all(&log), appended[..whole], "cut at {cut}");
             let torn = (cut - 8) % record;
             assert_eq!(log.stats().torn_bytes, torn as u64, "cut at {cut}");
-            assert_eq!(log.stats().damaged, 0, "cut at {cut}");
+            // The index knows of the sync before the last append.
+            let is_known = keep_index && cut < ends[2];
+            assert_eq!(log.stats().damaged, u64::from(is_known), "cut at {cut}");
             let kept = crashed.paths().into_iter().find(|p| p.to_string_lossy().contains("torn"));
             let kept = kept.and_then(|path| crashed.bytes(&path));
             assert_eq!(kept.unwrap_or_default(), bytes[cut - torn..cut], "cut at {cut}");
@@ -283,7 +353,7 @@ fn a_lost_or_damaged_index_is_made_anew() {
     for i in 0..60 {
         writer.append(batch(i * 100 + 1..=i * 100 + 20, 100)).expect("appends");
         if i % 20 == 10 {
-            writer.rotate(at(i)).expect("rotates");
+            writer.rotate_at(at(i)).expect("rotates");
         }
     }
     let expected = all(&log);
@@ -325,6 +395,20 @@ fn a_foreign_file_is_refused_and_left_as_it_is() {
     let opened = open_in(config(Path::new("/log")), &storage);
     assert!(matches!(opened, Err(OpenError::NotALog { .. })));
     assert_eq!(live(&storage), b"something else entirely");
+    // Whatever index lies beside it, and however it ends.
+    let written = MemoryStorage::new();
+    let (mut writer, _log) = reopen(&written);
+    writer.append(batch(1..=50, 10)).expect("appends");
+    writer.sync().expect("syncs");
+    let index = written.bytes(Path::new("/log/.quotes.idx")).expect("is there");
+    for mark in [record::OPENED, record::CLOSED] {
+        let foreign = [&[9; 4][..], &mark, &[77; 9_000]].concat();
+        storage.put(Path::new("/log/quotes"), foreign.clone());
+        storage.put(Path::new("/log/.quotes.idx"), index.clone());
+        let opened = open_in(config(Path::new("/log")), &storage);
+        assert!(matches!(opened, Err(OpenError::NotALog { .. })));
+        assert_eq!(live(&storage), foreign);
+    }
 }
 
 #[test]
@@ -420,7 +504,7 @@ fn too_little_free_space_stops_appends_before_the_disk_is_full() {
     storage.set_capacity(Some(1_500_000));
     writer.append(batch([1], 10)).expect("appends");
     storage.set_capacity(Some(900_000));
-    writer.maintain(at(1_700_000_010_000_000)).expect("maintains");
+    writer.maintain_at(at(1_700_000_010_000_000)).expect("maintains");
     assert!(log.stats().no_space);
     let refused = writer.append(batch([2], 10));
     let Err(AppendError::NoSpace { batch, wanted_bytes: 1_000_000, .. }) = refused else {
@@ -472,17 +556,17 @@ fn rotation_is_by_age_and_by_size_and_names_never_collide() {
     let (mut writer, log) = open_in(aged, &storage).expect("opens");
     let start = 1_700_000_000_000_000;
     writer.append(batch([start], 10)).expect("appends");
-    let due = writer.maintain(at(start + 1_000_000)).expect("maintains");
-    assert!(due > at(start + 1_000_000) && due <= at(start + 60_000_000));
+    let due = writer.maintain_at(at(start + 1_000_000)).expect("maintains");
+    assert!(due > Duration::ZERO && due <= Duration::from_secs(60));
     assert_eq!(log.stats().rotations, 0);
-    writer.maintain(at(start + 60_000_000)).expect("maintains");
+    writer.maintain_at(at(start + 60_000_000)).expect("maintains");
     assert_eq!(log.stats().rotations, 1);
-    writer.maintain(at(start + 600_000_000)).expect("maintains");
+    writer.maintain_at(at(start + 600_000_000)).expect("maintains");
     assert_eq!(log.stats().rotations, 1, "an empty segment is not rotated");
     // The clock stands still, then steps back: names go on.
     for i in 1..=5 {
         writer.append(batch([start + i], 10)).expect("appends");
-        writer.rotate(at(start + 60_000_000 - i)).expect("rotates");
+        writer.rotate_at(at(start + 60_000_000 - i)).expect("rotates");
     }
     let mut names: Vec<_> =
         storage.paths().into_iter().filter(|p| p.to_string_lossy().ends_with('Z')).collect();
@@ -503,10 +587,11 @@ fn old_entries_leave_ram_but_not_the_log() {
     let (mut writer, log) = open_in(aged, &storage).expect("opens");
     let start = 1_700_000_000_000_000;
     writer.append(batch(start..start + 10, 70_000)).expect("appends");
+    go_to(writer.clock(), at(start + 50_000_000));
     writer.append(batch([start + 50_000_000], 70_000)).expect("appends");
-    writer.maintain(at(start + 59_000_000)).expect("maintains");
+    writer.maintain_at(at(start + 59_000_000)).expect("maintains");
     assert_eq!(log.stats().cache_events, 11);
-    writer.maintain(at(start + 64_000_000)).expect("maintains");
+    writer.maintain_at(at(start + 64_000_000)).expect("maintains");
     assert_eq!(log.stats().cache_events, 1);
     assert_eq!(all(&log).len(), 11);
 }
@@ -548,7 +633,7 @@ fn cursors_give_each_entry_once_while_the_writer_works() {
         writer.append(batch(i * 12 + 1..=i * 12 + count, 40)).expect("appends");
         if i % 50 == 0 {
             writer.sync_beside().expect("syncs");
-            writer.maintain(Clock::system().now()).expect("maintains");
+            writer.maintain().expect("maintains");
         }
     }
     done.store(true, Ordering::SeqCst);
@@ -563,12 +648,15 @@ fn cursors_give_each_entry_once_while_the_writer_works() {
     let deadline = crate::time::monotonic() + Duration::from_secs(60);
     while log.stats().segments > 1 {
         assert!(crate::time::monotonic() < deadline, "everything rotated gets archived");
-        writer.maintain(Clock::system().now()).expect("maintains");
+        writer.maintain().expect("maintains");
         std::thread::yield_now();
     }
     assert_eq!(all(&log), whole);
     writer.close().expect("closes");
-    assert_eq!(dir_names(dir.path()), ["archive", "quotes", "quotes.idx", "quotes.lock"]);
+    assert_eq!(
+        dir_names(dir.path()),
+        [".quotes.idx", ".quotes.manifest", "archive", "quotes", "quotes.lock"]
+    );
 }
 
 fn dir_names(dir: &Path) -> Vec<String> {

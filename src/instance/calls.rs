@@ -10,17 +10,23 @@ use std::sync::{Arc, Weak};
 use super::ack::MAX_NAME_BYTES;
 use super::from::From;
 use super::session;
-use super::subscription::{Method, Subscriber, Subscription};
+use super::subscription::{MAX_MARKER_BYTES, Method, Subscriber, Subscription};
 use super::{Failure, Instance, Stamped, live, read};
 use crate::etf::{Elements, Pid, Term, TermRef, encode};
 use crate::match_spec::{Limits, MatchSpec};
 use crate::node::call::{Gen, ReplyTo};
-use crate::node::spawn::Answer;
-use crate::node::{Flow, Functions, Node, Peer, Process};
+use crate::node::inquiry::{self, unsupported};
+use crate::node::{Applied, Flow, Functions, Node, OnApplied, Peer, Process};
 use crate::time::Timestamp;
 
-/// Takes the answer to a request: one term. May be called on another thread, later.
+/// Takes the answer to a request: one term. May be called on another thread, later; must not block.
 pub type Reply = Box<dyn FnOnce(Vec<u8>) + Send>;
+
+/// Events in one `append_many`. Each costs more than its bytes, and it can be as short as one.
+const MAX_EVENTS: usize = 1_000_000;
+
+/// The longest key or name that an error says again.
+const MAX_ECHO_BYTES: usize = 4096;
 
 /// What can be asked, its arguments still in place.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +66,25 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Bytes of the arguments that are kept until the answer is there; `None` if it is there at once, or the
+    /// recorder bounds how many wait for it.
+    fn argument_bytes(self) -> Option<usize> {
+        match self {
+            Request::Read(_, options) | Request::SubscribeMap(options) => {
+                Some(options.bytes().len())
+            }
+            Request::Subscribe([.., marker, spec]) => {
+                Some(marker.bytes().len() + spec.bytes().len())
+            }
+            Request::SubscribeLive(reference, _) => Some(reference.bytes().len()),
+            Request::Info | Request::InfoKey(_) => Some(0),
+            Request::Append(_)
+            | Request::AppendMany(_)
+            | Request::GlobalAlias
+            | Request::Unsupported => None,
+        }
+    }
+
     fn from_parts(verb: &str, args: &[TermRef<'a>]) -> Self {
         match (verb, args) {
             ("append", [event]) => Request::Append(*event),
@@ -88,12 +113,16 @@ fn split(elements: Elements<'_>) -> Option<(String, Vec<TermRef<'_>>)> {
     Some((verb, elements.collect()))
 }
 
-/// Answers a request of `caller`, now or when it has been carried out.
-pub fn answer(instance: &Arc<Instance>, request: Request<'_>, caller: &Pid, reply: Reply) {
+/// Answers a request of `caller`, now or when it has been carried out; whether its peer has to wait.
+pub fn answer(instance: &Arc<Instance>, request: Request<'_>, caller: &Pid, reply: Reply) -> Flow {
+    let Some(reply) = admitted(instance.node(), caller, request.argument_bytes(), reply) else {
+        return Flow::Go;
+    };
     match request {
-        Request::Append(event) => append(instance, &[event.bytes().into()], false, reply),
+        Request::Append(event) => return append(instance, &[event.bytes().into()], false, reply),
         Request::AppendMany(events) => match proper_list(events) {
-            Some(events) if !events.is_empty() => append(instance, &events, true, reply),
+            Some(events) if events.len() > MAX_EVENTS => reply(too_large()),
+            Some(events) if !events.is_empty() => return append(instance, &events, true, reply),
             _ => reply(badarg("events")),
         },
         Request::GlobalAlias => reply(term(|out| instance.write_global_alias(out))),
@@ -115,21 +144,36 @@ pub fn answer(instance: &Arc<Instance>, request: Request<'_>, caller: &Pid, repl
         Request::SubscribeLive(reference, method) => {
             live::subscribe(instance, reference, method, caller, reply);
         }
-        Request::Read(from, options) => read::answer(instance, from, options, reply),
-        Request::Info => reply(term(|out| {
-            let info = instance.info();
-            encode::list(out, info.iter(), |out, (key, value)| {
-                encode::tuple_header(out, 2);
-                encode::atom(out, key);
-                out.extend_from_slice(value);
+        Request::Read(from, options) => read::answer(instance, caller, from, options, reply),
+        Request::Info => {
+            let node = caller.node.clone();
+            when_there_is_room(instance, caller, reply, move |instance| {
+                let peer = instance.node().peer(&node);
+                let undecodable = term(|out| encode::atom(out, "undecodable"));
+                let mut info = instance.info();
+                // Values hold pids of other nodes.
+                for (_, value) in &mut info {
+                    if peer.as_ref().is_some_and(|peer| !peer.abilities().decode(value)) {
+                        value.clone_from(&undecodable);
+                    }
+                }
+                term(|out| {
+                    encode::list(out, info.iter(), |out, (key, value)| {
+                        encode::tuple_header(out, 2);
+                        encode::atom(out, key);
+                        out.extend_from_slice(value);
+                    });
+                })
             });
-        })),
+        }
         Request::InfoKey(key) => {
-            let info: BTreeMap<_, _> = instance.info().into_iter().collect();
             let key = key.as_atom().map(|key| key.to_str().into_owned()).unwrap_or_default();
-            reply(match info.get(key.as_str()) {
-                Some(value) => value.clone(),
-                None => term(|out| encode::atom(out, "undefined")),
+            when_there_is_room(instance, caller, reply, move |instance| {
+                let info: BTreeMap<_, _> = instance.info().into_iter().collect();
+                match info.get(key.as_str()) {
+                    Some(value) => value.clone(),
+                    None => term(|out| encode::atom(out, "undefined")),
+                }
             });
         }
         Request::Unsupported => {
@@ -137,6 +181,46 @@ pub fn answer(instance: &Arc<Instance>, request: Request<'_>, caller: &Pid, repl
             reply(term(unsupported));
         }
     }
+    Flow::Go
+}
+
+/// Gives a call that may be answered later its place among those of its peer, which it has until it is answered.
+/// Refuses it, or forgets it if there is nobody to answer, and gives nothing back. What is answered at once, or
+/// bounded by the tail as appends are, needs no place.
+fn admitted(
+    node: &Node,
+    caller: &Pid,
+    argument_bytes: Option<usize>,
+    reply: Reply,
+) -> Option<Reply> {
+    let Some(argument_bytes) = argument_bytes else { return Some(reply) };
+    let Some(waiting) = node.peer(&caller.node)?.admit(argument_bytes) else {
+        reply(error(|out| encode::atom(out, "system_limit")));
+        return None;
+    };
+    Some(Box::new(move |answer| {
+        reply(answer);
+        drop(waiting);
+    }))
+}
+
+/// Answers as soon as the caller's connection has room for something large.
+fn when_there_is_room(
+    instance: &Arc<Instance>,
+    caller: &Pid,
+    reply: Reply,
+    make: impl FnOnce(&Instance) -> Vec<u8> + Send + 'static,
+) {
+    let Some(peer) = instance.node().peer(&caller.node) else { return };
+    if peer.has_room() {
+        return reply(make(instance));
+    }
+    let (node, instance) = (instance.node().clone(), instance.clone());
+    node.run(async move {
+        if peer.room().await {
+            reply(make(&instance));
+        }
+    });
 }
 
 /// The elements of a proper list in any of its forms: small integers come as a string.
@@ -146,13 +230,18 @@ fn proper_list(list: TermRef<'_>) -> Option<Vec<Cow<'_, [u8]>>> {
             let integer = |&byte| Cow::Owned(term(|out| encode::integer(out, i64::from(byte))));
             Some(bytes.iter().map(integer).collect())
         }
-        _ => Some(list.as_list()?.map(|element| Cow::Borrowed(element.bytes())).collect()),
+        // One more than is taken is enough to see that there are too many.
+        _ => {
+            let elements = list.as_list()?.take(MAX_EVENTS + 1);
+            Some(elements.map(|element| Cow::Borrowed(element.bytes())).collect())
+        }
     }
 }
 
-fn append(instance: &Arc<Instance>, events: &[Cow<'_, [u8]>], many: bool, reply: Reply) {
+fn append(instance: &Instance, events: &[Cow<'_, [u8]>], many: bool, reply: Reply) -> Flow {
     if !events.iter().all(|event| instance.accepts(TermRef::from_walked(event))) {
-        return reply(error(|out| encode::atom(out, "too_large")));
+        reply(too_large());
+        return Flow::Go;
     }
     let recorded = Box::new(move |result: Result<Stamped, Failure>| {
         reply(match result {
@@ -171,7 +260,11 @@ fn append(instance: &Arc<Instance>, events: &[Cow<'_, [u8]>], many: bool, reply:
             }),
         });
     });
-    instance.tail().append(events.iter().map(|event| &**event), Some(recorded));
+    instance.append(events.iter().map(|event| &**event), Some(recorded))
+}
+
+fn too_large() -> Vec<u8> {
+    error(|out| encode::atom(out, "too_large"))
 }
 
 /// What a subscriber may ask for.
@@ -240,11 +333,11 @@ fn subscribe(instance: &Arc<Instance>, options: &Options<'_>, caller: &Pid, repl
     });
 }
 
-/// `{ok, SessionPid}`, or that the subscriber's node is not connected.
-fn started(session: Option<Pid>) -> Vec<u8> {
+/// `{ok, SessionPid}`, or why there is no session.
+fn started(session: Result<Pid, session::Refused>) -> Vec<u8> {
     match session {
-        None => error(|out| encode::atom(out, "noconnection")),
-        Some(pid) => term(|out| {
+        Err(refused) => refused.to_answer(),
+        Ok(pid) => term(|out| {
             encode::tuple_header(out, 2);
             encode::atom(out, "ok");
             encode::pid(out, &pid);
@@ -261,14 +354,15 @@ fn subscription(
     options: &Options<'_>,
     caller: &Pid,
 ) -> Result<Subscription, Vec<u8>> {
-    let now = instance.clock().now();
-    let next = instance.tail().earliest_next();
-    let moment = |term: TermRef<'_>| From::parse(term).map(|from| from.resolve(now, next));
+    let (now, next) = (instance.clock().now(), instance.tail().next_stamp());
+    let begin = |term| From::parse(term).map(|from| from.resolve(now, next));
+    let end = |term| From::parse(term).map(|to| to.resolve_end(now, next));
     let subscriber = match options.pid {
         Some(pid) => pid.as_pid().ok_or_else(|| badarg("pid"))?,
         None => caller.clone(),
     };
     let marker = match options.marker {
+        Some(marker) if marker.bytes().len() > MAX_MARKER_BYTES => return Err(badarg("marker")),
         Some(marker) => marker.to_bytes(),
         None => term(|out| encode::atom(out, instance.name())).into(),
     };
@@ -284,17 +378,22 @@ fn subscription(
         let sound = |name: &&[u8]| (1..=MAX_NAME_BYTES).contains(&name.len());
         name.as_binary().filter(sound).map(Box::from).ok_or_else(|| badarg("cursor"))
     });
-    Ok(Subscription {
+    let subscription = Subscription {
         subscriber: Subscriber::Pid(subscriber),
         method: Method::Marked(marker),
-        from: options.from.map_or(Some(next), moment).ok_or_else(|| badarg("from"))?,
-        to: options.to.map(|to| moment(to).ok_or_else(|| badarg("to"))).transpose()?,
+        from: options.from.map_or(Some(next), begin).ok_or_else(|| badarg("from"))?,
+        to: options.to.map(|to| end(to).ok_or_else(|| badarg("to"))).transpose()?,
         filter: options.match_spec.map(filter).transpose()?.flatten(),
         batch: batch.transpose()?,
         credit: credit.transpose()?,
         link: options.link,
         cursor: cursor.transpose()?,
-    })
+    };
+    let peer = instance.node().peer(subscription.subscriber.node());
+    match peer.and_then(|peer| subscription.undecodable(peer.abilities())) {
+        Some(part) => Err(badarg(part)),
+        None => Ok(subscription),
+    }
 }
 
 /// Compiles a match spec; `None` if it passes every event as it is. The refusal is `{error, {badarg, Where}}`.
@@ -326,13 +425,6 @@ pub(super) fn error(reason: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     })
 }
 
-/// `{error, unsupported}`.
-pub(super) fn unsupported(out: &mut Vec<u8>) {
-    encode::tuple_header(out, 2);
-    encode::atom(out, "error");
-    encode::atom(out, "unsupported");
-}
-
 /// `{error, {badarg, Key}}` for a key that is known.
 pub(super) fn badarg(key: &str) -> Vec<u8> {
     bad_option(TermRef::from_walked(&term(|out| encode::atom(out, key))))
@@ -343,8 +435,13 @@ fn bad_option(key: TermRef<'_>) -> Vec<u8> {
     error(|out| {
         encode::tuple_header(out, 2);
         encode::atom(out, "badarg");
-        out.extend_from_slice(key.bytes());
+        out.extend_from_slice(echo(key).bytes());
     })
+}
+
+/// What a caller wrote, to be said again in an error: only if it is short.
+fn echo(term: TermRef<'_>) -> TermRef<'_> {
+    if term.bytes().len() <= MAX_ECHO_BYTES { term } else { TermRef::NIL }
 }
 
 /// All instances of the node, by name.
@@ -358,7 +455,7 @@ fn unknown_instance(name: TermRef<'_>) -> Vec<u8> {
     error(|out| {
         encode::tuple_header(out, 2);
         encode::atom(out, "unknown_instance");
-        out.extend_from_slice(name.bytes());
+        out.extend_from_slice(echo(name).bytes());
     })
 }
 
@@ -379,87 +476,168 @@ impl Front {
         node.register("logmachine", &pid)
     }
 
-    fn call(&self, instances: &Instances, to: ReplyTo, request: TermRef<'_>) {
+    fn call(&self, instances: &Instances, to: ReplyTo, request: TermRef<'_>) -> Flow {
         let Term::Tuple(elements) = request.view() else {
             self.node.reply(&self.pid, &to, unsupported);
-            return;
+            return Flow::Go;
         };
         let Some((verb, args)) = split(elements).filter(|(_, args)| !args.is_empty()) else {
             self.node.reply(&self.pid, &to, unsupported);
-            return;
+            return Flow::Go;
         };
         let caller = to.pid().clone();
         let (node, pid) = (self.node.clone(), self.pid.clone());
         let reply: Reply = Box::new(move |answer| {
-            node.reply(&pid, &to, |out| out.extend_from_slice(&answer));
+            node.reply_with(&pid, &to, &answer);
         });
         match find(instances, args[0]) {
             Some(instance) => {
-                answer(instance, Request::from_parts(&verb, &args[1..]), &caller, reply);
+                answer(instance, Request::from_parts(&verb, &args[1..]), &caller, reply)
             }
-            None => reply(unknown_instance(args[0])),
+            None => {
+                reply(unknown_instance(args[0]));
+                Flow::Go
+            }
         }
     }
 }
 
 impl Process for Front {
-    fn messages(&self, _peer: &Arc<Peer>, messages: &[TermRef<'_>]) -> Flow {
+    fn messages(&self, peer: &Arc<Peer>, messages: &[TermRef<'_>]) -> Flow {
         let Some(instances) = self.instances.upgrade() else { return Flow::Go };
+        let mut flow = Flow::Go;
         for message in messages {
             if let Gen::Call(from, request) = Gen::parse(*message)
                 && let Some(to) = ReplyTo::parse(from)
             {
-                self.call(&instances, to, request);
+                flow.and(self.call(&instances, to, request));
+            } else {
+                inquiry::answer(&self.node, peer, &self.pid, ("process", "logmachine"), *message);
             }
         }
-        Flow::Go
+        flow
     }
 }
 
-/// The module `logmachine`, as `rpc` and `erpc` find it here.
+/// The module `logmachine`, as `rpc` and `erpc` find it here: its functions return and throw what those of the Erlang
+/// application do.
 pub struct Module(pub Weak<BTreeMap<Arc<str>, Arc<Instance>>>);
 
 impl Functions for Module {
-    fn apply(
-        &self,
-        caller: &Pid,
-        module: &str,
-        function: &str,
-        args: Elements<'_>,
-    ) -> Option<Answer> {
-        let args: Vec<TermRef<'_>> = args.take(6).collect();
-        let (name, rest) = args.split_first()?;
-        let served = module == "logmachine"
+    fn serves(&self, module: &str, function: &str, arity: usize) -> bool {
+        module == "logmachine"
             && matches!(
-                (function, args.len()),
+                (function, arity),
                 ("subscribe", 3..=5) | ("info", 1 | 2) | ("read", 3) | ("append", 2)
-            );
-        if !served {
-            return None;
-        }
-        let instances = self.0.upgrade()?;
-        let Some(instance) = find(&instances, *name) else {
-            let answer = unknown_instance(*name);
-            return Some(Box::pin(std::future::ready(answer)));
-        };
-        let (told, answered) = tokio::sync::oneshot::channel();
-        let reply: Reply = Box::new(move |answer| {
-            // The caller may be gone.
-            let _ = told.send(answer);
-        });
-        if function == "subscribe" {
-            let mut options = Options { from: Some(rest[0]), link: true, ..Options::default() };
-            options.pid = rest.get(1).copied();
-            options.marker = rest.get(2).copied();
-            options.match_spec = rest.get(3).copied();
-            subscribe(instance, &options, caller, reply);
-        } else {
-            answer(instance, Request::from_parts(function, rest), caller, reply);
-        }
-        Some(Box::pin(async move {
-            answered.await.unwrap_or_else(|_| error(|out| encode::atom(out, "shutdown")))
-        }))
+            )
     }
+
+    fn apply(&self, caller: &Pid, function: &str, args: Elements<'_>, ended: OnApplied) -> Flow {
+        let args: Vec<TermRef<'_>> = args.collect();
+        let (name, rest) = args.split_first().expect("serves: every function has arguments");
+        let instances = self.0.upgrade();
+        let instance = instances.as_ref().and_then(|instances| find(instances, *name));
+        match (function, instance) {
+            ("subscribe", _) => original_subscribe(instance, *name, rest, caller, ended),
+            ("info", Some(instance)) => original_info(instance, rest, caller, ended),
+            (_, None) => {
+                ended(Applied::Return(unknown_instance(*name)));
+                Flow::Go
+            }
+            (_, Some(instance)) => {
+                let reply = Box::new(move |answer| ended(Applied::Return(answer)));
+                answer(instance, Request::from_parts(function, rest), caller, reply)
+            }
+        }
+    }
+}
+
+/// `subscribe/3,4,5`: returns the session's pid, or throws `{failed_to_start_subscription, [...]}`.
+fn original_subscribe(
+    instance: Option<&Arc<Instance>>,
+    name: TermRef<'_>,
+    args: &[TermRef<'_>],
+    caller: &Pid,
+    ended: OnApplied,
+) -> Flow {
+    let everything = term(write_identity_spec);
+    let marker = args.get(2).copied().unwrap_or(name);
+    let spec = args.get(3).copied().unwrap_or(TermRef::from_walked(&everything));
+    // What is thrown, behind the reason.
+    let mut told = Vec::new();
+    for (key, value) in [
+        ("instance", name),
+        ("start_from", args[0]),
+        ("subscriber", args[1]),
+        ("marker", marker),
+        ("match_spec", spec),
+    ] {
+        encode::tuple_header(&mut told, 2);
+        encode::atom(&mut told, key);
+        told.extend_from_slice(echo(value).bytes());
+    }
+    let reply: Reply = Box::new(move |answer| {
+        if let Some([ok, session]) = TermRef::from_walked(&answer).as_tuple()
+            && ok.is_atom("ok")
+        {
+            return ended(Applied::Return(session.bytes().to_vec()));
+        }
+        ended(Applied::Throw(term(|out| {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "failed_to_start_subscription");
+            encode::list_header(out, 6);
+            encode::tuple_header(out, 2);
+            encode::atom(out, "reason");
+            out.extend_from_slice(&answer);
+            out.extend_from_slice(&told);
+            encode::nil(out);
+        })));
+    });
+    let Some(instance) = instance else {
+        reply(error(|out| encode::atom(out, "not_found")));
+        return Flow::Go;
+    };
+    answer(instance, Request::Subscribe([args[0], args[1], marker, spec]), caller, reply)
+}
+
+/// `[{'$1', [], ['$1']}]`.
+fn write_identity_spec(out: &mut Vec<u8>) {
+    encode::list_header(out, 1);
+    encode::tuple_header(out, 3);
+    encode::atom(out, "$1");
+    encode::nil(out);
+    encode::list_header(out, 1);
+    encode::atom(out, "$1");
+    encode::nil(out);
+    encode::nil(out);
+}
+
+/// `info/1` returns the properties; `info/2` one of them, or throws `{noprop, Key}`.
+fn original_info(
+    instance: &Arc<Instance>,
+    args: &[TermRef<'_>],
+    caller: &Pid,
+    ended: OnApplied,
+) -> Flow {
+    let Some(&key) = args.first() else {
+        return answer(
+            instance,
+            Request::Info,
+            caller,
+            Box::new(move |answer| ended(Applied::Return(answer))),
+        );
+    };
+    let is_known = instance.info().iter().any(|(name, _)| key.is_atom(name));
+    if !is_known {
+        ended(Applied::Throw(term(|out| {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "noprop");
+            out.extend_from_slice(echo(key).bytes());
+        })));
+        return Flow::Go;
+    }
+    let reply = Box::new(move |answer| ended(Applied::Return(answer)));
+    answer(instance, Request::InfoKey(key), caller, reply)
 }
 
 /// A timestamp as a term, for who has none: `undefined`.

@@ -45,13 +45,21 @@ impl From {
         }
     }
 
-    /// The timestamp to begin at. `next` is the earliest one that an entry can still get.
+    /// The timestamp to begin at. Every entry there is has one before `next`, and none that comes will.
     pub fn resolve(self, now: Timestamp, next: Timestamp) -> Timestamp {
         match self {
             From::Earliest => Timestamp::MIN,
             From::Now => next,
             From::At(stamp) => stamp,
             From::Ago(span) => now.saturating_sub(span),
+        }
+    }
+
+    /// The timestamp to end at: `now` ends with what there is, also where that is stamped ahead of the clock.
+    pub fn resolve_end(self, now: Timestamp, next: Timestamp) -> Timestamp {
+        match self {
+            From::Now => Timestamp::from_micros(next.micros().saturating_sub(1)).max(now),
+            from => from.resolve(now, next),
         }
     }
 }

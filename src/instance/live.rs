@@ -9,7 +9,7 @@ use dashmap::Entry;
 use super::Instance;
 use super::calls::{Reply, error, term};
 use super::session;
-use super::subscription::{Method, Subscriber, Subscription};
+use super::subscription::{MAX_MARKER_BYTES, Method, Subscriber, Subscription};
 use crate::etf::{Pid, TermRef, encode};
 
 /// Answers `ok`, `{error, already_subscribed}`, `{error, badarg}`, or why the subscriber cannot be reached.
@@ -20,7 +20,8 @@ pub(super) fn subscribe(
     caller: &Pid,
     reply: Reply,
 ) {
-    let Some(method) = parse_method(method, reference) else {
+    let is_short = reference.bytes().len() <= MAX_MARKER_BYTES;
+    let Some(method) = parse_method(method, reference).filter(|_| is_short) else {
         return reply(badarg_atom());
     };
     let key = reference.to_bytes();
@@ -32,8 +33,12 @@ pub(super) fn subscribe(
     let (Some([_, name]), Some(peer)) = (name, instance.node().peer(&caller.node)) else {
         return reply(badarg_atom());
     };
+    // The caller may have given itself out for a process of that node.
+    if !peer.abilities().decode(name.bytes()) {
+        return reply(badarg_atom());
+    }
     let (instance, name) = (instance.clone(), name.to_bytes());
-    tokio::spawn(async move {
+    instance.node().clone().run(async move {
         let found = instance.node().rpc(&peer, "global", "whereis_name", |out| {
             encode::list_header(out, 1);
             out.extend_from_slice(&name);
@@ -59,14 +64,10 @@ fn register(
     subscriber: Subscriber,
     method: Method,
 ) -> Vec<u8> {
-    let free = match instance.live().entry(key) {
-        Entry::Occupied(_) => return error(|out| encode::atom(out, "already_subscribed")),
-        Entry::Vacant(free) => free,
-    };
     let subscription = Subscription {
         subscriber,
         method,
-        from: instance.tail().earliest_next(),
+        from: instance.tail().next_stamp(),
         to: None,
         filter: None,
         batch: None,
@@ -74,12 +75,20 @@ fn register(
         link: false,
         cursor: None,
     };
+    let peer = instance.node().peer(subscription.subscriber.node());
+    if peer.is_some_and(|peer| subscription.undecodable(peer.abilities()).is_some()) {
+        return badarg_atom();
+    }
+    let free = match instance.live().entry(key) {
+        Entry::Occupied(_) => return error(|out| encode::atom(out, "already_subscribed")),
+        Entry::Vacant(free) => free,
+    };
     match session::start(instance, subscription) {
-        Some(pid) => {
+        Ok(pid) => {
             free.insert(pid);
             term(|out| encode::atom(out, "ok"))
         }
-        None => error(|out| encode::atom(out, "noconnection")),
+        Err(refused) => refused.to_answer(),
     }
 }
 

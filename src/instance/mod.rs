@@ -2,37 +2,70 @@
 //! log's own cache), session. The locator brings events in from nodes that know nothing of us.
 
 pub mod ack;
+pub mod budget;
 pub mod calls;
+mod entry;
 pub mod from;
+mod inbox;
 mod live;
 pub mod locator;
 mod read;
 pub mod receiver;
 pub mod recorder;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 pub mod stamp;
 pub mod subscription;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 pub use recorder::{Failure, Overload, Recording, Stamped, Sync};
 
 use crate::etf::{Pid, TermRef, encode};
-use crate::event_log::{self, Log, LogConfig, OpenError};
+use crate::event_log::{self, Log, LogConfig, OpenError, RealStorage, Started, Storage};
 use crate::metrics::InstanceCounters;
-use crate::node::Node;
-use crate::node::names::{Held, Keeper};
-use crate::time::Clock;
+use crate::node::epmd::Standing;
+use crate::node::names::{self, Conflicts, Held, Keeper};
+use crate::node::task::Owned;
+use crate::node::{Flow, Node};
+use crate::time::{Clock, Timestamp};
 use ack::Cursors;
+use budget::Budget;
 use calls::{term, timestamp_or_undefined};
 use locator::Locator;
 use locator::target::Capture;
 use receiver::Receiver;
-use recorder::{Recorder, RecorderConfig, Tail};
+use recorder::{OnRecorded, Recorder, RecorderConfig, Tail};
 use session::SessionInfo;
+
+/// How it stands with our registration: `registered`, `{lost, unreachable | name_taken}`, or `none`.
+fn write_port_mapper(out: &mut Vec<u8>, standing: Option<Standing>) {
+    let why = match standing {
+        None => return encode::atom(out, "none"),
+        Some(Standing::Registered) => return encode::atom(out, "registered"),
+        Some(Standing::Unreachable) => "unreachable",
+        Some(Standing::NameTaken) => "name_taken",
+    };
+    encode::tuple_header(out, 2);
+    encode::atom(out, "lost");
+    encode::atom(out, why);
+}
+
+/// `{waiting, Why}` or `{failed, Why}`.
+/// How the log had ended when the node started.
+const fn started(started: Started) -> &'static str {
+    match started {
+        Started::New => "new",
+        Started::Clean => "clean",
+        Started::Kill => "kill",
+        Started::PowerLoss => "power_loss",
+    }
+}
 
 /// `{waiting, Why}` or `{failed, Why}`.
 fn stopped(out: &mut Vec<u8>, how: &str, why: &str) {
@@ -52,6 +85,8 @@ pub struct InstanceConfig {
     pub max_event_bytes: usize,
     /// What it captures on other nodes.
     pub capture: Option<Capture>,
+    /// How long a lower number of its global name has to be free before it moves there.
+    pub takeover: Option<Duration>,
 }
 
 /// A running instance.
@@ -68,10 +103,11 @@ pub struct Instance {
     /// Sessions of the original's live registry, by the term they were registered under.
     live: DashMap<Box<[u8]>, Pid>,
     cursors: Cursors,
+    budget: Arc<Budget>,
     held: watch::Receiver<Held>,
-    conflict: Arc<Notify>,
+    conflicts: Arc<Conflicts>,
     recorder: Mutex<Option<std::thread::JoinHandle<()>>>,
-    keeper: tokio::task::JoinHandle<()>,
+    keeper: Owned,
     locator: Locator,
 }
 
@@ -81,40 +117,80 @@ pub struct Opened {
     writer: event_log::Writer,
     log: Log,
     clock: Clock,
+    cursors: Cursors,
 }
 
 impl Opened {
-    /// Opens the log, repairing what a crash left.
+    /// Opens the log, repairing what a crash left. `is_alone` tells what [`ack::is_alone`] said.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; nothing was changed that a second try would miss.
-    pub fn open(config: InstanceConfig, clock: Clock) -> Result<Self, OpenError> {
-        let storage = Arc::new(event_log::storage::RealStorage);
-        let (writer, log) = event_log::open(config.log.clone(), storage, clock.clone())?;
-        Ok(Opened { config, writer, log, clock })
+    pub fn open(config: InstanceConfig, clock: Clock, is_alone: bool) -> Result<Self, OpenError> {
+        Opened::open_on(Arc::new(RealStorage), config, clock, is_alone)
+    }
+
+    /// The same, on a storage of one's own.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        config: InstanceConfig,
+        clock: Clock,
+        is_alone: bool,
+    ) -> Result<Self, OpenError> {
+        let (writer, log) = event_log::open(config.log.clone(), storage.clone(), clock.clone())?;
+        let cursors = Cursors::open(storage, &config.log, is_alone);
+        Ok(Opened { config, writer, log, clock, cursors })
+    }
+
+    /// The same; a simulation says when the log's keeper does its jobs.
+    #[cfg(test)]
+    fn open_stepped(
+        storage: Arc<dyn Storage>,
+        config: InstanceConfig,
+        clock: Clock,
+        steps: &event_log::stepped::Steps,
+    ) -> Result<Self, OpenError> {
+        let log = config.log.clone();
+        let (writer, log) = event_log::open_stepped(log, storage.clone(), clock.clone(), steps)?;
+        let cursors = Cursors::open(storage, &config.log, true);
+        Ok(Opened { config, writer, log, clock, cursors })
+    }
+
+    /// The stamp after which the first one comes: later than any in the log, than any that a power loss may have taken
+    /// from it, and than every position that was acknowledged. A subscriber that goes on there must not miss an event.
+    fn newest_stamp(&self) -> Option<Timestamp> {
+        self.writer.stamp_floor().max(self.cursors.highest())
     }
 
     /// Starts the recorder, takes events under the local name, and seeks a global one.
-    pub fn start(self, node: &Node) -> Arc<Instance> {
-        let Opened { config, writer, log, clock } = self;
+    pub fn start(self, node: &Node, budget: &Arc<Budget>) -> Arc<Instance> {
+        let newest = self.newest_stamp();
+        let Opened { config, writer, log, clock, cursors } = self;
         let name: Arc<str> = config.log.name.as_str().into();
         let counters: Arc<InstanceCounters> = Arc::default();
-        let last = writer.last_timestamp();
-        let tail = Arc::new(Tail::new(config.recorder, last, clock.clone(), counters.clone()));
+        let tail = Arc::new(Tail::new(config.recorder, newest, clock.clone(), counters.clone()));
         let recorder = Recorder::new(name.clone(), tail.clone(), writer);
         let thread = std::thread::Builder::new().name(format!("recorder {name}"));
         let thread = thread.spawn(move || recorder.run()).expect("a thread can be started");
-        let conflict = Arc::new(Notify::new());
-        let cursors = Cursors::new(&config.log.dir);
+        let conflicts: Arc<Conflicts> = Arc::default();
         let (held_sender, held) = watch::channel(Held::Seeking);
         let instance = Arc::new_cyclic(|this| {
             let pid = node.spawn(|_| Arc::new(Receiver::new(this.clone())));
-            let keeper =
-                Keeper::new(node.clone(), name.clone(), pid.clone(), conflict.clone(), held_sender);
+            let keeper = Keeper::new(
+                node.clone(),
+                name.clone(),
+                pid.clone(),
+                config.takeover,
+                conflicts.clone(),
+                held_sender,
+            );
             let capture = config.capture.clone();
             Instance {
-                keeper: tokio::spawn(keeper.run()),
+                keeper: Owned::spawn(keeper.run()),
                 locator: Locator::start(node, &name, capture, tail.clone(), clock.clone()),
                 name: name.clone(),
                 config,
@@ -127,8 +203,9 @@ impl Opened {
                 sessions: DashMap::new(),
                 live: DashMap::new(),
                 cursors,
+                budget: budget.clone(),
                 held,
-                conflict,
+                conflicts,
                 recorder: Mutex::new(Some(thread)),
             }
         });
@@ -156,6 +233,19 @@ impl Instance {
     /// Events on their way to the log.
     pub fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    /// Takes events in, as [`Tail::append`]; whether the peer that sent them has to wait.
+    pub fn append<'a>(
+        &self,
+        events: impl ExactSizeIterator<Item = &'a [u8]>,
+        recorded: Option<OnRecorded>,
+    ) -> Flow {
+        if self.tail.append(events, recorded) {
+            Flow::Wait(vec![self.tail.clone()])
+        } else {
+            Flow::Go
+        }
     }
 
     /// What has been recorded.
@@ -188,9 +278,14 @@ impl Instance {
         &self.cursors
     }
 
+    /// What it shares with the node's other instances.
+    pub(crate) const fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// To be told when `global` gave the name to another process.
-    pub(crate) fn name_conflict(&self) -> &Notify {
-        &self.conflict
+    pub(crate) fn name_conflicts(&self) -> &Conflicts {
+        &self.conflicts
     }
 
     /// Whether an event is small enough; counts it otherwise.
@@ -254,6 +349,15 @@ impl Instance {
             ("cache_events", count(stats.cache_events)),
             ("cache_bytes", count(stats.cache_bytes)),
             ("pending_bytes", count(self.tail.pending_bytes() as u64)),
+            ("stamp_lead", count(self.tail.stamp_lead())),
+            ("syncs", count(stats.syncs)),
+            ("damaged", count(stats.damaged)),
+            ("missing", count(stats.missing)),
+            ("unreadable", count(stats.unread)),
+            ("scrubbed_bytes", count(stats.scrubbed_bytes)),
+            ("torn_bytes", count(stats.torn_bytes)),
+            ("archives", count(stats.archives)),
+            ("started", term(|out| encode::atom(out, started(stats.started)))),
             ("recording", recording(self.tail.recording())),
             (
                 "sessions",
@@ -265,29 +369,165 @@ impl Instance {
                     });
                 }),
             ),
+            (
+                "session_stats",
+                term(|out| encode::list(out, sessions.iter(), |out, session| session.write(out))),
+            ),
             ("handlers", term(|out| self.locator.write_handlers(out))),
+            ("port_mapper", term(|out| write_port_mapper(out, self.node.port_mapper()))),
         ];
         info.extend(self.counters.table().into_iter().map(|(key, _, value)| (key, count(value))));
         info
     }
 
-    /// Stops taking events: handlers on other nodes are removed, the global name is given back.
+    /// Stops taking events: handlers on other nodes are removed, its global names are given back.
     pub async fn stop_receiving(&self) {
         self.locator.stop().await;
         self.keeper.abort();
-        let held = *self.held.borrow();
-        if let Held::Alias(number) = held {
-            Keeper::unregister(&self.node, &self.name, &self.pid, number).await;
-        }
+        names::unregister_all(&self.node, &self.name, &self.pid).await;
         self.node.exit(&self.pid, &term(|out| encode::atom(out, "shutdown")));
     }
 
     /// Writes and syncs what has been taken in, and closes the log. Blocks.
-    pub fn stop_recording(&self) {
+    ///
+    /// # Errors
+    ///
+    /// Why the recorder failed, now or before: not everything that was taken in is in the log.
+    pub fn stop_recording(&self) -> Result<(), Failure> {
         self.tail.close();
         let thread = self.recorder.lock().expect("no panic while the handle is held").take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!(instance = %self.name, "the recorder panicked");
+            return Err("the recorder panicked".into());
         }
+        match self.tail.recording() {
+            Recording::Failed(failure) => Err(failure),
+            Recording::Running | Recording::Waiting(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::recorder::tests::{Panicking, Trouble};
+    use super::*;
+    use crate::etf::text;
+    use crate::event_log::Batch;
+    use crate::event_log::storage::memory::{MemoryStorage, Seeded};
+    use crate::node::NodeConfig;
+    use crate::proto::NodeName;
+    use crate::proto::handshake::Local;
+
+    fn config() -> InstanceConfig {
+        InstanceConfig {
+            log: LogConfig::still("quotes", "/log".into(), "/log/archive".into()),
+            recorder: RecorderConfig {
+                sync: Sync::Always,
+                overload: Overload::Block { at_most: None },
+                pending_bytes: 1 << 20,
+            },
+            max_event_bytes: 1 << 20,
+            capture: None,
+            takeover: None,
+        }
+    }
+
+    fn at(micros: u64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    fn open(files: &MemoryStorage, clock: &Clock) -> Opened {
+        let opened = Opened::open_on(Arc::new(files.clone()), config(), clock.clone(), true);
+        opened.expect("the log opens")
+    }
+
+    /// What the first event after the start is stamped.
+    fn next_stamp(opened: &Opened) -> Timestamp {
+        let (config, newest) = (opened.config.recorder, opened.newest_stamp());
+        let tail = Tail::new(config, newest, opened.clock.clone(), Arc::default());
+        tail.append([&*text::parse("one").expect("a term")].into_iter(), None);
+        Timestamp::from_micros(tail.next_stamp().micros() - 1)
+    }
+
+    /// An event is seen and acknowledged before it is synced. Then the power fails, and the clock comes back slow.
+    #[tokio::test]
+    async fn no_stamp_is_at_or_before_an_acknowledged_one_after_a_power_loss() {
+        let mut seeded = Seeded::new(16);
+        for _ in 0..20 {
+            let (files, clock) = (MemoryStorage::new(), Clock::manual(at(1_000_000)));
+            let mut opened = open(&files, &clock);
+            let mut batch = Batch::new();
+            batch.push(at(1_000_000), &text::parse("one").expect("a term"));
+            opened.writer.append(batch).expect("it is written");
+            opened.cursors.ack(b"a", at(1_000_000));
+            opened.cursors.ack(b"b", at(900_000));
+            opened.cursors.stored(None).await;
+            files.lose_power(&mut seeded);
+            clock.step(-500_000);
+            let stamp = next_stamp(&open(&files, &clock));
+            assert!(stamp > at(1_000_000), "rising");
+        }
+    }
+
+    /// All that the log held was deleted; what was acknowledged is known.
+    #[tokio::test]
+    async fn an_emptied_log_does_not_restart_its_stamps() {
+        let (files, clock) = (MemoryStorage::new(), Clock::manual(at(1_000_000)));
+        let opened = open(&files, &clock);
+        opened.cursors.ack(b"a", at(1_000_000));
+        opened.cursors.stored(None).await;
+        opened.writer.close().expect("it closes");
+        clock.step(-500_000);
+        let opened = open(&files, &clock);
+        assert_eq!(opened.log.interval(), None);
+        assert_eq!(next_stamp(&opened), at(1_000_001), "rising");
+    }
+
+    /// Later than the clock says, if the log says so.
+    #[test]
+    fn stamps_begin_where_the_log_says() {
+        let (files, clock) = (MemoryStorage::new(), Clock::manual(at(1_000_000)));
+        let opened = open(&files, &clock);
+        assert_eq!(next_stamp(&opened), at(1_000_000));
+        assert_eq!(opened.writer.stamp_floor(), None);
+    }
+
+    /// The disk panics under the recorder: callers are answered, `info` tells, and so does the stop, whose answer the
+    /// exit code is made of.
+    #[tokio::test]
+    async fn a_recorder_that_panics_is_noticed_everywhere() {
+        let local = Local {
+            name: NodeName::new("quotes@localhost").expect("a name"),
+            creation: 1,
+            cookie: "cookie".into(),
+        };
+        let node = Node::new(local, NodeConfig::default());
+        let trouble: Arc<Trouble> = Arc::default();
+        let storage = Panicking { files: MemoryStorage::new(), trouble: trouble.clone() };
+        let opened = Opened::open_on(Arc::new(storage), config(), Clock::system(), true);
+        let budget = Budget::new(budget::Limits::default(), 1);
+        let instance = opened.expect("the log opens").start(&node, &budget);
+        let event = text::parse("{quote, 1}").expect("a term");
+        let append = async || {
+            let (told, answer) = tokio::sync::oneshot::channel();
+            let recorded = Box::new(|result| told.send(result).expect("it is waited for"));
+            let _ = instance.append([&*event].into_iter(), Some(recorded));
+            answer.await.expect("answered")
+        };
+        let recording = || {
+            let info = instance.info().into_iter().find(|(key, _)| *key == "recording");
+            text::to_text(TermRef::from_walked(&info.expect("it is told").1))
+        };
+        assert!(append().await.is_ok());
+        assert_eq!(recording(), "running");
+        trouble.panics.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            assert!(append().await.is_err());
+        }
+        assert!(recording().starts_with("{failed,"), "{}", recording());
+        assert!(recording().contains("the disk has gone mad"), "{}", recording());
+        let failure = instance.stop_recording().expect_err("it failed");
+        assert!(failure.contains("panicked"), "{failure}");
     }
 }

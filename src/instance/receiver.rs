@@ -3,14 +3,13 @@
 //! The receiver runs on the task of the connection that the events come in on: all events of a socket read are
 //! stamped under one lock, and nothing is handed over.
 
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use super::Instance;
 use super::calls::{self, Request};
 use crate::etf::TermRef;
 use crate::node::call::{Gen, ReplyTo};
-use crate::node::{Flow, Peer, Process};
+use crate::node::{Flow, Peer, Process, inquiry};
 
 /// The process behind `{Instance, N}` and `'.Instance.receiver.srv'`.
 pub struct Receiver {
@@ -25,9 +24,10 @@ impl Receiver {
 }
 
 impl Process for Receiver {
-    fn messages(&self, _peer: &Arc<Peer>, messages: &[TermRef<'_>]) -> Flow {
+    fn messages(&self, peer: &Arc<Peer>, messages: &[TermRef<'_>]) -> Flow {
         let Some(instance) = self.instance.upgrade() else { return Flow::Go };
         let mut events: Vec<&[u8]> = Vec::with_capacity(messages.len());
+        let mut flow = Flow::Go;
         for message in messages {
             match Gen::parse(*message) {
                 Gen::Cast(event) => {
@@ -36,61 +36,61 @@ impl Process for Receiver {
                     }
                 }
                 other => {
-                    take_in(&instance, &mut events);
-                    handle(&instance, other);
+                    flow.and(take_in(&instance, &mut events));
+                    flow.and(handle(&instance, peer, *message, other));
                 }
             }
         }
-        take_in(&instance, &mut events);
-        if instance.tail().is_behind() {
-            instance.counters().blocked.inc();
-            Flow::Wait
-        } else {
-            Flow::Go
+        flow.and(take_in(&instance, &mut events));
+        flow
+    }
+
+    fn refused(&self) {
+        if let Some(instance) = self.instance.upgrade() {
+            instance.counters().refused.inc();
         }
     }
-
-    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let instance = self.instance.upgrade();
-        Box::pin(async move {
-            if let Some(instance) = instance {
-                instance.tail().caught_up().await;
-            }
-        })
-    }
 }
 
-fn take_in(instance: &Instance, events: &mut Vec<&[u8]>) {
-    if !events.is_empty() {
-        // A cast has no answer; what is lost is counted.
-        instance.tail().append(events.iter().copied(), None);
-        events.clear();
+fn take_in(instance: &Instance, events: &mut Vec<&[u8]>) -> Flow {
+    if events.is_empty() {
+        return Flow::Go;
     }
+    // A cast has no answer; what is lost is counted.
+    let flow = instance.append(events.iter().copied(), None);
+    events.clear();
+    flow
 }
 
-fn handle(instance: &Arc<Instance>, message: Gen<'_>) {
-    match message {
+fn handle(instance: &Arc<Instance>, peer: &Peer, message: TermRef<'_>, parsed: Gen<'_>) -> Flow {
+    match parsed {
         Gen::Call(from, request) => {
             let Some(to) = ReplyTo::parse(from) else {
                 instance.counters().unknown.inc();
-                return;
+                return Flow::Go;
             };
             let (node, pid) = (instance.node().clone(), instance.pid().clone());
             let caller = to.pid().clone();
             let reply = move |answer: Vec<u8>| {
-                node.reply(&pid, &to, |out| out.extend_from_slice(&answer));
+                node.reply_with(&pid, &to, &answer);
             };
-            calls::answer(instance, Request::parse(request), &caller, Box::new(reply));
+            return calls::answer(instance, Request::parse(request), &caller, Box::new(reply));
         }
-        Gen::Info(message) => {
-            if let Some([tag, _name]) = message.as_tuple()
-                && tag.is_atom("global_name_conflict")
-            {
-                instance.name_conflict().notify_one();
-            } else {
+        Gen::Info(_) | Gen::Cast(_) | Gen::System(..) => {
+            let role = ("receiver", instance.name());
+            if let Some(number) = conflict(message, instance.name()) {
+                instance.name_conflicts().tell(number);
+            } else if !inquiry::answer(instance.node(), peer, instance.pid(), role, message) {
                 instance.counters().unknown.inc();
             }
         }
-        Gen::Cast(_) | Gen::System(..) => instance.counters().unknown.inc(),
     }
+    Flow::Go
+}
+
+/// The number in `{global_name_conflict, {Instance, N}}`.
+fn conflict(message: TermRef<'_>, instance: &str) -> Option<u8> {
+    let [_, name] = message.as_tuple().filter(|[tag, _]| tag.is_atom("global_name_conflict"))?;
+    let [_, number] = name.as_tuple().filter(|[name, _]| name.is_atom(instance))?;
+    u8::try_from(number.as_integer()?).ok()
 }

@@ -7,19 +7,30 @@
 //! # Invariants
 //!
 //! - `accepted_is_kept`: an event taken into the tail is written, or reported as lost.
-//! - `bounded`: the tail holds at most `pending_bytes` and what one socket read adds.
+//! - `bounded`: the tail holds at most `pending_bytes` and what one socket read of each peer adds; calls that wait
+//!   for the recorder count as `WAITING_BYTES` each.
+//! - `never_longer`: nobody waits for the recorder longer than `block_for` at a stretch.
+//! - `answered`: who waits for an append is told, also when the recorder panics.
+//! - `settled`: what is told to be settled up to a moment holds every event that will ever be stamped up to there. The
+//!   clock is read under the tail's lock, so that no later event gets an earlier stamp than was promised.
+//! - `alone`: no other process opens the log before the instance has stopped, also after a failure.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info, warn};
 
 use super::stamp::Stamper;
 use crate::etf::encode;
+use crate::event_log::planted::planted;
 use crate::event_log::{AppendError, Batch, Writer};
 use crate::metrics::InstanceCounters;
+use crate::node::{Gate, task};
 use crate::time::{Clock, Timestamp, monotonic};
 
 /// When written data is forced to disk.
@@ -36,8 +47,13 @@ pub enum Sync {
 /// What happens to events that come faster than they can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overload {
-    /// Their senders are not read from until the recorder has caught up.
-    Block,
+    /// Their senders are not read from until the recorder has caught up, but no longer than this at a stretch:
+    /// nodes that are not read from suspend whoever sends to this one. After that events are dropped as by `Drop`
+    /// until the recorder has caught up.
+    Block {
+        /// `None`: for however long it takes.
+        at_most: Option<Duration>,
+    },
     /// They are dropped, counted, and an event tells how many.
     Drop,
 }
@@ -73,6 +89,8 @@ pub struct Tail {
     state: Mutex<State>,
     filled: Condvar,
     caught_up: Notify,
+    /// Tells when something was committed or is lost.
+    progress: Notify,
     config: RecorderConfig,
     clock: Clock,
     counters: Arc<InstanceCounters>,
@@ -97,8 +115,19 @@ struct State {
     accepted: u64,
     /// Who waits for which ticket, in order.
     waiting: VecDeque<(u64, Stamped, OnRecorded)>,
+    /// Bytes that the recorder has taken and found no space for.
+    held_bytes: usize,
+    /// Up to where somebody waits for everything to be settled.
+    asked: Option<Timestamp>,
+    /// Up to here everything is committed, and nothing is stamped any more: not after a crash and by a clock that was set
+    /// back either.
+    settled: Option<Timestamp>,
+    /// How many of the events in the batch are reports of our own.
+    reports: u64,
     failed: Option<Failure>,
     closing: bool,
+    /// Since when the recorder is too far behind.
+    behind_since: Option<Instant>,
     /// A gap in what was recorded, not reported yet.
     gap: Option<Gap>,
 }
@@ -109,8 +138,45 @@ struct Gap {
     from: Timestamp,
 }
 
+/// What an append that waits for the recorder costs beside its event: its reply, and for `rpc` a process in name.
+const WAITING_BYTES: usize = 1024;
+
+impl State {
+    /// Memory of what waits for the recorder.
+    fn pending_bytes(&self) -> usize {
+        self.batch.bytes() + self.held_bytes + self.waiting.len() * WAITING_BYTES
+    }
+
+    /// Gives up what has gathered; how many events that costs, our own reports not counted.
+    fn lose_batch(&mut self) -> u64 {
+        let lost = std::mem::replace(&mut self.batch, Batch::new());
+        lost.count().saturating_sub(std::mem::take(&mut self.reports))
+    }
+}
+
+/// What a reader that ends at a moment still has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outstanding {
+    /// The moment itself, for so long.
+    Time(Duration),
+    /// Events that were taken in and are not committed, or that the log remembers the moment: [`Tail::progress`] tells
+    /// when to ask again.
+    Commits,
+}
+
+enum Wait {
+    Until(Instant),
+    Ever,
+}
+
+impl Gate for Tail {
+    fn opened(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.caught_up())
+    }
+}
+
 impl Tail {
-    /// A tail after `last`, the newest stamp in the log.
+    /// A tail whose stamps begin after `last`.
     pub fn new(
         config: RecorderConfig,
         last: Option<Timestamp>,
@@ -123,12 +189,18 @@ impl Tail {
                 stamper: Stamper::after(last),
                 accepted: 0,
                 waiting: VecDeque::new(),
+                held_bytes: 0,
+                asked: None,
+                settled: last,
+                reports: 0,
                 failed: None,
                 closing: false,
+                behind_since: None,
                 gap: None,
             }),
             filled: Condvar::new(),
             caught_up: Notify::new(),
+            progress: Notify::new(),
             config,
             clock,
             counters,
@@ -136,8 +208,21 @@ impl Tail {
         }
     }
 
+    /// A panic while the tail was held may have left half a record in it. So the instance fails, as after a failed
+    /// write, and the rest of the node goes on.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while the tail is held")
+        self.state.lock().unwrap_or_else(|poisoned| self.give_up(poisoned))
+    }
+
+    fn give_up<'s>(&self, poisoned: PoisonError<MutexGuard<'s, State>>) -> MutexGuard<'s, State> {
+        self.state.clear_poison();
+        let mut state = poisoned.into_inner();
+        let lost = state.lose_batch();
+        self.counters.dropped.add(lost);
+        state.failed.get_or_insert("a panic while events were taken in".into());
+        // The recorder tells who waits, and everybody else.
+        self.filled.notify_one();
+        state
     }
 
     /// How the recorder is.
@@ -146,21 +231,21 @@ impl Tail {
     }
 
     /// Stamps events (terms without version byte) and puts them into the tail. `recorded` is told when they
-    /// are durable, or why they are dropped; dropped events are counted.
+    /// are durable, or why they are dropped; dropped events are counted. True if whoever sent them must wait until
+    /// the recorder has caught up ([`Gate`]).
     pub fn append<'a>(
         &self,
         events: impl ExactSizeIterator<Item = &'a [u8]>,
         recorded: Option<OnRecorded>,
-    ) {
+    ) -> bool {
         let count = events.len() as u64;
-        let now = self.clock.now();
         let mut state = self.lock();
+        // Only now (`settled`).
+        let now = self.clock.now();
         let refusal = if let Some(failure) = &state.failed {
             Some(failure.clone())
-        } else if self.config.overload == Overload::Drop
-            && state.batch.bytes() >= self.config.pending_bytes
-        {
-            let from = state.stamper.earliest_next().max(now);
+        } else if self.is_dropping(&state) {
+            let from = state.stamper.next().max(now);
             state.gap.get_or_insert(Gap { count: 0, from }).count += count;
             Some("overload".into())
         } else {
@@ -172,7 +257,7 @@ impl Tail {
             if let Some(recorded) = recorded {
                 recorded(Err(refusal));
             }
-            return;
+            return false;
         }
         self.report_gap(&mut state, now);
         let was_empty = state.batch.is_empty();
@@ -189,12 +274,34 @@ impl Tail {
             let ticket = state.accepted;
             state.waiting.push_back((ticket, stamped, recorded));
         }
+        let is_behind = state.pending_bytes() >= self.config.pending_bytes;
+        if is_behind {
+            state.behind_since.get_or_insert_with(monotonic);
+        }
         drop(state);
         if was_empty {
             self.filled.notify_one();
         }
         self.counters.received.add(count);
         self.counters.received_bytes.add(bytes);
+        is_behind && self.config.overload != Overload::Drop
+    }
+
+    /// Whether events are dropped now: the recorder is behind, and nobody waits for it, or has waited enough.
+    fn is_dropping(&self, state: &State) -> bool {
+        let Some(since) = state.behind_since else { return false };
+        match self.config.overload {
+            Overload::Drop => true,
+            Overload::Block { at_most } => at_most.is_some_and(|most| since + most <= monotonic()),
+        }
+    }
+
+    /// Takes note of what the recorder has done.
+    fn check_caught_up(&self, state: &mut State) {
+        if state.pending_bytes() < self.config.pending_bytes {
+            state.behind_since = None;
+            self.caught_up.notify_waiters();
+        }
     }
 
     /// Records how many events overload cost, before the first event after them.
@@ -216,35 +323,108 @@ impl Tail {
         encode::timestamp(&mut event, stamp);
         state.batch.push(stamp, &event);
         state.accepted += 1;
+        state.reports += 1;
         warn!(count, "events dropped: they came faster than they could be written");
     }
 
-    /// No event stamped from now on is earlier than this.
-    pub fn earliest_next(&self) -> Timestamp {
+    /// Every event taken in so far is stamped before this, and none that comes is.
+    pub fn next_stamp(&self) -> Timestamp {
+        self.lock().stamper.next()
+    }
+
+    /// What keeps a reader from having seen all events that will ever be stamped at or before `to`, if it looks at the
+    /// log after this; `None` if nothing does, from now on for ever (`settled`).
+    pub fn outstanding(&self, to: Timestamp) -> Option<Outstanding> {
+        let mut state = self.lock();
+        if state.stamper.next() <= to {
+            let now = self.clock.now();
+            if now <= to {
+                let left = Duration::from_micros(to.micros() - now.micros());
+                return Some(Outstanding::Time(left + Duration::from_millis(1)));
+            }
+            if !planted("to: the promise is forgotten") {
+                state.stamper.pass(to);
+            }
+        }
+        if planted("to: committed is not asked") {
+            return None;
+        }
+        if Some(to) <= state.settled {
+            return None;
+        }
+        state.asked = state.asked.max(Some(to));
+        self.filled.notify_one();
+        Some(Outstanding::Commits)
+    }
+
+    /// Ends once something is committed or lost that isn't yet. Counts from the moment it is enabled.
+    pub fn progress(&self) -> Notified<'_> {
+        self.progress.notified()
+    }
+
+    /// Waits until what has been taken in by now, as far as it is stamped at or before `to`, is committed or lost.
+    pub async fn committed(&self, to: Timestamp) {
+        let next = self.next_stamp();
+        if next == Timestamp::MIN {
+            return;
+        }
+        let newest = next.previous();
+        let to = to.min(newest);
+        loop {
+            let progress = self.progress();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.outstanding(to).is_none() {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// By how much the newest stamp is ahead of the clock, in microseconds.
+    pub fn stamp_lead(&self) -> u64 {
+        let state = self.lock();
         let now = self.clock.now();
-        self.lock().stamper.earliest_next().max(now)
+        state.stamper.next().micros().saturating_sub(1).saturating_sub(now.micros())
     }
 
-    /// Whether the recorder is so far behind that senders have to wait.
-    pub fn is_behind(&self) -> bool {
-        self.config.overload == Overload::Block && self.pending_bytes() >= self.config.pending_bytes
-    }
-
-    /// Bytes that wait to be written.
+    /// Bytes that wait to be written, or to be told that they are.
     pub fn pending_bytes(&self) -> usize {
-        self.lock().batch.bytes()
+        self.lock().pending_bytes()
     }
 
-    /// Waits until the recorder has caught up.
-    pub async fn caught_up(&self) {
+    /// How long senders have to wait at most, from now on; `None` if they need not (`never_longer`).
+    fn wait(&self) -> Option<Wait> {
+        let state = self.lock();
+        let (Some(since), None) = (state.behind_since, &state.failed) else { return None };
+        match self.config.overload {
+            Overload::Block { at_most: None } => Some(Wait::Ever),
+            Overload::Block { .. } if self.is_dropping(&state) => None,
+            Overload::Block { at_most: Some(most) } => Some(Wait::Until(since + most)),
+            Overload::Drop => None,
+        }
+    }
+
+    async fn caught_up(&self) {
+        let mut has_waited = false;
         loop {
             let notified = self.caught_up.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if !self.is_behind() {
-                return;
+            let Some(wait) = self.wait() else { return };
+            if !has_waited {
+                self.counters.blocked.inc();
+                has_waited = true;
             }
-            notified.await;
+            match wait {
+                Wait::Ever => notified.await,
+                // Asked again either way: it may have caught up and be behind again.
+                Wait::Until(end) => {
+                    if tokio::time::timeout_at(end.into(), notified).await.is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 
@@ -254,31 +434,76 @@ impl Tail {
         self.filled.notify_one();
     }
 
-    /// Takes what has gathered; waits for it until `deadline`. The ticket it goes up to, and whether to end.
-    fn take(&self, deadline: Instant) -> (Batch, u64, bool) {
+    /// Takes what has gathered; waits for it until `deadline`.
+    fn take(&self, deadline: Instant) -> Taken {
         let mut state = self.lock();
-        while state.batch.is_empty() && !state.closing {
+        while state.batch.is_empty()
+            && !state.closing
+            && state.failed.is_none()
+            && state.asked <= state.settled
+        {
             let Some(wait) = deadline.checked_duration_since(monotonic()) else { break };
-            let waited = self.filled.wait_timeout(state, wait);
-            state = waited.expect("no panic while the tail is held").0;
+            state = match self.filled.wait_timeout(state, wait) {
+                Ok((state, _)) => state,
+                Err(poisoned) => self.give_up(PoisonError::new(poisoned.into_inner().0)),
+            };
         }
-        let batch = std::mem::replace(&mut state.batch, Batch::new());
-        let (accepted, closing) = (state.accepted, state.closing);
+        // After all events that came before the gap, and whether others follow or not.
+        self.report_gap(&mut state, self.clock.now());
+        let taken = Taken {
+            in_hand: InHand::of(&state),
+            batch: std::mem::replace(&mut state.batch, Batch::new()),
+            ticket: state.accepted,
+            is_closing: state.closing,
+            asked: state.asked.filter(|asked| Some(*asked) > state.settled),
+            failed: state.failed.clone(),
+        };
+        state.reports = 0;
+        self.check_caught_up(&mut state);
+        taken
+    }
+
+    /// The recorder found no space for so many bytes that it has taken, or has by now. Up to where somebody waits.
+    fn hold(&self, bytes: usize) -> Option<Timestamp> {
+        let mut state = self.lock();
+        state.held_bytes = bytes;
+        state.asked.filter(|asked| Some(*asked) > state.settled)
+    }
+
+    /// Everything up to here is committed or lost, and the log remembers that nothing more comes.
+    fn has_settled(&self, to: Timestamp) {
+        let mut state = self.lock();
+        state.settled = state.settled.max(Some(to));
         drop(state);
-        self.caught_up.notify_waiters();
-        (batch, accepted, closing)
+        self.progress.notify_waiters();
+    }
+
+    /// Waits for the end, `patience` long; whether it has come.
+    fn closes_within(&self, patience: Duration) -> bool {
+        let deadline = monotonic() + patience;
+        let mut state = self.lock();
+        while !state.closing {
+            let Some(wait) = deadline.checked_duration_since(monotonic()) else { break };
+            state = match self.filled.wait_timeout(state, wait) {
+                Ok((state, _)) => state,
+                Err(poisoned) => self.give_up(PoisonError::new(poisoned.into_inner().0)),
+            };
+        }
+        state.closing
     }
 
     /// Tells everybody up to `ticket`.
     fn recorded(&self, ticket: u64) {
         let mut due = Vec::new();
         let mut state = self.lock();
+        let ticket = if planted("recorded: everybody is told") { u64::MAX } else { ticket };
         while state.waiting.front().is_some_and(|(waiting, ..)| *waiting <= ticket) {
             due.extend(state.waiting.pop_front());
         }
+        self.check_caught_up(&mut state);
         drop(state);
         for (_, stamped, recorded) in due {
-            recorded(Ok(stamped));
+            tell(recorded, Ok(stamped));
         }
     }
 
@@ -286,21 +511,84 @@ impl Tail {
     fn fail(&self, failure: &Failure, lost: u64) {
         let mut state = self.lock();
         state.failed = Some(failure.clone());
-        let lost = lost + state.batch.count();
-        state.batch = Batch::new();
+        state.behind_since = None;
+        let gap = state.gap.take().map_or(0, |gap| gap.count);
+        let lost = lost + state.lose_batch();
+        // Nobody remembers more after this.
+        state.settled = Some(Timestamp::MAX);
+        state.held_bytes = 0;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         self.counters.dropped.add(lost);
+        if gap > 0 {
+            error!(
+                count = gap,
+                "events dropped before the recorder failed are reported nowhere else"
+            );
+        }
         self.recording.send_replace(Recording::Failed(failure.clone()));
         self.caught_up.notify_waiters();
-        for (_, _, recorded) in waiting {
-            recorded(Err(failure.clone()));
+        self.progress.notify_waiters();
+        for (_, stamped, recorded) in waiting {
+            if planted("fail: who waits is told that all is well") {
+                tell(recorded, Ok(stamped));
+                continue;
+            }
+            tell(recorded, Err(failure.clone()));
         }
+    }
+}
+
+/// What the recorder takes from the tail.
+struct Taken {
+    batch: Batch,
+    in_hand: Option<InHand>,
+    /// Of its last event.
+    ticket: u64,
+    is_closing: bool,
+    /// Up to where somebody waits for everything to be settled.
+    asked: Option<Timestamp>,
+    /// Why nothing more can come: a panic of who filled the tail.
+    failed: Option<Failure>,
+}
+
+/// Events taken from the tail that are not known to be written.
+#[derive(Clone, Copy)]
+struct InHand {
+    count: u64,
+    /// How many of them are reports of our own.
+    reports: u64,
+    /// The last one's stamp.
+    last: Timestamp,
+}
+
+impl InHand {
+    fn of(state: &State) -> Option<Self> {
+        let (count, reports) = (state.batch.count(), state.reports);
+        state.batch.last().map(|last| InHand { count, reports, last })
+    }
+}
+
+/// Tells one who waits. If that panics, the others are told all the same (`answered`).
+fn tell(recorded: OnRecorded, result: Result<Stamped, Failure>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| recorded(result))) {
+        error!("the answer to an append panicked: {}", task::words(&*panic));
     }
 }
 
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How soon, and how late, the log is looked after again.
+const SOONEST: Duration = Duration::from_millis(10);
+const LATEST: Duration = Duration::from_secs(60);
+
+/// How long a full disk is tried again once the instance is to stop: retention may be about to make room.
+const LAST_TRIES: Duration = Duration::from_secs(3);
+const LAST_RETRY: Duration = Duration::from_millis(100);
+
+/// How often the log is attended to after a failure.
+const FAILED_PERIOD: Duration = Duration::from_secs(1);
 
 /// The recorder of one instance; [`Recorder::run`] is its thread.
 pub struct Recorder {
@@ -309,65 +597,188 @@ pub struct Recorder {
     name: Arc<str>,
     last_sync: Instant,
     unsynced: bool,
+    maintain_at: Instant,
+    in_hand: Option<InHand>,
+    /// What no space was found for.
+    unwritten: Option<Taken>,
+    /// Until when that is tried, once the instance is to stop.
+    give_up_at: Option<Instant>,
+}
+
+/// A failure as everybody is told it.
+#[expect(clippy::needless_pass_by_value, reason = "goes behind map_err")]
+fn failure(error: AppendError) -> Failure {
+    error.to_string().into()
 }
 
 impl Recorder {
     /// Writes what comes into `tail` with `writer`.
     pub fn new(name: Arc<str>, tail: Arc<Tail>, writer: Writer) -> Self {
-        Recorder { tail, writer, name, last_sync: monotonic(), unsynced: false }
+        let now = monotonic();
+        Recorder {
+            tail,
+            writer,
+            name,
+            last_sync: now,
+            unsynced: false,
+            maintain_at: now,
+            in_hand: None,
+            unwritten: None,
+            give_up_at: None,
+        }
     }
 
-    /// Records until the tail is closed, or a write fails.
+    /// Records until the tail is closed. A write that fails, or a panic, ends recording, but the log stays open, for
+    /// its readers and against other writers (`alone`).
     pub fn run(mut self) {
-        let result = self.record();
-        match result {
-            Ok(()) => match self.writer.close() {
-                Ok(()) => debug!(instance = %self.name, "log closed"),
-                Err(failure) => error!(instance = %self.name, "log not closed: {failure}"),
-            },
-            Err(ended) => {
-                let (failure, lost) = *ended;
-                error!(instance = %self.name, "recording has ended: {failure}; what was recorded can be read, new events are refused until the node is started again");
-                self.tail.fail(&failure.to_string().into(), lost);
+        let result = catch_unwind(AssertUnwindSafe(|| self.record()));
+        let has_panicked = result.is_err();
+        let result = result.unwrap_or_else(|panic| {
+            Err(format!("the recorder panicked: {}", task::words(&*panic)).into())
+        });
+        if let Err(failure) = &result {
+            error!(instance = %self.name, "recording has ended: {failure}; what was recorded can be read, new events are refused until the node is started again");
+            self.give_up(failure);
+            self.stay(has_panicked);
+        }
+        if has_panicked {
+            // What the writer would write now is anybody's guess; the log is as after a crash.
+            return;
+        }
+        // Nothing is taken in any more.
+        self.tail.has_settled(Timestamp::MAX);
+        match (self.writer.close(), result) {
+            (Ok(()), _) => debug!(instance = %self.name, "log closed"),
+            (Err(failure), Ok(())) => {
+                error!(instance = %self.name, "log not closed: {failure}");
+                self.tail.fail(&format!("log not closed: {failure}").into(), 0);
             }
+            // It was said before.
+            (Err(_), Err(_)) => {}
         }
     }
 
-    /// The failure that ends recording, with the number of accepted events it cost.
-    fn record(&mut self) -> Result<(), Box<(AppendError, u64)>> {
-        let clock = self.tail.clock.clone();
-        let mut maintain_at = monotonic();
-        loop {
-            if maintain_at <= monotonic() {
-                let now = clock.now();
-                let next = self.writer.maintain(now).map_err(|failure| Box::new((failure, 0)))?;
-                let wait = next.micros().saturating_sub(now.micros());
-                maintain_at = monotonic() + Duration::from_micros(wait.clamp(10_000, 60_000_000));
-            }
-            let deadline = self.sync_at().map_or(maintain_at, |sync_at| sync_at.min(maintain_at));
-            let (batch, ticket, closing) = self.tail.take(deadline);
-            let is_empty = batch.is_empty();
-            if !is_empty {
-                let count = batch.count();
-                self.write(batch).map_err(|failure| Box::new((failure, count)))?;
-                self.tail.counters.commits.inc();
-                self.unsynced = true;
-            }
-            if self.sync_at().is_some_and(|at| at <= monotonic()) {
-                self.sync().map_err(|failure| Box::new((failure, 0)))?;
-            }
-            if !is_empty {
-                self.tail.recorded(ticket);
-            }
-            if closing && is_empty {
-                return Ok(());
-            }
+    /// Tells everybody that recording has ended.
+    fn give_up(&mut self, failure: &Failure) {
+        self.unwritten = None;
+        let lost = self.put_down();
+        self.tail.fail(failure, lost);
+    }
+
+    /// Nothing is in hand any more: it was written, or, after a failure, may have been. How many events are lost.
+    fn put_down(&mut self) -> u64 {
+        let Some(InHand { count, reports, last }) = self.in_hand.take() else { return 0 };
+        if self.writer.last_timestamp() < Some(last) {
+            return count.saturating_sub(reports);
         }
+        self.tail.counters.recorded.add(count);
+        self.tail.counters.commits.inc();
+        0
+    }
+
+    /// Waits for the end after a failure. RAM is given back meanwhile, and what can be is synced.
+    fn stay(&mut self, has_panicked: bool) {
+        let mut is_sound = !has_panicked;
+        while !self.tail.closes_within(FAILED_PERIOD) {
+            self.maintain_at = monotonic();
+            // A poisoned writer says again what everybody knows.
+            is_sound = is_sound && catch_unwind(AssertUnwindSafe(|| self.attend())).is_ok();
+        }
+    }
+
+    /// The failure that ends recording; what it cost is in hand.
+    fn record(&mut self) -> Result<(), Failure> {
+        while !self.round(true)? {}
+        Ok(())
+    }
+
+    /// Does what is due and writes what has gathered, or what no space was found for before; `waits` for it, if it may.
+    /// Whether that was all there will be.
+    fn round(&mut self, waits: bool) -> Result<bool, Failure> {
+        let is_waiting = self.unwritten.is_some();
+        let taken = match self.unwritten.take() {
+            Some(taken) => {
+                if waits {
+                    self.wait_for_space();
+                }
+                taken
+            }
+            None => {
+                self.maintain().map_err(failure)?;
+                let due = self.sync_at().map_or(self.maintain_at, |at| at.min(self.maintain_at));
+                self.tail.take(if waits { due } else { monotonic() })
+            }
+        };
+        let Taken { batch, in_hand, ticket, is_closing, asked, failed } = taken;
+        let is_empty = batch.is_empty();
+        if !is_empty {
+            self.in_hand = in_hand;
+            if let Some(batch) = self.write(batch, is_waiting).map_err(failure)? {
+                // Up to the first event that waits nothing more comes.
+                let before = batch.first().filter(|first| *first > Timestamp::MIN);
+                let asked = self.tail.hold(batch.bytes()).zip(before);
+                let asked = asked.map(|(asked, before)| asked.min(before.previous()));
+                self.settle(None, asked);
+                let in_hand = self.in_hand;
+                self.unwritten =
+                    Some(Taken { batch, in_hand, ticket, is_closing, asked: None, failed });
+                // Retention may make room.
+                self.attend().map_err(failure)?;
+                return Ok(false);
+            }
+            self.put_down();
+            self.unsynced = true;
+        }
+        self.settle(in_hand.map(|in_hand| in_hand.last), asked);
+        if planted("recorder: acknowledged before the sync") {
+            self.tail.recorded(ticket);
+        }
+        self.sync_if_due().map_err(failure)?;
+        if !is_empty {
+            self.tail.recorded(ticket);
+        }
+        failed.map_or(Ok(is_closing && is_empty), Err)
+    }
+
+    /// Tells who waits for it that everything is settled up to the last event that was committed, or up to where somebody
+    /// asked: all that was taken in before is committed, and later events are stamped later.
+    fn settle(&mut self, committed: Option<Timestamp>, asked: Option<Timestamp>) {
+        if let Some(asked) = asked.filter(|asked| self.writer.stamp_floor() < Some(*asked))
+            && !planted("to: it is not remembered")
+        {
+            self.writer.pass(asked);
+        }
+        if let Some(to) = committed.max(asked) {
+            self.tail.has_settled(to);
+        }
+    }
+
+    /// Does what is due beside writing.
+    fn attend(&mut self) -> Result<(), AppendError> {
+        self.maintain()?;
+        self.sync_if_due()
+    }
+
+    fn maintain(&mut self) -> Result<(), AppendError> {
+        if self.maintain_at <= monotonic() {
+            let wait = self.writer.maintain()?;
+            self.maintain_at = monotonic() + wait.clamp(SOONEST, LATEST);
+        }
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self) -> Result<(), AppendError> {
+        if self.sync_at().is_some_and(|at| at <= monotonic()) {
+            self.sync()?;
+        }
+        Ok(())
     }
 
     /// Syncs as promised: before anything is acknowledged, or beside the writing.
     fn sync(&mut self) -> Result<(), AppendError> {
-        let is_done = if self.tail.config.sync == Sync::Always {
+        let is_done = if planted("recorder: never syncs") {
+            true
+        } else if self.tail.config.sync == Sync::Always {
             self.writer.sync()?;
             true
         } else {
@@ -375,7 +786,6 @@ impl Recorder {
         };
         self.unsynced = !is_done;
         self.last_sync = monotonic();
-        self.tail.counters.syncs.inc();
         Ok(())
     }
 
@@ -391,106 +801,109 @@ impl Recorder {
         }
     }
 
-    /// Writes a batch, however long the disk is full.
-    fn write(&mut self, mut batch: Batch) -> Result<(), AppendError> {
-        let mut waiting = false;
-        loop {
-            match self.writer.append(batch) {
-                Ok(_) => break,
-                Err(AppendError::NoSpace { batch: unwritten, free_bytes, wanted_bytes }) => {
-                    if !waiting {
-                        error!(instance = %self.name, free_bytes, wanted_bytes, "no space left on the log's disk: recording waits until there is");
-                        let failure = "no space left on the log's disk".into();
-                        self.tail.recording.send_replace(Recording::Waiting(failure));
-                        waiting = true;
+    /// Writes a batch; what does not fit of it comes back while the disk is full. Once the instance is to stop, nothing but a disk that is
+    /// really full keeps events from being written.
+    fn write(&mut self, mut batch: Batch, is_waiting: bool) -> Result<Option<Batch>, AppendError> {
+        let (free_bytes, wanted_bytes) = loop {
+            let free_bytes;
+            (batch, free_bytes) = match self.writer.append(batch) {
+                Ok(_) => {
+                    if is_waiting {
+                        info!(instance = %self.name, "there is space again: recording goes on");
+                        self.tail.recording.send_replace(Recording::Running);
+                        self.tail.hold(0);
+                        self.give_up_at = None;
                     }
-                    if self.tail.lock().closing {
-                        return Err(AppendError::NoSpace {
-                            batch: unwritten,
-                            free_bytes,
-                            wanted_bytes,
-                        });
-                    }
-                    batch = unwritten;
-                    std::thread::sleep(RETRY);
+                    return Ok(None);
                 }
-                Err(failure) => return Err(failure),
+                Err(AppendError::NoSpace { batch, .. })
+                    if planted("recorder: what finds no space is forgotten")
+                        && !batch.is_empty() =>
+                {
+                    return Ok(None);
+                }
+                Err(AppendError::NoSpace { batch, free_bytes, .. }) => (batch, free_bytes),
+                Err(error) => return Err(error),
+            };
+            // What has gathered may be more than there will ever be room for.
+            let Some(first) = batch.split_first(self.writer.room(free_bytes)) else {
+                break (free_bytes, batch.bytes() as u64);
+            };
+            let (count, last) = (first.count(), first.last());
+            match self.writer.append(first) {
+                Ok(_) => self.has_written(count, last),
+                Err(AppendError::NoSpace { batch: mut first, free_bytes, wanted_bytes }) => {
+                    first.join(batch);
+                    batch = first;
+                    break (free_bytes, wanted_bytes);
+                }
+                Err(error) => return Err(error),
             }
+        };
+        if self.give_up_at.is_some_and(|end| end <= monotonic()) {
+            return Err(AppendError::NoSpace { batch, free_bytes, wanted_bytes });
         }
-        if waiting {
-            info!(instance = %self.name, "there is space again: recording goes on");
-            self.tail.recording.send_replace(Recording::Running);
+        if !is_waiting {
+            error!(instance = %self.name, free_bytes, wanted_bytes, "no space left on the log's disk: recording waits until there is");
+            let failure = "no space left on the log's disk".into();
+            self.tail.recording.send_replace(Recording::Waiting(failure));
         }
-        Ok(())
+        Ok(Some(batch))
+    }
+
+    /// A part of what is in hand was written, up to `last`.
+    fn has_written(&mut self, count: u64, last: Option<Timestamp>) {
+        if let Some(in_hand) = &mut self.in_hand {
+            in_hand.count -= count;
+            in_hand.reports = in_hand.reports.min(in_hand.count);
+        }
+        self.tail.counters.recorded.add(count);
+        self.tail.counters.commits.inc();
+        self.unsynced = true;
+        self.settle(last, None);
+    }
+
+    /// Waits until a full disk is to be tried again.
+    fn wait_for_space(&mut self) {
+        if self.give_up_at.is_some() {
+            std::thread::sleep(LAST_RETRY);
+        } else if self.tail.closes_within(RETRY) {
+            self.give_up_at = Some(monotonic() + LAST_TRIES);
+            self.writer.ignore_min_free();
+        }
+    }
+}
+
+/// The recorder without its thread: a simulation says what is due when.
+#[cfg(test)]
+impl Recorder {
+    /// Does one round, waiting for nothing; a failure is told to everybody. Whether that was all there will be.
+    pub(super) fn step(&mut self, maintains: bool, syncs: bool) -> Result<bool, Failure> {
+        let (now, later) = (monotonic(), monotonic() + 60 * LATEST);
+        self.maintain_at = if maintains { now } else { later };
+        self.last_sync = if syncs || self.tail.config.sync == Sync::Always { now } else { later };
+        let result = self.round(false);
+        if let Err(failure) = &result {
+            self.give_up(failure);
+        }
+        result
+    }
+
+    /// Whether what was written may not be durable yet.
+    pub(super) const fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    /// Whether a power loss now would take no stamp that was given so far.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.writer.is_reserved()
+    }
+
+    /// Ends in order, once a step said that it was the last.
+    pub(super) fn close(self) -> Result<(), AppendError> {
+        self.writer.close()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::etf::{TermRef, text};
-
-    /// No recorder takes anything until the tail is full; the first event after that is told of the loss.
-    #[test]
-    fn overload_drops_what_is_too_much_counts_it_and_reports_it() {
-        let at = Timestamp::from_micros;
-        let clock = Clock::manual(at(1_000_000));
-        let config =
-            RecorderConfig { sync: Sync::None, overload: Overload::Drop, pending_bytes: 200 };
-        let counters: Arc<InstanceCounters> = Arc::default();
-        let tail = Tail::new(config, None, clock.clone(), counters.clone());
-        let event = text::parse("{quote, 1}").expect("a term");
-        let append = |count: usize| tail.append((0..count).map(|_| &*event), None);
-        append(10);
-        assert!(!tail.is_behind(), "senders of a dropping instance never wait");
-        clock.step(500);
-        let (told, answer) = std::sync::mpsc::sync_channel(1);
-        let recorded = Box::new(move |result| told.send(result).expect("it is waited for"));
-        tail.append([&*event].into_iter(), Some(recorded));
-        append(2);
-        assert_eq!(answer.recv().expect("told at once"), Err("overload".into()));
-        assert_eq!((counters.received.get(), counters.dropped.get()), (10, 3));
-        let (batch, accepted, _) = tail.take(monotonic());
-        assert_eq!((batch.count(), accepted), (10, 10));
-        clock.step(500);
-        append(1);
-        let (batch, accepted, _) = tail.take(monotonic());
-        assert_eq!((batch.count(), accepted), (2, 12));
-        // The report is the batch's first record: behind 8 bytes of framing and the version.
-        let record = batch.into_records();
-        let (entry, _) = TermRef::split_first(&record[9..]).expect("a record holds a term");
-        let [_, report] = entry.as_tuple().expect("an entry");
-        assert_eq!(
-            text::to_text(report),
-            "{logmachine,dropped,#{count => 3,from => {0,1,500},reason => overload,to => {0,1,1000}}}"
-        );
-    }
-
-    /// The recorder gives up with two events taken: who waits is told, what was taken and what comes is counted.
-    #[test]
-    fn a_failed_recorder_tells_who_waits_and_counts_what_is_lost() {
-        let config = RecorderConfig {
-            sync: Sync::Always,
-            overload: Overload::Block,
-            pending_bytes: 1 << 20,
-        };
-        let counters: Arc<InstanceCounters> = Arc::default();
-        let tail = Tail::new(config, None, Clock::system(), counters.clone());
-        let event = text::parse("{quote, 1}").expect("a term");
-        let append = || {
-            let (told, answer) = std::sync::mpsc::sync_channel(1);
-            let recorded = Box::new(move |result| told.send(result).expect("it is waited for"));
-            tail.append([&*event].into_iter(), Some(recorded));
-            answer
-        };
-        let (first, second) = (append(), append());
-        let failure: Failure = "sync failed: EIO".into();
-        tail.fail(&failure, 0);
-        for answer in [first, second, append()] {
-            assert_eq!(answer.recv().expect("told at once"), Err(failure.clone()));
-        }
-        tail.append([&*event].into_iter(), None);
-        assert_eq!(counters.dropped.get(), 4);
-        assert_eq!(tail.recording(), Recording::Failed(failure));
-    }
-}
+pub(super) mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::etf::{Pid, encode};
+use crate::etf::{Abilities, Pid, encode};
 use crate::match_spec::MatchSpec;
 use crate::proto::control::Watched;
 use crate::time::Timestamp;
@@ -65,7 +65,18 @@ pub enum Method {
     Apply(Box<str>, Box<str>, Box<[u8]>),
 }
 
+/// The longest marker, or reference of the live registry, in bytes: it goes into every message.
+pub(super) const MAX_MARKER_BYTES: usize = 64 << 10;
+
 impl Method {
+    /// Bytes of the term that every message carries besides the entry.
+    pub(super) fn term_bytes(&self) -> usize {
+        match self {
+            Method::Marked(term) | Method::Apply(_, _, term) => term.len(),
+            Method::Send | Method::Cast | Method::Notify => 0,
+        }
+    }
+
     /// The bytes of the message before and after the entry.
     pub(super) fn around(&self) -> (Vec<u8>, Vec<u8>) {
         let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -122,4 +133,20 @@ pub struct Subscription {
     pub link: bool,
     /// Under which name positions are acknowledged.
     pub cursor: Option<Box<[u8]>>,
+}
+
+impl Subscription {
+    /// The option, if any, that the subscriber's node cannot decode in the messages to it: others may have asked for
+    /// it.
+    pub fn undecodable(&self, abilities: &Abilities) -> Option<&'static str> {
+        let mut subscriber = Vec::new();
+        self.subscriber.write(&mut subscriber);
+        match &self.method {
+            _ if !abilities.decode(&subscriber) => Some("pid"),
+            Method::Marked(term) | Method::Apply(_, _, term) if !abilities.decode(term) => {
+                Some("marker")
+            }
+            _ => None,
+        }
+    }
 }

@@ -476,13 +476,40 @@ impl Compiler {
                 _ => return ops.push(op),
             }
         }
-        let term = TermRef::from_walked(&term);
-        if matches!(op, Op::Map(_)) && order::has_repeated_key(term) {
+        if matches!(op, Op::Map(_)) && !self.has_distinct_keys(&ops[first..]) {
             return ops.push(op);
+        }
+        let term = TermRef::from_walked(&term);
+        // The parts stand last among the constants, in this order, and are not asked for any more.
+        if let Some(Op::Constant(first)) = ops.get(first) {
+            self.constants.truncate(first.start as usize);
         }
         ops.truncate(first);
         let span = self.constant(term);
         ops.push(Op::Constant(span));
+    }
+}
+
+/// Larger keys are left to be compared when an event comes, where that is paid for in steps: keys may be maps, which
+/// have to be sorted, within maps.
+const MAX_FOLDED_KEY_BYTES: usize = 1024;
+
+impl Compiler {
+    /// Whether the keys among these keys and values are certain to be different, at little cost.
+    fn has_distinct_keys(&self, pairs: &[Op]) -> bool {
+        let mut keys = Vec::with_capacity(pairs.len() / 2);
+        let mut bytes = 0;
+        for key in pairs.iter().step_by(2) {
+            let Op::Constant(span) = key else { return false };
+            let key = span.of(&self.constants);
+            bytes += key.len();
+            if bytes > MAX_FOLDED_KEY_BYTES {
+                return false;
+            }
+            keys.push(TermRef::from_walked(key));
+        }
+        keys.sort_by(|a, b| order::cmp_exact(*a, *b));
+        keys.windows(2).all(|pair| order::cmp_exact(pair[0], pair[1]).is_ne())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::compile::Op;
 use super::guard::{Answer, Function, boolean, call};
-use super::{MatchSpec, Outcome, Span};
+use super::{KEEP_BYTES, MatchSpec, Outcome, Span};
 use crate::etf::stream::{Chunk, Headed};
 use crate::etf::{TermRef, encode, order};
 
@@ -75,6 +75,9 @@ fn span_in(buffer: &[u8], part: &[u8]) -> Option<Span> {
     (start + part.len() <= buffer.len()).then(|| Span::new(start, start + part.len()))
 }
 
+/// Slots that are made ready in one step.
+const SLOTS_A_STEP: u64 = 16;
+
 /// Steps for having looked at a term.
 pub(super) fn looked_at(term: TermRef<'_>) -> u64 {
     term.bytes().len() as u64 / 64
@@ -93,54 +96,99 @@ pub(super) struct Machine {
     /// The bytes of terms made during this run.
     made: Vec<u8>,
     steps_left: u64,
+    /// More steps were asked for than were left: that, and not the size of what was made, ended the run.
+    is_out_of_steps: bool,
     max_made: usize,
 }
 
 impl Machine {
+    /// Runs `spec` on an event; also tells how many of the `allowed` steps that took.
     pub(super) fn run(
         &mut self,
         spec: &MatchSpec,
         event: TermRef<'_>,
         out: &mut Vec<u8>,
-    ) -> Outcome {
-        if u32::try_from(event.bytes().len()).is_err() {
-            return Outcome::Budget;
-        }
-        self.steps_left = spec.limits.steps;
+        allowed: u64,
+    ) -> (Outcome, u64) {
+        self.steps_left = allowed;
+        self.is_out_of_steps = false;
         self.max_made = spec.limits.result_bytes.min(i32::MAX as usize);
+        let outcome = match self.try_clauses(spec, event, out) {
+            Ok(outcome) => outcome,
+            Err(Budget) if self.is_out_of_steps => Outcome::Unfinished,
+            Err(Budget) => Outcome::Budget,
+        };
+        self.give_back();
+        (outcome, allowed - self.steps_left)
+    }
+
+    fn try_clauses(
+        &mut self,
+        spec: &MatchSpec,
+        event: TermRef<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Outcome, Budget> {
+        if u32::try_from(event.bytes().len()).is_err() {
+            return Err(Budget);
+        }
+        // To find where a part of the event ends costs up to one look at all of it, before it is paid for.
+        if looked_at(event) > self.steps_left {
+            return Err(self.out_of_steps());
+        }
         let sources = Sources { event, constants: &spec.constants, spec };
         for clause in &spec.clauses {
             self.made.clear();
             self.stack.clear();
             self.slots.clear();
+            self.spend(clause.slots as u64 / SLOTS_A_STEP)?;
             self.slots.resize(clause.slots, Value::Byte(0));
-            let tried = match self.matches(&clause.head, &sources) {
-                Ok(true) => self
-                    .evaluate(&clause.guards, &sources, true)
-                    .and_then(|()| self.evaluate(&clause.body, &sources, false)),
-                Ok(false) => continue,
-                Err(Budget) => return Outcome::Budget,
-            };
+            if !self.matches(&clause.head, &sources)? {
+                continue;
+            }
+            let tried = self
+                .evaluate(&clause.guards, &sources, true)
+                .and_then(|()| self.evaluate(&clause.body, &sources, false));
             match tried {
                 Ok(()) => {
                     let result = self.stack.pop().expect("compiled: a body leaves its value");
                     let result = self.resolve(result, &sources).bytes();
                     if result.len() > self.max_made {
-                        return Outcome::Budget;
+                        return Err(Budget);
                     }
                     out.extend_from_slice(result);
-                    return Outcome::Result;
+                    return Ok(Outcome::Result);
                 }
                 Err(Stop::Fail) => {}
-                Err(Stop::Budget) => return Outcome::Budget,
+                Err(Stop::Budget) => return Err(Budget),
             }
         }
-        Outcome::NoMatch
+        Ok(Outcome::NoMatch)
+    }
+
+    /// Gives memory back that one event needed and the next hardly will.
+    fn give_back(&mut self) {
+        if self.made.capacity() > KEEP_BYTES {
+            self.made = Vec::new();
+        }
+        for values in [&mut self.stack, &mut self.slots] {
+            if values.capacity() * size_of::<Value>() > KEEP_BYTES {
+                *values = Vec::new();
+            }
+        }
     }
 
     pub(super) fn spend(&mut self, steps: u64) -> Result<(), Budget> {
-        self.steps_left = self.steps_left.checked_sub(steps).ok_or(Budget)?;
+        if steps > self.steps_left {
+            return Err(self.out_of_steps());
+        }
+        self.steps_left -= steps;
         Ok(())
+    }
+
+    fn out_of_steps(&mut self) -> Budget {
+        self.steps_left = 0;
+        self.is_out_of_steps = true;
+        Budget
     }
 
     fn resolve<'v>(&'v self, value: Value, sources: &Sources<'v>) -> TermRef<'v> {
@@ -162,7 +210,7 @@ impl Machine {
         let (a, b) = (self.resolve(a, sources), self.resolve(b, sources));
         let steps = 1 + comparison(a, b);
         if steps > self.steps_left {
-            return Err(Budget);
+            return Err(self.out_of_steps());
         }
         let same = order::exactly_equal(a, b);
         self.spend(steps)?;
@@ -280,7 +328,7 @@ impl Machine {
             _ => 0,
         };
         if steps > self.steps_left {
-            return Err(Stop::Budget);
+            return Err(self.out_of_steps().into());
         }
         let answer = call(function, arguments, &mut steps);
         let start = self.made.len();

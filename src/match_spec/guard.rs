@@ -82,8 +82,14 @@ pub(super) enum Answer<'a> {
 impl Function {
     /// Whether it may have to look at all of an argument.
     pub(super) const fn walks(self) -> bool {
-        matches!(self, Function::Element | Function::Head | Function::Tail | Function::Length)
-            || self.compares()
+        matches!(
+            self,
+            Function::Element
+                | Function::Head
+                | Function::Tail
+                | Function::Length
+                | Function::IsIntegerBetween
+        ) || self.compares()
     }
 
     /// Whether it compares terms, which may take sorting.

@@ -15,6 +15,8 @@
 //!
 //! - `bounded`: a run takes at most [`Limits::steps`] and makes at most [`Limits::result_bytes`]; a
 //!   specification has at most [`Limits::spec_bytes`].
+//! - `allowance`: a run takes no step beyond what its caller allows, and looks at the event at most once more
+//!   than that pays for.
 
 mod compile;
 mod error;
@@ -63,6 +65,8 @@ pub enum Outcome {
     Result,
     /// [`Limits`] were reached before that was decided. Nothing was appended.
     Budget,
+    /// The caller's allowance was used up before that was decided. Nothing was appended.
+    Unfinished,
 }
 
 /// A compiled match specification.
@@ -74,11 +78,14 @@ pub struct MatchSpec {
     limits: Limits,
 }
 
-/// Memory that one run leaves for the next.
+/// Memory that one run leaves for the next, at most some `KEEP_BYTES`.
 #[derive(Debug, Default)]
 pub struct Scratch {
     machine: Machine,
 }
+
+/// Of the memory for what a run makes, and for its stack, more than this is given back.
+const KEEP_BYTES: usize = 16 << 10;
 
 /// Where among the constants stands what every specification may give.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +140,7 @@ impl MatchSpec {
             let problem = Problem::TooLarge { bytes, limit: limits.spec_bytes };
             return Err(CompileError { path: vec![], problem, part: TermRef::NIL.to_bytes() });
         }
-        let (clauses, mut constants) = compile(spec)?;
+        let (mut clauses, mut constants) = compile(spec)?;
         let nowhere = Pid { node: "nonode@nohost".into(), id: 0, serial: 0, creation: 0 };
         let mut add = |write: &dyn Fn(&mut Vec<u8>)| {
             let start = constants.len();
@@ -148,7 +155,21 @@ impl MatchSpec {
             node: add(&|out| encode::atom(out, &nowhere.node)),
             process: add(&|out| encode::pid(out, &nowhere)),
         };
+        clauses.shrink_to_fit();
+        constants.shrink_to_fit();
         Ok(MatchSpec { clauses, constants, common, limits })
+    }
+
+    /// The memory that it takes, in bytes: some 2 KB for a usual one, up to 1 MiB for the largest.
+    pub fn memory_bytes(&self) -> usize {
+        let ops = |clause: &Clause| {
+            clause.head.capacity() * size_of::<HeadOp>()
+                + (clause.guards.capacity() + clause.body.capacity()) * size_of::<Op>()
+        };
+        size_of::<MatchSpec>()
+            + self.constants.capacity()
+            + self.clauses.capacity() * size_of::<Clause>()
+            + self.clauses.iter().map(ops).sum::<usize>()
     }
 
     /// Sets the process that `{self}` gives, and with it the node that `{node}` gives.
@@ -180,11 +201,28 @@ impl MatchSpec {
     /// Costs what the patterns and guards look at, and a copy of the result; no allocation but the growth
     /// of `scratch` and `out`, unless integers beyond 64 bits are computed with or maps are compared.
     pub fn run(&self, scratch: &mut Scratch, event: TermRef<'_>, out: &mut Vec<u8>) -> Outcome {
+        let mut allowance = self.limits.steps;
+        self.run_within(scratch, event, out, &mut allowance)
+    }
+
+    /// The same, in at most `allowance` steps, which is lowered by those taken (`allowance`).
+    pub fn run_within(
+        &self,
+        scratch: &mut Scratch,
+        event: TermRef<'_>,
+        out: &mut Vec<u8>,
+        allowance: &mut u64,
+    ) -> Outcome {
         let start = out.len();
-        let outcome = scratch.machine.run(self, event, out);
+        let allowed = self.limits.steps.min(*allowance);
+        let (outcome, taken) = scratch.machine.run(self, event, out, allowed);
+        *allowance -= taken;
         if outcome != Outcome::Result {
             out.truncate(start);
         }
-        outcome
+        match outcome {
+            Outcome::Unfinished if allowed == self.limits.steps => Outcome::Budget,
+            outcome => outcome,
+        }
     }
 }

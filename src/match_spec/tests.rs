@@ -22,7 +22,7 @@ fn check(spec: &str, event: &str, expected: &str) {
     let found = match outcome {
         Outcome::Result => text::to_text(TermRef::whole(&result).expect("a term")),
         Outcome::NoMatch => "-".to_owned(),
-        Outcome::Budget => "budget".to_owned(),
+        Outcome::Budget | Outcome::Unfinished => "budget".to_owned(),
     };
     assert_eq!(found, expected, "{spec} on {event}");
 }
@@ -184,6 +184,61 @@ fn steps_and_results_are_bounded() {
     assert_eq!(run(&few, &event), (Outcome::Budget, vec![]));
     check("[{'$1',[],[{'bsl',1,65535}]}]", "a", &format!("16#8{}", "0".repeat(16_383)));
     check("[{'$1',[],[{'bsl',1,65536}]}]", "a", "'EXIT'");
+}
+
+/// A specification of 21 KB and an event of 21 KB that together cost the whole budget: each guard compares two
+/// lists that begin with a map, for which both maps have to be sorted.
+fn hostile() -> (MatchSpec, Vec<u8>) {
+    let guards: Vec<_> = (0..400).map(|n| format!("{{'=/=',['$_'|{n}],['$_'|x]}}")).collect();
+    let pairs: Vec<_> = (0..2_500).rev().map(|n| format!("{n} => {n}")).collect();
+    let spec = compile_text(&format!("[{{'_',[{}],['$_']}}]", guards.join(","))).expect("compiles");
+    (spec, text::parse(&format!("#{{{}}}", pairs.join(","))).expect("a term"))
+}
+
+/// What is allowed is added up over many runs; what a run would need beyond it is not begun.
+#[test]
+fn no_run_takes_more_steps_than_it_is_allowed() {
+    let (spec, event) = hostile();
+    let event = TermRef::from_walked(&event);
+    let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+    for allowed in [0, 1, 100, 10_000, 1_999_999] {
+        let mut allowance = allowed;
+        let outcome = spec.run_within(&mut scratch, event, &mut out, &mut allowance);
+        assert_eq!((outcome, allowance), (Outcome::Unfinished, 0), "allowance: {allowed}");
+    }
+    let mut allowance = u64::MAX;
+    let outcome = spec.run_within(&mut scratch, event, &mut out, &mut allowance);
+    assert_eq!((outcome, u64::MAX - allowance), (Outcome::Budget, Limits::default().steps));
+    assert!(out.is_empty());
+    // A cheap one is charged for what it did.
+    let cheap = compile_text("[{'$1',[{is_map,'$1'}],[yes]}]").expect("compiles");
+    let mut allowance = 1_000;
+    let mut runs = 0;
+    while cheap.run_within(&mut scratch, event, &mut out, &mut allowance) == Outcome::Result {
+        runs += 1;
+    }
+    assert!((100..1_000).contains(&runs), "{runs}");
+}
+
+/// What the limit on the memory of all specifications counts: within a tenth of what was asked of the allocator, and
+/// no more than some dozen times the specification's own bytes.
+#[test]
+fn a_compiled_specification_tells_its_memory_and_stays_near_its_term() {
+    let nest =
+        |depth: usize, inner: String| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
+    let guards = vec!["{is_atom,'$1'}"; 2_500].join(",");
+    let checks = [
+        (format!("[{{'$1',[{guards}],['$1']}}]"), 16),
+        // Constants that are put together level by level are kept once.
+        (format!("[{{'$1',[],[{}]}}]", nest(900, format!("\"{}\"", "x".repeat(50_000)))), 3),
+        (format!("[{{[{}],[],[a]}}]", vec!["'_'"; 15_000].join(",")), 16),
+    ];
+    for (spec, factor) in checks {
+        let term = text::parse(&spec).expect("a term");
+        let compiled = compile_text(&spec).expect("compiles");
+        let memory = compiled.memory_bytes();
+        assert!(memory < factor * term.len(), "{memory} for {} bytes", term.len());
+    }
 }
 
 #[test]

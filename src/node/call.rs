@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::{CallError, Letter, Node, Peer};
 use crate::etf::{Pid, Reference, Term, TermRef, encode};
+use crate::proto::Flags;
 use crate::proto::control::{self, Watched};
+use crate::strangers::Escaped;
 
 /// How long we wait for other nodes' answers.
 const CALL_TIME: Duration = Duration::from_secs(5);
@@ -53,6 +55,12 @@ impl<'a> Gen<'a> {
     }
 }
 
+/// The longest tag a caller may wait with: it comes back with the answer. Those of `gen` are references.
+const MAX_TAG_BYTES: usize = 4096;
+
+/// The longest answer that says again what it was asked.
+const MAX_TOLD_BYTES: usize = 16 << 10;
+
 /// Who is waiting for an answer.
 #[derive(Clone, Debug)]
 pub struct ReplyTo {
@@ -62,10 +70,20 @@ pub struct ReplyTo {
 }
 
 impl ReplyTo {
-    /// From the second element of a `gen` call; `None` if that is no `{Pid, Tag}`.
+    /// From the second element of a `gen` call; `None` if that is no `{Pid, Tag}`, or an absurd one.
     pub fn parse(from: TermRef<'_>) -> Option<Self> {
         let [pid, tag] = from.as_tuple()?;
+        if tag.bytes().len() > MAX_TAG_BYTES {
+            return None;
+        }
         Some(ReplyTo { pid: pid.as_pid()?, tag: tag.to_bytes(), alias: alias(tag) })
+    }
+
+    /// Who asked without `gen`, and waits for `{Tag, Reply}`.
+    pub fn tagged(pid: Pid, tag: &str) -> Self {
+        let mut name = Vec::new();
+        encode::atom(&mut name, tag);
+        ReplyTo { pid, tag: name.into(), alias: None }
     }
 
     /// The caller.
@@ -86,18 +104,55 @@ fn alias(tag: TermRef<'_>) -> Option<Reference> {
 }
 
 impl Node {
-    /// Answers a call; `from` is the process that answers, `reply` writes one term.
-    pub fn reply(&self, from: &Pid, to: &ReplyTo, reply: impl FnOnce(&mut Vec<u8>)) -> bool {
+    /// Answers a call; `from` is the process that answers, `write` writes one term. See [`Node::reply_with`].
+    pub fn reply(&self, from: &Pid, to: &ReplyTo, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut answer = Vec::new();
+        write(&mut answer);
+        self.reply_with(from, to, &answer)
+    }
+
+    /// Answers a call with a term.
+    ///
+    /// The answer is `{error, undecodable}` where the caller's node cannot decode it, and there is none if that node
+    /// cannot even decode who asks: somebody else asked in its name. Costs a walk over the answer and a copy.
+    pub fn reply_with(&self, from: &Pid, to: &ReplyTo, answer: &[u8]) -> bool {
         let Some(peer) = self.peer(&to.pid.node) else { return false };
+        let mut caller = Vec::new();
+        encode::pid(&mut caller, &to.pid);
+        if !peer.abilities().decode(&caller) || !peer.abilities().decode(&to.tag) {
+            return false;
+        }
+        let is_decodable = peer.abilities().decode(answer);
         let message = |out: &mut Vec<u8>| {
             encode::tuple_header(out, 2);
             out.extend_from_slice(&to.tag);
-            reply(out);
+            if is_decodable {
+                out.extend_from_slice(answer);
+            } else {
+                encode::tuple_header(out, 2);
+                encode::atom(out, "error");
+                encode::atom(out, "undecodable");
+            }
         };
-        peer.send(|out| match &to.alias {
+        let alias = to.alias.as_ref().filter(|_| peer.flags().has(Flags::ALIAS));
+        peer.send(|out| match alias {
             Some(alias) => control::alias_send(out, from, alias, message),
             None => control::send(out, &to.pid, message),
         })
+    }
+
+    /// Answers what is no call of `gen` with a message, unless it is long or the asker's node cannot decode it: whoever
+    /// asked may have asked in that node's name, and brought what is said again. False if nothing was sent.
+    pub(super) fn tell(&self, to: &Pid, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(peer) = self.peer(&to.node) else { return false };
+        let (mut pid, mut message) = (Vec::new(), Vec::new());
+        encode::pid(&mut pid, to);
+        write(&mut message);
+        let abilities = peer.abilities();
+        message.len() <= MAX_TOLD_BYTES
+            && abilities.decode(&pid)
+            && abilities.decode(&message)
+            && peer.send(|out| control::send(out, to, |out| out.extend_from_slice(&message)))
     }
 
     /// Calls the process registered as `name` on a connected node; its reply, as a term.
@@ -107,6 +162,16 @@ impl Node {
     /// [`CallError`].
     pub async fn call(
         &self,
+        peer: &Arc<Peer>,
+        name: &str,
+        request: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Box<[u8]>, CallError> {
+        self.call_within(CALL_TIME, peer, name, request).await
+    }
+
+    async fn call_within(
+        &self,
+        patience: Duration,
         peer: &Arc<Peer>,
         name: &str,
         request: impl FnOnce(&mut Vec<u8>),
@@ -145,10 +210,10 @@ impl Node {
             }
             Err(noconnection())
         };
-        let result = tokio::time::timeout(CALL_TIME, answer).await;
+        let result = tokio::time::timeout(patience, answer).await;
         self.demonitor(&pid, node, &watched, &reference);
         self.exit(&pid, TermRef::NIL.bytes());
-        result.unwrap_or(Err(CallError::Timeout(CALL_TIME)))
+        result.unwrap_or(Err(CallError::Timeout(patience)))
     }
 
     /// `rpc:call(Node, M, F, Args)`; `args` writes the argument list, the result is the function's, or
@@ -164,7 +229,23 @@ impl Node {
         function: &str,
         args: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Box<[u8]>, CallError> {
-        self.call(peer, "rex", |out| {
+        self.rpc_within(CALL_TIME, peer, module, function, args).await
+    }
+
+    /// The same, for what takes its time.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn rpc_within(
+        &self,
+        patience: Duration,
+        peer: &Arc<Peer>,
+        module: &str,
+        function: &str,
+        args: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Box<[u8]>, CallError> {
+        self.call_within(patience, peer, "rex", |out| {
             encode::tuple_header(out, 5);
             encode::atom(out, "call");
             encode::atom(out, module);
@@ -180,7 +261,7 @@ impl Node {
 /// An exit reason for our diagnostics: its atom, or what kind of term it is.
 fn reason_text(reason: TermRef<'_>) -> String {
     match reason.view() {
-        Term::Atom(atom) => atom.to_str().into_owned(),
+        Term::Atom(atom) => Escaped(&atom.to_str()).to_string(),
         _ => "an error".to_owned(),
     }
 }

@@ -4,21 +4,23 @@
 //! instance takes all events of a socket read under one lock.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout_at;
-use tracing::{debug, warn};
+use tracing::{debug, enabled, error, trace, warn};
 
 use super::peer::Peer;
-use super::{Ended, Flow, Node, Process};
+use super::task::{Owned, survive};
+use super::{Ended, Flow, Node, Process, refusal};
 use crate::etf::TermRef;
 use crate::proto::connection::{Input, TickTime};
 use crate::proto::control::{self, Destination, Signal};
-use crate::proto::packet::{Next, TICK};
+use crate::proto::packet::{self, Next, TICK};
 use crate::proto::{PacketError, handshake};
+use crate::strangers;
 use crate::time::monotonic;
 
 /// Bytes of output buffer kept between writes.
@@ -27,27 +29,55 @@ const KEEP_OUTPUT_BYTES: usize = 1 << 20;
 /// Starts the tasks of a connection whose handshake is done.
 pub(super) fn start(node: &Node, stream: TcpStream, agreed: handshake::Agreed) -> Arc<Peer> {
     let address = stream.peer_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
-    let peer = Arc::new(Peer::new(agreed.peer.name, agreed.peer.flags, address));
-    let (read, write) = stream.into_split();
-    let ticks = TickTime::new(node.0.config.net_ticktime);
+    let peer = Arc::new(Peer::new(agreed.peer, address));
     node.connected(&peer);
-    tokio::spawn({
-        let (node, peer) = (node.clone(), peer.clone());
-        async move {
-            let writer = tokio::spawn(write_packets(peer.clone(), write, ticks));
-            let why = read_packets(&node, &peer, read, ticks).await;
-            peer.close(why);
-            // The writer ends by itself: the queue is closed, and a socket that does not take bytes is
-            // given a tick interval.
-            let flushed = tokio::time::timeout(node.0.config.net_ticktime / 4, writer).await;
-            if flushed.is_err() {
-                debug!(node = %peer.name(), "queued packets were not taken");
-            }
-            let why = peer.take_reason().unwrap_or(Ended::Closed);
-            node.disconnected(&peer, &why);
-        }
-    });
+    node.run(serve(node.clone(), peer.clone(), stream));
     peer
+}
+
+/// Reads and writes until the connection is over, however it ends, and then tells the node.
+///
+/// # Invariants
+///
+/// - `one_end`: whether the socket, the peer, this side or a panic ends it, both tasks are over, the socket is
+///   closed and the queue is freed before the node hears of it.
+async fn serve(node: Node, peer: Arc<Peer>, stream: TcpStream) {
+    let ticks = TickTime::new(node.0.config.net_ticktime);
+    let (mut read, write) = stream.into_split();
+    let mut writer = Owned::spawn(write_packets(peer.clone(), write, ticks));
+    let why = tokio::select! {
+        // Dropped only when the writer is over, and with it the connection.
+        why = survive(read_packets(&node, &peer, &mut read, ticks)) => {
+            why.unwrap_or_else(Ended::Panicked)
+        }
+        // By itself it ends only after it has closed the peer and said why.
+        ended = writer.join() => match ended {
+            Some(Err(failure)) => Ended::Panicked(failure.to_string()),
+            _ => Ended::Here,
+        },
+    };
+    peer.close(why);
+    let why = peer.take_reason().unwrap_or(Ended::Closed);
+    if why.is_orderly() {
+        // The writer ends when the queue is empty; a socket that does not take bytes is given a tick interval.
+        let flushed = tokio::time::timeout(node.0.config.net_ticktime / 4, writer.join()).await;
+        if flushed.is_err() {
+            debug!(node = %peer.name(), "queued packets were not taken");
+        }
+    } else if let Err(error) =
+        socket2::SockRef::from(read.as_ref()).set_linger(Some(Duration::ZERO))
+    {
+        // Without it the kernel would keep what it has for a peer that does not read.
+        debug!(node = %peer.name(), "socket keeps lingering: {error}");
+    }
+    writer.abort();
+    // Its half of the socket and its buffer are gone with it. It may have ended already.
+    let _ = writer.join().await;
+    drop(read);
+    if let Ended::Panicked(_) = &why {
+        error!(node = %peer.name(), "{why}");
+    }
+    node.disconnected(&peer, &why);
 }
 
 async fn write_packets(peer: Arc<Peer>, mut socket: OwnedWriteHalf, ticks: TickTime) {
@@ -55,19 +85,24 @@ async fn write_packets(peer: Arc<Peer>, mut socket: OwnedWriteHalf, ticks: TickT
     let mut last_sent = monotonic();
     loop {
         // Losing the race against the tick drops nothing: `take_output` moves bytes only when it returns.
-        match timeout_at(ticks.tick_at(last_sent).into(), peer.take_output(&mut bytes)).await {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(_) => {
-                if let Err(error) = socket.write_all(&TICK).await {
-                    return peer.close(Ended::Io(error));
+        let small =
+            match timeout_at(ticks.tick_at(last_sent).into(), peer.take_output(&mut bytes)).await {
+                Ok(Some(small)) => small,
+                Ok(None) => break,
+                Err(_) => {
+                    if let Err(error) = socket.write_all(&TICK).await {
+                        return peer.close(Ended::Io(error));
+                    }
+                    last_sent = monotonic();
+                    trace!(node = %peer.name(), "tick sent");
+                    continue;
                 }
-                last_sent = monotonic();
-                continue;
-            }
+            };
+        if enabled!(tracing::Level::TRACE) {
+            trace_sent(&peer, &bytes);
         }
         let result = socket.write_all(&bytes).await;
-        peer.written(bytes.len());
+        peer.written(bytes.len(), small);
         if let Err(error) = result {
             return peer.close(Ended::Io(error));
         }
@@ -79,10 +114,18 @@ async fn write_packets(peer: Arc<Peer>, mut socket: OwnedWriteHalf, ticks: TickT
     let _ = socket.shutdown().await;
 }
 
+/// Says of each packet in `bytes` that it is sent.
+fn trace_sent(peer: &Peer, mut bytes: &[u8]) {
+    while let Ok(Next::Data(data)) = packet::next(bytes) {
+        trace!(node = %peer.name(), operation = control::operation(data), bytes = data.len(), "packet sent");
+        bytes = &bytes[packet::HEAD_BYTES + data.len()..];
+    }
+}
+
 async fn read_packets(
     node: &Node,
     peer: &Arc<Peer>,
-    mut socket: OwnedReadHalf,
+    socket: &mut OwnedReadHalf,
     ticks: TickTime,
 ) -> Ended {
     let mut input = Input::new();
@@ -100,11 +143,17 @@ async fn read_packets(
             // The connection is over: what it still had to say is moot.
             () = peer.closed() => return Ended::Here,
         }
-        let mut taken = take_packets(node, peer, &mut input);
-        if let Some(process) = taken.wait_for.take() {
+        let taken = take_packets(node, peer, &mut input);
+        if let Flow::Wait(gates) = &taken.flow {
+            let opened = async {
+                // Each has a time of its own that runs for all, so waiting in turn takes no longer.
+                for gate in gates {
+                    gate.opened().await;
+                }
+            };
             tokio::select! {
-                // The process only tells that it has caught up; asking again later is as good.
-                () = process.ready() => {}
+                // A gate only tells that it is open; asking again later is as good.
+                () = opened => {}
                 () = peer.closed() => return Ended::Here,
             }
         }
@@ -112,7 +161,9 @@ async fn read_packets(
         last_received = monotonic();
         if let Some(error) = taken.error {
             node.0.counters.packets_malformed.inc();
-            warn!(node = %peer.name(), "closing: {error}");
+            if strangers::MALFORMED.admit() {
+                warn!(node = %peer.name(), "closing: {error}");
+            }
             return Ended::Packet(error);
         }
     }
@@ -120,7 +171,8 @@ async fn read_packets(
 
 /// What became of one read's packets.
 struct Taken {
-    wait_for: Option<Arc<dyn Process>>,
+    /// What the packets filled, to be waited for before more is read.
+    flow: Flow,
     error: Option<PacketError>,
 }
 
@@ -155,9 +207,7 @@ impl<'a> Run<'a> {
         }
         match &self.process {
             Some(process) => {
-                if process.messages(peer, &self.messages) == Flow::Wait {
-                    taken.wait_for = Some(process.clone());
-                }
+                taken.flow.and(process.messages(peer, &self.messages));
             }
             None => {
                 let count = self.messages.len();
@@ -173,7 +223,7 @@ impl<'a> Run<'a> {
 
 /// Takes every whole packet that has been received.
 fn take_packets(node: &Node, peer: &Arc<Peer>, input: &mut Input) -> Taken {
-    let mut taken = Taken { wait_for: None, error: None };
+    let mut taken = Taken { flow: Flow::Go, error: None };
     let mut run = Run { to: None, process: None, messages: Vec::new() };
     let mut at = input.start();
     let mut packets = 0;
@@ -181,20 +231,30 @@ fn take_packets(node: &Node, peer: &Arc<Peer>, input: &mut Input) -> Taken {
         match input.packet_at(at) {
             Ok(Some((next, end))) => {
                 at = end;
-                let Next::Data(data) = next else { continue };
+                let Next::Data(data) = next else {
+                    trace!(node = %peer.name(), "tick received");
+                    continue;
+                };
                 packets += 1;
+                trace!(node = %peer.name(), operation = control::operation(data), bytes = data.len(), "packet received");
                 match control::parse(data) {
-                    Ok(Signal::Message { to, message }) => {
+                    Ok(Signal::Message { to, message, needs }) => {
+                        peer.abilities().learn(needs, message);
                         run.add(node, peer, to, message, &mut taken)
                     }
                     Ok(signal) => {
                         run.flush(node, peer, &mut taken);
-                        node.signal(peer, signal);
+                        taken.flow.and(node.signal(peer, signal));
                     }
                     Err(error) if error.is_refused_event() => {
                         node.0.counters.events_malformed.inc();
-                        let source = std::error::Error::source(&error).map(ToString::to_string);
-                        warn!(node = %peer.name(), "event refused: {error}: {}", source.unwrap_or_default());
+                        if strangers::MALFORMED.admit() {
+                            let source = std::error::Error::source(&error).map(ToString::to_string);
+                            warn!(node = %peer.name(), "event refused: {error}: {}", source.unwrap_or_default());
+                        }
+                        // What came before it is answered before it.
+                        run.flush(node, peer, &mut taken);
+                        refusal::answer(node, peer, data);
                     }
                     Err(error) => {
                         taken.error = Some(error);
@@ -223,4 +283,7 @@ pub(super) fn handshake_deadline() -> Instant {
 }
 
 /// How long a handshake may take, as `net_setuptime` in OTP.
-pub(super) const HANDSHAKE_TIME: std::time::Duration = std::time::Duration::from_secs(7);
+pub(super) const HANDSHAKE_TIME: Duration = Duration::from_secs(7);
+
+#[cfg(test)]
+mod tests;

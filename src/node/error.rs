@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::descriptors::TooFew;
 use crate::proto::{EpmdError, HandshakeError, PacketError};
 
 /// Why the node could not start. Nothing runs.
@@ -29,6 +30,14 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// Too few files may be open.
+    #[error(transparent)]
+    Descriptors(#[from] TooFew),
+    /// Nobody tells here whose a socket is.
+    #[error(
+        "cannot join the nodes of this host (`local`): this system does not tell whose a listening socket is, and our cookie must not be shown to any user's; name the nodes instead"
+    )]
+    NoOwners,
     /// Registering failed.
     #[error("cannot register with the port mapper")]
     Epmd(#[from] EpmdError),
@@ -53,6 +62,29 @@ pub enum ConnectError {
     /// The two did not agree.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// Nobody listens there.
+    #[error("nobody listens on {address}")]
+    NobodyListens {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Somebody else's process is there, or nobody's.
+    #[error("{address} belongs to {}, and our cookie is shown only to processes of our own user and of root", user_text(*.user))]
+    NotOurs {
+        /// Where.
+        address: SocketAddr,
+        /// Whose it is, if it is anybody's.
+        user: Option<u32>,
+    },
+    /// The system does not tell whose it is.
+    #[error("cannot find out whose {address} is")]
+    NoOwner {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The handshake took too long.
     #[error("handshake was not finished within {seconds} s")]
     Timeout {
@@ -65,6 +97,10 @@ pub enum ConnectError {
         /// The limit.
         limit: usize,
     },
+}
+
+fn user_text(user: Option<u32>) -> String {
+    user.map_or_else(|| "no process".to_owned(), |user| format!("user {user}"))
 }
 
 /// Why a connection ended.
@@ -92,6 +128,16 @@ pub enum Ended {
     /// The peer does not read what it asks for.
     #[error("peer does not read: {0} bytes are queued")]
     Stalled(usize),
+    /// A task of the connection panicked over something that the peer sent; a fault of ours.
+    #[error("a task of the connection panicked: {0}")]
+    Panicked(String),
+}
+
+impl Ended {
+    /// Whether what is still queued is worth sending: nothing went wrong, and the peer is there to take it.
+    pub(super) const fn is_orderly(&self) -> bool {
+        matches!(self, Ended::Here)
+    }
 }
 
 /// Why a call to a process of another node has no answer.

@@ -1,25 +1,25 @@
 //! Nodes that call us, and the exchange of handshake messages over a socket for both sides.
 //!
-//! # Invariants
-//!
-//! - `newcomers_get_in`: at most `MAX_HANDSHAKES` strangers are under way; when one more comes, the oldest
-//!   gives way, so that idle strangers keep nobody out.
+//! Who connects is a stranger until its handshake is done: unfinished ones get a place each (`places.rs`), so that
+//! neither idle strangers nor a flood of them keep a node out.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::connection::{self, HANDSHAKE_TIME, handshake_deadline};
-use super::{ConnectError, MAX_CONNECTIONS, Node, StartError};
-use crate::proto::HandshakeError;
-use crate::proto::handshake::{Agreed, Handshake, MAX_MESSAGE_BYTES, Status, Step, status_for};
-
-/// Unfinished handshakes at once.
-const MAX_HANDSHAKES: usize = 64;
+use super::places::{Door, Origin, is_here};
+use super::socket_owner::{self, Listeners, Owner};
+use super::{ConnectError, Node, StartError, epmd};
+use crate::proto::handshake::{
+    Agreed, Called, Handshake, MAX_MESSAGE_BYTES, Status, Step, status_for,
+};
+use crate::proto::{HandshakeError, NodeName};
+use crate::strangers;
 
 /// Opens the listening sockets, all on one port: the port mapper knows only one. Port 0 takes any.
 ///
@@ -42,55 +42,67 @@ pub async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, u16), S
     Ok((listeners, port))
 }
 
-/// Accepts nodes for ever.
-pub async fn serve(node: Node, listener: TcpListener) {
-    let mut under_way: VecDeque<AbortHandle> = VecDeque::new();
+/// Accepts nodes for ever, on all sockets.
+pub async fn serve(node: Node, listeners: Vec<TcpListener>) {
+    let door = Arc::new(Door::new(node.0.config.budget.handshakes));
+    let mut tasks = JoinSet::new();
+    for listener in listeners {
+        tasks.spawn(accept(node.clone(), listener, door.clone()));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn accept(node: Node, listener: TcpListener, door: Arc<Door>) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Mostly too many open files: others may close theirs meanwhile.
-                warn!("cannot accept a connection: {error}");
+                if strangers::ACCEPTS.admit() {
+                    warn!("cannot accept a connection: {error}");
+                }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
         };
-        under_way.retain(|handshake| !handshake.is_finished());
-        if under_way.len() >= MAX_HANDSHAKES
-            && let Some(oldest) = under_way.pop_front()
-        {
-            oldest.abort();
-            node.counters().handshakes_displaced.inc();
-        }
-        let node = node.clone();
-        let task = tokio::spawn(async move {
-            if let Err(error) = accepted(&node, stream).await {
-                node.counters().handshakes_failed.inc();
-                match &error {
-                    ConnectError::Handshake(
-                        HandshakeError::Cookie { .. } | HandshakeError::Flags { .. },
-                    ) => {
-                        warn!(%address, "connection refused: {error}");
-                    }
-                    ConnectError::Handshake(error) if error.is_simultaneous() => {
-                        debug!(%address, "simultaneous connect: ours goes on");
-                    }
-                    _ => warn!(%address, "handshake failed: {error}"),
+        let origin = Origin::of(&stream);
+        let handshake = {
+            let node = node.clone();
+            async move {
+                if let Err(error) = accepted(&node, stream).await {
+                    node.counters().handshakes_failed.inc();
+                    report(address, &error);
                 }
             }
-        });
-        under_way.push_back(task.abort_handle());
+        };
+        if door.serve(origin, handshake).await {
+            node.counters().handshakes_displaced.inc();
+        }
     }
 }
 
-/// A challenge from the operating system's generator.
-pub(super) fn challenge() -> u32 {
-    getrandom::u32().expect("the operating system gives random numbers")
+fn report(address: SocketAddr, error: &ConnectError) {
+    match error {
+        ConnectError::Handshake(error) if error.is_simultaneous() => {
+            debug!(%address, "simultaneous connect: ours goes on");
+        }
+        _ if !strangers::HANDSHAKES.admit() => {}
+        ConnectError::Handshake(HandshakeError::Cookie { .. } | HandshakeError::Flags { .. }) => {
+            warn!(%address, "connection refused: {error}");
+        }
+        _ => warn!(%address, "handshake failed: {error}"),
+    }
+}
+
+/// Enough bits that no two are alike, from the operating system's generator.
+fn random_number() -> u64 {
+    getrandom::u64().expect("the operating system gives random numbers")
 }
 
 async fn accepted(node: &Node, stream: TcpStream) -> Result<(), ConnectError> {
-    let mut handshake = Handshake::accept(node.0.local.clone(), challenge());
-    let (stream, agreed) = within_time(exchange(node, stream, &mut handshake)).await?;
+    let mut handshake = Handshake::accept(node.0.local.clone(), node.challenge());
+    let (stream, agreed) =
+        within_time(exchange(node, stream, &mut handshake, Trust::Anybody)).await?;
     connection::start(node, stream, agreed);
     Ok(())
 }
@@ -104,47 +116,114 @@ pub(super) async fn within_time<T>(
         .map_err(|_| ConnectError::Timeout { seconds: HANDSHAKE_TIME.as_secs() })?
 }
 
+/// Who is given our digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Whoever answers where we called.
+    Anybody,
+    /// Only a process of our own user or of root, on this host.
+    OurUser,
+}
+
 /// Exchanges messages until the handshake is over.
 pub(super) async fn exchange(
     node: &Node,
     mut stream: TcpStream,
     handshake: &mut Handshake,
+    trust: Trust,
 ) -> Result<(TcpStream, Agreed), ConnectError> {
-    let address =
-        stream.peer_addr().map_or_else(|_| "peer".to_owned(), |address| address.to_string());
-    let io = |source| ConnectError::Io { address: address.clone(), source };
+    let io = |source| ConnectError::Io { address: "peer".into(), source };
+    let (peer_address, here) = (stream.peer_addr().map_err(io)?, stream.local_addr().map_err(io)?);
+    let io = |source| ConnectError::Io { address: peer_address.to_string(), source };
     tune(&stream).map_err(io)?;
     loop {
-        let message = read_message(&mut stream).await.map_err(io)??;
-        match handshake.handle(&message)? {
+        let message = read_message(&mut stream).await.map_err(|error| {
+            use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+            let is_closed = matches!(error.kind(), UnexpectedEof | ConnectionReset);
+            let meaning = handshake.if_closed().filter(|_| is_closed);
+            meaning.map_or_else(|| io(error), ConnectError::from)
+        })??;
+        let step = match handshake.handle(&message)? {
+            Step::NameMe(host) => {
+                let name = node.0.lent_names.lend(&host, random_number());
+                handshake.name(name.ok_or(HandshakeError::Name)?, epmd::new_creation())?
+            }
+            step => step,
+        };
+        match step {
+            Step::NameMe(_) => unreachable!("it was just given a name"),
             Step::Send(messages) => write_messages(&mut stream, &messages).await.map_err(io)?,
             Step::Done(messages, agreed) => {
                 // We drop the connection before the last message rather than after it.
-                if node.0.peers.len() >= MAX_CONNECTIONS {
-                    return Err(ConnectError::TooMany { limit: MAX_CONNECTIONS });
+                let limit = node.0.config.budget.connections;
+                if node.0.peers.len() >= limit && !node.0.peers.contains_key(&agreed.peer.name) {
+                    return Err(ConnectError::TooMany { limit });
                 }
                 write_messages(&mut stream, &messages).await.map_err(io)?;
                 return Ok((stream, agreed));
             }
             Step::Alive => {
-                let is_connected =
-                    handshake.called().is_some_and(|name| node.0.peers.contains_key(name));
+                // Only who certainly has no connection may let the peer drop the one it has.
+                let is_connected = handshake.called().is_none_or(|called| node.may_have(called));
                 let (messages, result) = handshake.still_calling(!is_connected);
                 write_messages(&mut stream, &messages).await.map_err(io)?;
                 result?;
             }
+            Step::Challenged(peer) => {
+                if !node.0.config.allows(peer.name.as_str()) {
+                    let peer = peer.name.to_string();
+                    return Err(HandshakeError::NotAllowed { peer }.into());
+                }
+                if trust == Trust::OurUser {
+                    check_owner(peer_address, here)?;
+                }
+                let messages = handshake.prove()?;
+                write_messages(&mut stream, &messages).await.map_err(io)?;
+            }
             Step::Decide(peer) => {
-                let status = if !node.allows(peer.name.as_str()) || peer.name == *node.name() {
+                let allowed = node.0.config.allows(peer.name.as_str());
+                let status = if !allowed || peer.name == *node.name() {
                     Status::NotAllowed
                 } else {
                     let connected = node.0.peers.contains_key(&peer.name);
-                    status_for(node.name(), &peer.name, connected, node.is_calling(&peer.name))
+                    let calling = node.is_calling(&peer.name, is_here(peer_address, here));
+                    status_for(node.name(), &peer.name, connected, calling)
                 };
                 let (messages, result) = handshake.answer(status);
                 write_messages(&mut stream, &messages).await.map_err(io)?;
                 result?;
             }
         }
+    }
+}
+
+/// Looks whose the sockets are that we are about to give our digest to.
+///
+/// The process that accepted this connection has sent us its challenge, so its socket has an owner by now. The
+/// listening socket is looked at too, as before the call, for somebody else may have come in its place.
+fn check_owner(address: SocketAddr, here: SocketAddr) -> Result<(), ConnectError> {
+    check_listener(address)?;
+    let owner = socket_owner::of_connection(address, here);
+    let owner = owner.map_err(|source| ConnectError::NoOwner { address, source })?;
+    match owner {
+        Some(owner) if owner.is_trusted() => Ok(()),
+        owner => Err(ConnectError::NotOurs { address, user: owner.and_then(Owner::user) }),
+    }
+}
+
+/// Looks whose the sockets are that take connections to `address`.
+pub(super) fn check_listener(address: SocketAddr) -> Result<(), ConnectError> {
+    let listeners = Listeners::of(address.port());
+    check_owners(&listeners.map_err(|source| ConnectError::NoOwner { address, source })?, address)
+}
+
+/// Whether every socket that may take a connection to `address` belongs to our own user or to root.
+pub(super) fn check_owners(listeners: &Listeners, address: SocketAddr) -> Result<(), ConnectError> {
+    let owners: Vec<_> = listeners.owners(address).collect();
+    match owners.iter().find(|owner| !owner.is_trusted()) {
+        None if owners.is_empty() => Err(ConnectError::NobodyListens { address }),
+        None => Ok(()),
+        Some(owner) => Err(ConnectError::NotOurs { address, user: owner.user() }),
     }
 }
 
@@ -180,14 +259,20 @@ pub(super) async fn write_messages(
 }
 
 impl Node {
-    /// Whether a node of this name may connect.
-    fn allows(&self, name: &str) -> bool {
-        let allow = &self.0.config.allow;
-        allow.is_empty() || allow.iter().any(|glob| glob_matches(glob, name))
+    /// Whether we are calling the node; `is_here` tells whether it is on this host.
+    fn is_calling(&self, name: &NodeName, is_here: bool) -> bool {
+        let calling = self.0.calling.lock().expect("no panic while the set is held");
+        calling.contains(&Called::Node(name.clone()))
+            || is_here && calling.contains(&Called::Alive(name.alive().into()))
     }
 
-    fn is_calling(&self, name: &crate::proto::NodeName) -> bool {
-        self.0.calling.lock().expect("no panic while the set is held").contains(name)
+    /// Whether there may be a connection to whom was called. Of a node known by half of its name that is so as soon
+    /// as any node of that half is connected.
+    pub(super) fn may_have(&self, called: &Called) -> bool {
+        match called {
+            Called::Node(name) => self.0.peers.contains_key(name),
+            Called::Alive(_) => self.0.peers.iter().any(|peer| called.fits(peer.key())),
+        }
     }
 }
 

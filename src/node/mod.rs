@@ -4,46 +4,76 @@
 //! must outlive a connection: links, monitors, registered names. What a process does with its messages is its
 //! own affair ([`Process`]).
 
+mod answers;
 pub mod call;
 pub mod connection;
+pub mod descriptors;
 pub mod dialer;
 pub mod epmd;
 mod error;
+pub mod inquiry;
+mod lent_names;
 pub mod listener;
 pub mod mailbox;
 pub mod names;
 pub mod peer;
+mod places;
+mod refusal;
+pub mod socket_owner;
 pub mod spawn;
+pub mod task;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::broadcast;
-use tracing::{debug, info};
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::JoinSet;
+use tracing::{debug, error, info};
 
+pub use answers::{Allowance, Waiting};
+pub use descriptors::Budget;
 pub use error::{CallError, ConnectError, Ended, StartError};
-pub use mailbox::{Flow, Letter, Mailbox, Process};
+use mailbox::TaskProcess;
+pub use mailbox::{Flow, Gate, Letter, Letters, Mailbox, Process, short_reason};
 pub use peer::Peer;
-pub use spawn::Functions;
+pub use spawn::{Applied, Functions, OnApplied};
 
 use crate::etf::{Pid, Reference, TermRef, encode};
 use crate::metrics::NodeCounters;
-use crate::proto::NodeName;
 use crate::proto::control::{self, Destination, Signal, Watched};
-use crate::proto::handshake::Local;
+use crate::proto::handshake::{Called, Challenge, Challenges, Local};
 use crate::proto::process_table::{Bereaved, LocalId, ProcessTable, TieError};
-
-/// The most nodes connected at once.
-pub const MAX_CONNECTIONS: usize = 1024;
+use crate::proto::{Flags, NodeName};
+use crate::strangers;
 
 /// What the node is told at its start.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// Silence after which a node counts as down.
     pub net_ticktime: Duration,
-    /// Nodes that may connect, as globs over `name@host`; empty allows all that know the cookie.
+    /// Nodes that we connect with, whoever calls, as globs over `name@host`; empty allows all that know the cookie.
     pub allow: Vec<String>,
+    /// How many sockets there may be.
+    pub budget: Budget,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        NodeConfig {
+            net_ticktime: Duration::from_secs(60),
+            allow: Vec::new(),
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Whether a node of this name may be connected with.
+    pub fn allows(&self, name: &str) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|glob| listener::glob_matches(glob, name))
+    }
 }
 
 /// A node came or went.
@@ -67,9 +97,17 @@ struct Shared {
     processes: DashMap<LocalId, Arc<dyn Process>>,
     peers: DashMap<NodeName, Arc<Peer>>,
     /// Nodes we are calling right now, for the resolution of simultaneous calls.
-    calling: Mutex<std::collections::HashSet<NodeName>>,
+    calling: Mutex<std::collections::HashSet<Called>>,
+    challenges: Challenges,
+    /// Names for nodes that come without one.
+    lent_names: lent_names::LentNames,
+    mapper: OnceLock<epmd::Watch>,
     functions: OnceLock<Arc<dyn Functions>>,
     events: broadcast::Sender<NodeEvent>,
+    /// What large answers may hold, of all peers together.
+    memory: Arc<Semaphore>,
+    /// Connections, and answers that are being made.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Node {
@@ -84,9 +122,14 @@ impl Node {
             processes: DashMap::new(),
             peers: DashMap::new(),
             calling: Mutex::default(),
+            challenges: Challenges::default(),
+            lent_names: lent_names::LentNames::default(),
+            mapper: OnceLock::new(),
             functions: OnceLock::new(),
             // Who lags behind this many comings and goings starts from `peers` again.
             events: broadcast::Sender::new(1024),
+            memory: answers::memory(),
+            tasks: Mutex::default(),
         }));
         spawn::register(&node);
         node
@@ -123,8 +166,39 @@ impl Node {
         self.0.peers.get(&name).map(|peer| peer.value().clone())
     }
 
+    /// Lets the node know how it stands with the port mapper. The first call counts.
+    pub fn watch_port_mapper(&self, watch: epmd::Watch) {
+        let _ = self.0.mapper.set(watch);
+    }
+
+    /// How it stands with the port mapper; `None` for a node that does not register.
+    pub fn port_mapper(&self) -> Option<epmd::Standing> {
+        self.0.mapper.get().map(epmd::Watch::standing)
+    }
+
+    /// A new challenge, from the operating system's generator.
+    fn challenge(&self) -> Challenge {
+        loop {
+            let number = getrandom::u32().expect("the operating system gives random numbers");
+            if let Some(challenge) = self.0.challenges.issue(number) {
+                return challenge;
+            }
+        }
+    }
+
+    /// The table goes on after a panic of who held it: each of its steps changes one process or one tie, so at
+    /// most the tie in question is missing, and a node without a table would be no node.
     fn table(&self) -> MutexGuard<'_, ProcessTable> {
-        self.0.table.lock().expect("no panic while the process table is held")
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a task that ends with the node. A panic of it is reported.
+    pub fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(ended) = tasks.try_join_next() {
+            report(&ended);
+        }
+        tasks.spawn(work);
     }
 
     // Processes.
@@ -139,9 +213,9 @@ impl Node {
     }
 
     /// Makes a process that is a task reading letters.
-    pub fn spawn_mailbox(&self) -> (Pid, tokio::sync::mpsc::Receiver<Letter>) {
+    pub fn spawn_mailbox(&self) -> (Pid, Letters) {
         let (mailbox, letters) = Mailbox::new(self.0.counters.clone());
-        (self.spawn(|_| Arc::new(mailbox)), letters)
+        (self.spawn(|pid| Arc::new(TaskProcess::new(self, pid, mailbox))), letters)
     }
 
     /// Registers a process under a name on this node; false if the name is taken.
@@ -166,16 +240,18 @@ impl Node {
             (table.exit(local), monitors)
         };
         for (reference, node, watched) in monitors {
-            if let Some(peer) = self.peer(&node) {
+            if let Some(peer) = self.peer(&node).filter(|peer| can_be_monitored(peer)) {
                 peer.send(|out| control::demonitor(out, pid, &watched, &reference));
             }
         }
         for one in bereaved {
             let Some(peer) = self.peer(one.node()) else { continue };
+            // The reason may be another node's.
+            let reason = if peer.abilities().decode(reason) { reason } else { UNDECODABLE };
             peer.send(|out| match &one {
-                Bereaved::Linked(other) => control::exit(out, pid, other, reason),
+                Bereaved::Linked(other) => control::exit(out, peer.flags(), pid, other, reason),
                 Bereaved::Monitor { owner, watched, reference } => {
-                    control::monitor_exit(out, watched, owner, reference, reason);
+                    control::monitor_exit(out, peer.flags(), watched, owner, reference, reason);
                 }
             });
         }
@@ -193,12 +269,16 @@ impl Node {
     }
 
     /// Monitors a process of another node; `None` if that node is not connected.
+    ///
+    /// A node whose flags do not announce monitors is sent none: there the monitor fires with the connection alone.
     pub fn monitor(&self, pid: &Pid, node: &str, watched: &Watched) -> Option<Reference> {
         let peer = self.peer(node)?;
         let mut table = self.table();
         let local = table.local(pid)?;
         let reference = table.monitor_to(local, peer.name().text(), watched.clone())?;
-        peer.send(|out| control::monitor(out, pid, watched, &reference));
+        if can_be_monitored(&peer) {
+            peer.send(|out| control::monitor(out, pid, watched, &reference));
+        }
         Some(reference)
     }
 
@@ -207,7 +287,7 @@ impl Node {
         let mut table = self.table();
         let Some(local) = table.local(pid) else { return };
         if table.monitor_ended(local, reference)
-            && let Some(peer) = self.peer(node)
+            && let Some(peer) = self.peer(node).filter(|peer| can_be_monitored(peer))
         {
             peer.send(|out| control::demonitor(out, pid, watched, reference));
         }
@@ -237,16 +317,17 @@ impl Node {
 
     /// The process that a message is for.
     fn resolve(&self, to: Destination<'_>) -> Option<Arc<dyn Process>> {
-        let local = {
-            let table = self.table();
-            match to {
-                Destination::Pid(pid) => table.local(&pid.as_pid()?)?,
-                Destination::Name(name) => table.whereis(&name.as_atom()?.to_str())?,
-                // We hand out no aliases.
-                Destination::Alias(_) => return None,
-            }
-        };
-        self.0.processes.get(&local).map(|process| process.value().clone())
+        self.process(self.local(to)?)
+    }
+
+    fn local(&self, to: Destination<'_>) -> Option<LocalId> {
+        let table = self.table();
+        match to {
+            Destination::Pid(pid) => table.local(&pid.as_pid()?),
+            Destination::Name(name) => table.whereis(&name.as_atom()?.to_str()),
+            // We hand out no aliases.
+            Destination::Alias(_) => None,
+        }
     }
 
     fn process(&self, local: LocalId) -> Option<Arc<dyn Process>> {
@@ -254,13 +335,23 @@ impl Node {
     }
 
     /// Carries out a signal that is not a message.
-    fn signal(&self, peer: &Arc<Peer>, signal: Signal<'_>) {
+    fn signal(&self, peer: &Arc<Peer>, signal: Signal<'_>) -> Flow {
+        // A peer speaks for its own processes: what is said of another node's would reach that node from us.
+        if signal.tied().is_some_and(|from| *from.node != *peer.name().as_str()) {
+            self.0.counters.messages_unaddressed.inc();
+            return Flow::Go;
+        }
         match signal {
             Signal::Link { from, to } => {
                 let mut table = self.table();
-                let Some(local) = table.local(&to) else { return };
-                if let Err(error) = table.link_from(from.clone(), local) {
-                    peer.send(|out| control::exit(out, &to, &from, &tie_error(error)));
+                // A process of an earlier life of this node is as gone as any other.
+                let linked = match table.local(&to) {
+                    Some(local) => table.link_from(from.clone(), local),
+                    None => Err(TieError::NoProc),
+                };
+                if let Err(error) = linked {
+                    let reason = tie_error(error);
+                    peer.send(|out| control::exit(out, peer.flags(), &to, &from, &reason));
                 }
             }
             Signal::Unlink { id, from, to } => {
@@ -280,7 +371,7 @@ impl Node {
             }
             Signal::Exit { from, to, reason } => {
                 let mut table = self.table();
-                let Some(local) = table.local(&to) else { return };
+                let Some(local) = table.local(&to) else { return Flow::Go };
                 if table.exit_from(&from, local) {
                     drop(table);
                     self.with(local, |process| process.exit_signal(&from, reason));
@@ -295,7 +386,9 @@ impl Node {
                 let set_up = self.table().monitor_from(from.clone(), to.clone(), reference.clone());
                 if let Err(error) = set_up {
                     let reason = tie_error(error);
-                    peer.send(|out| control::monitor_exit(out, &to, &from, &reference, &reason));
+                    peer.send(|out| {
+                        control::monitor_exit(out, peer.flags(), &to, &from, &reference, &reason);
+                    });
                 }
             }
             Signal::Demonitor { from, to, reference } => {
@@ -303,15 +396,16 @@ impl Node {
             }
             Signal::MonitorExit { to, reference, reason } => {
                 let mut table = self.table();
-                let Some(local) = table.local(&to) else { return };
+                let Some(local) = table.local(&to) else { return Flow::Go };
                 if table.monitor_ended(local, &reference) {
                     drop(table);
                     self.with(local, |process| process.down(&reference, reason));
                 }
             }
-            Signal::SpawnRequest(request) => spawn::requested(self, peer, &request),
+            Signal::SpawnRequest(request) => return spawn::requested(self, peer, &request),
             Signal::Message { .. } | Signal::Ignored => {}
         }
+        Flow::Go
     }
 
     fn with(&self, local: LocalId, act: impl FnOnce(&dyn Process)) {
@@ -330,7 +424,9 @@ impl Node {
         }
         self.0.counters.connections.inc();
         let (visible, address) = (peer.is_visible(), peer.address());
-        info!(node = %peer.name(), visible, %address, flags = ?peer.flags(), "connected");
+        if strangers::CONNECTIONS.admit() {
+            info!(node = %peer.name(), visible, %address, flags = ?peer.flags(), "connected");
+        }
         // Nobody listening is fine: the send fails only then.
         let _ = self.0.events.send(NodeEvent::Up(peer.clone()));
     }
@@ -339,11 +435,15 @@ impl Node {
     fn disconnected(&self, peer: &Arc<Peer>, why: &Ended) {
         let removed = self.0.peers.remove_if(peer.name(), |_, now| Arc::ptr_eq(now, peer));
         match std::error::Error::source(why) {
+            _ if !strangers::CONNECTIONS.admit() => {}
             Some(source) => info!(node = %peer.name(), "disconnected: {why}: {source}"),
             None => info!(node = %peer.name(), "disconnected: {why}"),
         }
         if removed.is_some() {
             self.lost(peer.name());
+            if peer.flags().has(Flags::NAME_ME) {
+                self.0.lent_names.give_back(peer.name());
+            }
             let _ = self.0.events.send(NodeEvent::Down(peer.name().clone()));
         }
     }
@@ -354,11 +454,17 @@ impl Node {
         let mut reason = Vec::new();
         encode::atom(&mut reason, "noconnection");
         let reason = TermRef::from_walked(&reason);
+        // One process that panics must not keep the others from hearing of it.
+        let tell = |local, act: &dyn Fn(&dyn Process)| {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.with(local, act))) {
+                error!(node = %name, "a process panicked over a lost connection: {}", task::words(&*panic));
+            }
+        };
         for (local, from) in down.exits {
-            self.with(local, |process| process.exit_signal(&from, reason));
+            tell(local, &|process| process.exit_signal(&from, reason));
         }
         for (local, reference) in down.downs {
-            self.with(local, |process| process.down(&reference, reason));
+            tell(local, &|process| process.down(&reference, reason));
         }
     }
 
@@ -378,7 +484,29 @@ impl Node {
         if tokio::time::timeout(patience, all_gone).await.is_err() {
             debug!("connections were still open when the time to stop was over");
         }
+        let mut tasks =
+            std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.abort_all();
+        while let Some(ended) = tasks.join_next().await {
+            report(&ended);
+        }
     }
+}
+
+/// The atom `undecodable`, for a node that cannot decode the term in its place.
+const UNDECODABLE: &[u8] = b"w\x0bundecodable";
+
+fn report(ended: &Result<(), tokio::task::JoinError>) {
+    if let Err(failure) = ended
+        && failure.is_panic()
+    {
+        error!("a task of the node failed: {failure}");
+    }
+}
+
+/// Whether a node understands monitors of its processes: by pid and by name.
+pub fn can_be_monitored(peer: &Peer) -> bool {
+    peer.flags().has(Flags::MONITORS)
 }
 
 fn tie_error(error: TieError) -> Vec<u8> {

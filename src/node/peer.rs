@@ -3,34 +3,46 @@
 //! # Invariants
 //!
 //! - `one_writer`: bytes leave in the order they were queued, by one task.
-//! - `no_growth`: who can wait, waits for [`Peer::room`] and adds at most a chunk; what must not wait is
-//!   bounded by `STALLED_BYTES`, beyond which the connection is given up.
+//! - `no_growth`: who adds more than `SMALL_BYTES` at once has waited for [`Peer::room`]; the small answers that
+//!   cannot wait are bounded by `STALLED_BYTES`, beyond which the connection is given up.
+//! - `nothing_kept`: a connection that is given up lets go of what is queued at once.
+//! - `whole_packets`: the queue holds whole packets, also after a panic while one was being written.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::answers::Answers;
 use super::error::Ended;
-use crate::proto::{Flags, NodeName};
+use crate::etf::Abilities;
+use crate::proto::{Flags, NodeName, handshake};
 
 /// Queued bytes above which sessions wait. Large enough to keep a socket busy, small enough that a thousand
 /// stalled peers cost little.
 pub const ROOM_BYTES: usize = 512 * 1024;
 
-/// Queued bytes above which a peer counts as stalled: it asks and does not read the answers. More than the largest
-/// packet and the largest answer to `read` together.
-const STALLED_BYTES: usize = 256 << 20;
+/// Bytes that may be added at once without waiting for room: more than any answer that is given at once needs.
+/// What is larger (entries, the answer to `read`) has waited.
+pub const SMALL_BYTES: usize = 64 * 1024;
+
+/// Bytes of small answers queued above which a peer counts as stalled: it asks and does not read. These are some
+/// 300,000 answers to `append`; a node that reads at all, however slowly, has not asked for that many.
+const STALLED_BYTES: usize = 32 << 20;
 
 /// A connected node. Kept by whoever talks to it; a new connection of the same node is another `Peer`.
 pub struct Peer {
     name: NodeName,
     flags: Flags,
+    abilities: Abilities,
     address: SocketAddr,
     queue: Mutex<Queue>,
     /// Bytes queued or being written.
     pending: AtomicUsize,
+    /// Those of them that were added without waiting for room.
+    pending_small: AtomicUsize,
+    answers: Answers,
     /// Packets received, for `info`.
     pub received: AtomicU64,
     wake_writer: Notify,
@@ -40,17 +52,32 @@ pub struct Peer {
 
 struct Queue {
     bytes: Vec<u8>,
+    /// How many of them were added without waiting for room.
+    small: usize,
     ended: Option<Ended>,
 }
 
 impl Peer {
-    pub(super) fn new(name: NodeName, flags: Flags, address: SocketAddr) -> Self {
+    pub(super) fn new(peer: handshake::Peer, address: SocketAddr) -> Self {
+        let handshake::Peer { name, flags, creation } = peer;
+        let abilities = Abilities {
+            node: name.text(),
+            creation,
+            v4_nc: flags.has(Flags::V4_NC),
+            native_records: flags.has(Flags::NATIVE_RECORDS),
+            // The first flag that is newer than OTP 25: 26 and 27 have none of their own.
+            distinct_keys: flags.has(Flags::ALTACT_SIG),
+            wide: flags.has(Flags::ALTACT_SIG).into(),
+        };
         Peer {
             name,
             flags,
+            abilities,
             address,
-            queue: Mutex::new(Queue { bytes: Vec::new(), ended: None }),
+            queue: Mutex::new(Queue { bytes: Vec::new(), small: 0, ended: None }),
             pending: AtomicUsize::new(0),
+            pending_small: AtomicUsize::new(0),
+            answers: Answers::new(),
             received: AtomicU64::new(0),
             wake_writer: Notify::new(),
             room: Notify::new(),
@@ -68,6 +95,12 @@ impl Peer {
         self.flags
     }
 
+    /// Which terms it decodes. Nothing that another node had a say in may be sent to it without asking here: it drops
+    /// the connection over one term that it cannot decode.
+    pub const fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
     /// Where it is.
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -78,25 +111,45 @@ impl Peer {
         self.flags.has(Flags::PUBLISHED)
     }
 
+    pub(super) const fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// A panic of who held the queue leaves it in order (`whole_packets`).
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Queues the packets that `write` appends; false if the connection is gone.
     ///
-    /// Does not wait: see [`Peer::room`]. `write` runs under a lock and must only copy bytes.
+    /// Does not wait: who sends more than [`SMALL_BYTES`] waits for [`Peer::room`] before. `write` runs under a
+    /// lock and must only copy bytes.
     pub fn send(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let mut queue = self.queue.lock().expect("no panic while the queue is held");
+        let mut queue = self.lock();
         if queue.ended.is_some() {
             return false;
         }
-        let before = queue.bytes.len();
-        write(&mut queue.bytes);
-        let added = queue.bytes.len() - before;
-        let pending = self.pending.fetch_add(added, Ordering::AcqRel) + added;
-        drop(queue);
-        if pending > STALLED_BYTES {
-            self.close(Ended::Stalled(pending));
+        // Asked before adding, so that one answer never cuts a connection, whatever its size.
+        if self.pending_small.load(Ordering::Acquire) > STALLED_BYTES {
+            drop(queue);
+            self.close(Ended::Stalled(self.pending.load(Ordering::Acquire)));
             return false;
         }
+        let added = Whole::write(&mut queue.bytes, write);
+        self.pending.fetch_add(added, Ordering::AcqRel);
+        if added <= SMALL_BYTES {
+            queue.small += added;
+            self.pending_small.fetch_add(added, Ordering::AcqRel);
+        }
+        drop(queue);
         self.wake_writer.notify_one();
         true
+    }
+
+    /// Bytes that wait for the writing task.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.lock().bytes.capacity()
     }
 
     /// Whether there is room for a chunk now.
@@ -121,11 +174,15 @@ impl Peer {
         }
     }
 
-    /// Ends the connection.
+    /// Ends the connection. Unless that is in order, what is queued is dropped (`nothing_kept`).
     pub fn close(&self, why: Ended) {
-        let mut queue = self.queue.lock().expect("no panic while the queue is held");
-        queue.ended.get_or_insert(why);
+        let mut queue = self.lock();
+        let why = queue.ended.get_or_insert(why);
+        if !why.is_orderly() {
+            queue.bytes = Vec::new();
+        }
         drop(queue);
+        self.answers.close();
         self.wake_writer.notify_one();
         self.closed.notify_one();
         self.room.notify_waiters();
@@ -133,13 +190,12 @@ impl Peer {
 
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
-        self.queue.lock().expect("no panic while the queue is held").ended.is_some()
+        self.lock().ended.is_some()
     }
 
-    /// Why it ended.
+    /// Why it ended. What is left to be sent is sent only if that was in order.
     pub(super) fn take_reason(&self) -> Option<Ended> {
-        let mut queue = self.queue.lock().expect("no panic while the queue is held");
-        queue.ended.replace(Ended::Closed)
+        self.lock().ended.replace(Ended::Closed)
     }
 
     /// For the reading task: woken once when the connection ends.
@@ -147,30 +203,58 @@ impl Peer {
         self.closed.notified().await;
     }
 
-    /// For the writing task: waits for bytes and swaps them into `into`, which is empty; false at the end.
+    /// For the writing task: waits for bytes and swaps them into `into`, which is empty; how many of them are
+    /// small answers, for [`Peer::written`]. `None` at the end.
     ///
-    /// What was queued before the end is still given out.
-    pub(super) async fn take_output(&self, into: &mut Vec<u8>) -> bool {
+    /// What was queued before an orderly end is still given out.
+    pub(super) async fn take_output(&self, into: &mut Vec<u8>) -> Option<usize> {
         loop {
             {
-                let mut queue = self.queue.lock().expect("no panic while the queue is held");
+                let mut queue = self.lock();
                 if !queue.bytes.is_empty() {
                     std::mem::swap(&mut queue.bytes, into);
-                    return true;
+                    return Some(std::mem::take(&mut queue.small));
                 }
                 if queue.ended.is_some() {
-                    return false;
+                    return None;
                 }
             }
             self.wake_writer.notified().await;
         }
     }
 
-    /// For the writing task: `bytes` have reached the socket.
-    pub(super) fn written(&self, bytes: usize) {
+    /// For the writing task: `bytes`, of which `small` were small answers, have reached the socket.
+    pub(super) fn written(&self, bytes: usize, small: usize) {
+        self.pending_small.fetch_sub(small, Ordering::AcqRel);
         let before = self.pending.fetch_sub(bytes, Ordering::AcqRel);
         if before >= ROOM_BYTES && before - bytes < ROOM_BYTES {
             self.room.notify_waiters();
+        }
+    }
+}
+
+/// Packets that are being written: taken back as a whole if that panics.
+struct Whole<'q> {
+    bytes: &'q mut Vec<u8>,
+    /// Where they begin, while they are not whole.
+    unfinished: Option<usize>,
+}
+
+impl<'q> Whole<'q> {
+    /// How many bytes `write` appends.
+    fn write(bytes: &'q mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let start = bytes.len();
+        let mut whole = Whole { bytes, unfinished: Some(start) };
+        write(whole.bytes);
+        whole.unfinished = None;
+        whole.bytes.len() - start
+    }
+}
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        if let Some(start) = self.unfinished {
+            self.bytes.truncate(start);
         }
     }
 }

@@ -6,30 +6,40 @@
 //!
 //! Source: `erpc.erl`, `rpc.erl`, `net_kernel.erl` of `kernel`; `SPAWN_REQUEST` in the Distribution Protocol.
 
-use std::pin::Pin;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tracing::warn;
 
 use super::call::{Gen, ReplyTo};
-use super::{Flow, Node, Peer, Process};
+use super::{Flow, Node, Peer, Process, inquiry};
 use crate::etf::{Elements, Pid, Term, TermRef, encode};
-use crate::proto::control::{self, SpawnRequest, Spawned, Watched};
+use crate::proto::control::{self, Destination, SpawnRequest, Spawned, Watched};
+use crate::strangers::{self, Escaped};
 
-/// A function's answer: one term.
-pub type Answer = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+/// How a function ends, each with one term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It returns.
+    Return(Vec<u8>),
+    /// It throws.
+    Throw(Vec<u8>),
+}
+
+/// Told how a function ended. May be called on another thread, later; must not block.
+pub type OnApplied = Box<dyn FnOnce(Applied) + Send>;
 
 /// The functions that other nodes may call here.
 pub trait Functions: Send + Sync {
-    /// Applies a function for `caller`; `None` if there is none of this name and number of arguments.
-    fn apply(
-        &self,
-        caller: &Pid,
-        module: &str,
-        function: &str,
-        args: Elements<'_>,
-    ) -> Option<Answer>;
+    /// Whether there is a function of this name and number of arguments.
+    fn serves(&self, module: &str, function: &str, arity: usize) -> bool;
+
+    /// Applies a function that is there for `caller`; whether the peer that asked has to wait for something.
+    fn apply(&self, caller: &Pid, function: &str, args: Elements<'_>, ended: OnApplied) -> Flow;
 }
+
+/// What comes back to the caller of what is refused is not longer than this.
+const MAX_ECHO_BYTES: usize = 16 << 10;
 
 /// Registers the processes that every node has: `net_kernel` and `rex`.
 pub(super) fn register(node: &Node) {
@@ -52,27 +62,91 @@ struct Kernel {
 }
 
 impl Process for Served {
-    fn messages(&self, _peer: &Arc<Peer>, messages: &[TermRef<'_>]) -> Flow {
-        if let Some(shared) = self.process.node.upgrade() {
-            for message in messages {
-                self.message(&Node(shared.clone()), *message);
+    fn messages(&self, peer: &Arc<Peer>, messages: &[TermRef<'_>]) -> Flow {
+        let Some(shared) = self.process.node.upgrade() else { return Flow::Go };
+        let node = Node(shared);
+        let mut flow = Flow::Go;
+        for message in messages {
+            match Gen::parse(*message) {
+                Gen::Call(from, request) => {
+                    if let Some(to) = ReplyTo::parse(from) {
+                        flow.and(self.call(&node, to, request));
+                    }
+                }
+                // `rpc:cast` from before OTP 23; nothing waits for it.
+                Gen::Cast(_) if self.process.is_rex => node.counters().calls_refused.inc(),
+                _ => match self.info(&node, peer, *message) {
+                    Some(more) => flow.and(more),
+                    None => {
+                        let role =
+                            ("process", if self.process.is_rex { "rex" } else { "net_kernel" });
+                        inquiry::answer(&node, peer, &self.pid, role, *message);
+                    }
+                },
             }
         }
-        Flow::Go
+        flow
     }
 }
 
 impl Served {
-    fn message(&self, node: &Node, message: TermRef<'_>) {
-        let Gen::Call(from, request) = Gen::parse(message) else {
-            if self.process.is_rex {
-                // `rpc:cast` from before OTP 23; nothing waits for it.
-                node.counters().calls_refused.inc();
+    /// What `rex` is asked without `gen`: `{From, Request}`, by C nodes and by `rpc:sbcast/3`. `None` if it is nothing
+    /// of that kind.
+    fn info(&self, node: &Node, peer: &Arc<Peer>, message: TermRef<'_>) -> Option<Flow> {
+        let [from, request] = message.as_tuple().filter(|_| self.process.is_rex)?;
+        let from = from.as_pid()?;
+        if request.is_atom("features_request") {
+            node.tell(&from, |out| {
+                encode::tuple_header(out, 3);
+                encode::atom(out, "features_reply");
+                encode::atom(out, node.name().as_str());
+                encode::list(out, ["erpc"].into_iter(), encode::atom);
+            });
+            return Some(Flow::Go);
+        }
+        Some(match request.as_tuple() {
+            Some([verb, name, message]) if verb.is_atom("sbcast") => {
+                let passed_on = pass_on(node, peer, name, message);
+                self.passed_on(node, &from, name, passed_on.is_some());
+                passed_on.unwrap_or(Flow::Go)
             }
-            return;
-        };
-        let (Some(to), Term::Tuple(mut fields)) = (ReplyTo::parse(from), request.view()) else {
-            return;
+            Some([verb, name, message]) if verb.is_atom("send") => {
+                let mut with_sender = Vec::new();
+                encode::tuple_header(&mut with_sender, 2);
+                encode::pid(&mut with_sender, &from);
+                with_sender.extend_from_slice(message.bytes());
+                // It is up to the process to answer.
+                let passed_on = pass_on(node, peer, name, TermRef::from_walked(&with_sender));
+                if passed_on.is_none() {
+                    self.passed_on(node, &from, name, false);
+                }
+                passed_on.unwrap_or(Flow::Go)
+            }
+            _ if is_call(request) => self.call(node, ReplyTo::tagged(from, "rex"), request),
+            _ => return None,
+        })
+    }
+
+    /// `{rex, Node, Node}`, or `{rex, Node, {nonexisting_name, Name}}`.
+    fn passed_on(&self, node: &Node, from: &Pid, name: TermRef<'_>, is_there: bool) {
+        node.tell(from, |out| {
+            encode::tuple_header(out, 3);
+            encode::atom(out, "rex");
+            encode::atom(out, node.name().as_str());
+            if is_there {
+                encode::atom(out, node.name().as_str());
+            } else {
+                encode::tuple_header(out, 2);
+                encode::atom(out, "nonexisting_name");
+                out.extend_from_slice(name.bytes());
+            }
+        });
+    }
+
+    fn call(&self, node: &Node, to: ReplyTo, request: TermRef<'_>) -> Flow {
+        let Term::Tuple(mut fields) = request.view() else {
+            node.reply(&self.pid, &to, inquiry::unsupported);
+            return Flow::Go;
         };
         let verb = fields.next().and_then(TermRef::as_atom);
         let verb = verb.map(|verb| verb.to_str().into_owned()).unwrap_or_default();
@@ -87,65 +161,103 @@ impl Served {
                     encode::atom(out, "undef");
                 });
             }
-            return;
+            return Flow::Go;
         }
-        let applied = match (verb.as_str(), fields.exactly()) {
-            ("call" | "block_call", Some([module, function, args, _leader])) => {
-                apply(node, to.pid(), module, function, args)
-                    .ok_or_else(|| undef(module, function, args))
+        let undef = match (verb.as_str(), fields.exactly()) {
+            ("call" | "block_call", Some(mfa @ [_, _, _, _leader])) => {
+                let [module, function, args, _] = mfa;
+                match find(node, to.pid(), module, function, args) {
+                    Some(found) => {
+                        let (node, pid, caller) =
+                            (node.clone(), self.pid.clone(), to.pid().clone());
+                        return found.apply(
+                            &caller,
+                            Box::new(move |applied| {
+                                // To `rpc` what is thrown is a value like any other.
+                                let (Applied::Return(term) | Applied::Throw(term)) = applied;
+                                node.reply_with(&pid, &to, &term);
+                            }),
+                        );
+                    }
+                    None => undef(module, function, args),
+                }
             }
-            _ => Err(TermRef::NIL.bytes().to_vec()),
+            _ => TermRef::NIL.bytes().to_vec(),
         };
-        match applied {
-            Ok(answer) => {
-                let (node, pid) = (node.clone(), self.pid.clone());
-                tokio::spawn(async move {
-                    let answer = answer.await;
-                    node.reply(&pid, &to, |out| out.extend_from_slice(&answer));
-                });
-            }
-            Err(undef) => {
-                node.reply(&self.pid, &to, |out| {
-                    encode::tuple_header(out, 2);
-                    encode::atom(out, "badrpc");
-                    encode::tuple_header(out, 2);
-                    encode::atom(out, "EXIT");
-                    encode::tuple_header(out, 2);
-                    encode::atom(out, "undef");
-                    out.extend_from_slice(&undef);
-                });
-            }
-        }
+        node.reply(&self.pid, &to, |out| {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "badrpc");
+            encode::tuple_header(out, 2);
+            encode::atom(out, "EXIT");
+            encode::tuple_header(out, 2);
+            encode::atom(out, "undef");
+            out.extend_from_slice(&undef);
+        });
+        Flow::Go
     }
 }
 
-/// Looks a function up and applies it; refuses it in the diagnostics otherwise.
-fn apply(
+/// `{call, M, F, A, GroupLeader}`.
+fn is_call(request: TermRef<'_>) -> bool {
+    request.as_tuple().is_some_and(|[verb, _, _, _, _]| verb.is_atom("call"))
+}
+
+/// Gives a message to the process registered as `name`; `None` if there is none.
+fn pass_on(node: &Node, peer: &Arc<Peer>, name: TermRef<'_>, message: TermRef<'_>) -> Option<Flow> {
+    // Not to `rex` itself, which could go as deep as a message nests.
+    let process = node.resolve(Destination::Name(name)).filter(|_| !name.is_atom("rex"))?;
+    Some(process.messages(peer, &[message]))
+}
+
+/// A function that is there, with its arguments.
+struct Found<'a> {
+    table: Arc<dyn Functions>,
+    function: Cow<'a, str>,
+    args: Elements<'a>,
+}
+
+impl Found<'_> {
+    fn apply(self, caller: &Pid, ended: OnApplied) -> Flow {
+        self.table.apply(caller, &self.function, self.args, ended)
+    }
+}
+
+/// Looks a function up; refuses it in the diagnostics if there is none.
+fn find<'a>(
     node: &Node,
     caller: &Pid,
-    module: TermRef<'_>,
-    function: TermRef<'_>,
-    args: TermRef<'_>,
-) -> Option<Answer> {
+    module: TermRef<'a>,
+    function: TermRef<'a>,
+    args: TermRef<'a>,
+) -> Option<Found<'a>> {
     let (module, function) = (module.as_atom()?.to_str(), function.as_atom()?.to_str());
     // A list of small integers may come as a string: no function of ours takes such arguments.
-    let answer = args.as_list().and_then(|args| {
-        node.0.functions.get().and_then(|table| table.apply(caller, &module, &function, args))
+    let found = args.as_list().and_then(|args| {
+        let table = node.0.functions.get()?;
+        let is_there = table.serves(&module, &function, args.len());
+        is_there.then(|| Found { table: table.clone(), function: function.clone(), args })
     });
-    if answer.is_none() {
+    if found.is_none() {
         refused(node, caller, &format!("{module}:{function}"));
     }
-    answer
+    found
 }
 
 fn refused(node: &Node, caller: &Pid, what: &str) {
     node.counters().calls_refused.inc();
-    warn!(%caller, "refused to run {what}: only logmachine's functions are served");
+    if strangers::REFUSALS.admit() {
+        let what = Escaped(what);
+        warn!(%caller, "refused to run {what}: only logmachine's functions are served");
+    }
 }
 
-/// The stack trace of a function that is not there: `[{M, F, Args, []}]`.
+/// The stack trace of a function that is not there: `[{M, F, Args, []}]`, or none if it would be long.
 fn undef(module: TermRef<'_>, function: TermRef<'_>, args: TermRef<'_>) -> Vec<u8> {
     let mut out = Vec::new();
+    if [module, function, args].iter().any(|part| part.bytes().len() > MAX_ECHO_BYTES) {
+        encode::nil(&mut out);
+        return out;
+    }
     encode::list_header(&mut out, 1);
     encode::tuple_header(&mut out, 4);
     for part in [module, function, args, TermRef::NIL] {
@@ -156,7 +268,7 @@ fn undef(module: TermRef<'_>, function: TermRef<'_>, args: TermRef<'_>) -> Vec<u
 }
 
 /// A peer asks for a process.
-pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_>) {
+pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_>) -> Flow {
     let options = Options::parse(request.options);
     let called: Option<[TermRef<'_>; 3]> = request.mfa.as_tuple();
     let is = |function: &str, arity: i64| {
@@ -172,13 +284,17 @@ pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_
         }
         _ => None,
     };
+    // What the caller waits for is a reference.
+    let call = call.filter(|[result, ..]| result.bytes().len() <= MAX_ECHO_BYTES);
     let Some([result, module, function, args]) = call else {
         node.counters().spawns_refused.inc();
-        warn!(node = %peer.name(), caller = %request.from, "refused to spawn a process: this node has no code to run");
+        if strangers::REFUSALS.admit() {
+            warn!(node = %peer.name(), caller = %request.from, "refused to spawn a process: this node has no code to run");
+        }
         // Not `notsup`: OTP 23 would go on to ask `rex` and `net_kernel`.
         let error = Spawned::Error("undef");
         peer.send(|out| control::spawn_reply(out, &request.id, &request.from, &error));
-        return;
+        return Flow::Go;
     };
     let pid = node.spawn(|_| Arc::new(Nominal));
     let (linked, monitored) = {
@@ -191,33 +307,49 @@ pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_
     };
     let process = Spawned::Process { pid: &pid, linked, monitored };
     peer.send(|out| control::spawn_reply(out, &request.id, &request.from, &process));
-    let answer = apply(node, &request.from, module, function, args);
-    let exit = |tail: &dyn Fn(&mut Vec<u8>)| {
-        let mut reason = Vec::new();
+    let mut reason = vec![crate::etf::tag::SMALL_TUPLE_EXT];
+    let Some(found) = find(node, &request.from, module, function, args) else {
+        reason.push(4);
         reason.extend_from_slice(result.bytes());
-        tail(&mut reason);
-        reason
+        encode::atom(&mut reason, "error");
+        encode::atom(&mut reason, "undef");
+        reason.extend_from_slice(&undef(module, function, args));
+        node.exit(&pid, &reason);
+        return Flow::Go;
     };
-    match answer {
-        None => {
-            let trace = undef(module, function, args);
-            let mut reason = vec![crate::etf::tag::SMALL_TUPLE_EXT, 4];
-            reason.extend(exit(&|out| {
-                encode::atom(out, "error");
-                encode::atom(out, "undef");
-                out.extend_from_slice(&trace);
-            }));
-            node.exit(&pid, &reason);
-        }
-        Some(answer) => {
-            let mut reason = vec![crate::etf::tag::SMALL_TUPLE_EXT, 3];
-            reason.extend(exit(&|out| encode::atom(out, "return")));
-            let node = node.clone();
-            tokio::spawn(async move {
-                reason.extend(answer.await);
-                node.exit(&pid, &reason);
-            });
-        }
+    reason.push(3);
+    reason.extend_from_slice(result.bytes());
+    let body = Body { node: node.clone(), pid, reason: TermRef::NIL.bytes().to_vec() };
+    found.apply(
+        &request.from,
+        Box::new(move |applied| {
+            let (class, term) = match applied {
+                Applied::Return(term) => ("return", term),
+                Applied::Throw(term) => ("throw", term),
+            };
+            encode::atom(&mut reason, class);
+            reason.extend_from_slice(&term);
+            body.exit(reason);
+        }),
+    )
+}
+
+/// What there is of a process in name only: with it, the process exits, answered or not.
+struct Body {
+    node: Node,
+    pid: Pid,
+    reason: Vec<u8>,
+}
+
+impl Body {
+    fn exit(mut self, reason: Vec<u8>) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.node.exit(&self.pid, &self.reason);
     }
 }
 

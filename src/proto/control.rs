@@ -5,8 +5,8 @@
 //!
 //! Protocol: Distribution Protocol, "Protocol between Connected Nodes", and "New Ctrlmessages" for OTP 21-24.
 
-use super::{PacketError, packet};
-use crate::etf::{Pid, Reference, TermRef, encode, walk};
+use super::{Flags, PacketError, packet};
+use crate::etf::{Needs, Pid, Reference, TermRef, encode, walk};
 
 mod op {
     pub(super) const LINK: i64 = 1;
@@ -67,6 +67,8 @@ pub enum Signal<'a> {
     Message {
         to: Destination<'a>,
         message: TermRef<'a>,
+        /// What it takes to decode the message.
+        needs: Needs,
     },
     Link {
         from: Pid,
@@ -116,6 +118,17 @@ pub enum Signal<'a> {
     Ignored,
 }
 
+impl Signal<'_> {
+    /// Who is to be told something later: the process that links, monitors or spawns.
+    pub const fn tied(&self) -> Option<&Pid> {
+        match self {
+            Signal::Link { from, .. } | Signal::Monitor { from, .. } => Some(from),
+            Signal::SpawnRequest(request) => Some(&request.from),
+            _ => None,
+        }
+    }
+}
+
 /// A peer asks for a process: `SPAWN_REQUEST`.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the manual's")]
@@ -129,13 +142,56 @@ pub struct SpawnRequest<'a> {
     pub arguments: TermRef<'a>,
 }
 
+/// What is left of a packet whose payload is refused.
+#[derive(Clone, Debug)]
+pub enum Refused<'a> {
+    /// A message.
+    Message {
+        /// Whom it is for.
+        to: Destination<'a>,
+        /// The payload, from its version byte on.
+        payload: &'a [u8],
+    },
+    /// A `SPAWN_REQUEST`.
+    Spawn {
+        /// What its answer has to say.
+        id: Reference,
+        /// Who asks.
+        from: Pid,
+    },
+}
+
+/// Whom a packet is for whose payload [`parse`] refused; `None` if nobody can be waiting for an answer to it.
+pub fn refused(data: &[u8]) -> Option<Refused<'_>> {
+    let (control, _, payload) = versioned(data).ok()?;
+    let crate::etf::Term::Tuple(mut fields) = control.view() else { return None };
+    let to = match fields.next()?.as_integer()? {
+        op::SEND | op::SEND_TT | op::SEND_SENDER | op::SEND_SENDER_TT => {
+            Destination::Pid(fields.nth(1)?)
+        }
+        op::REG_SEND | op::REG_SEND_TT => Destination::Name(fields.nth(2)?),
+        op::SPAWN_REQUEST | op::SPAWN_REQUEST_TT => {
+            let (id, from) = (fields.next()?.as_reference()?, fields.next()?.as_pid()?);
+            return Some(Refused::Spawn { id, from });
+        }
+        _ => return None,
+    };
+    Some(Refused::Message { to, payload })
+}
+
+/// The operation of a packet's control message, for diagnostics.
+pub fn operation(data: &[u8]) -> Option<i64> {
+    let crate::etf::Term::Tuple(mut fields) = versioned(data).ok()?.0.view() else { return None };
+    fields.next()?.as_integer()
+}
+
 /// Reads the control message and payload of one packet.
 ///
 /// # Errors
 ///
 /// [`PacketError`]; [`PacketError::is_refused_event`] tells whether the connection can go on.
 pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
-    let (control, rest) = versioned(data).map_err(PacketError::ControlTerm)?;
+    let (control, _, rest) = versioned(data).map_err(PacketError::ControlTerm)?;
     let crate::etf::Term::Tuple(mut fields) = control.view() else {
         return Err(PacketError::ControlShape { operation: None });
     };
@@ -143,13 +199,17 @@ pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
     let shape = PacketError::ControlShape { operation };
     let number = operation.ok_or_else(|| shape.clone())?;
     let mut field = || fields.next().ok_or_else(|| shape.clone());
-    let payload = || {
-        let whole = versioned(rest).and_then(|(term, rest)| match rest.len() {
-            0 => Ok(term),
+    let walked = || {
+        let whole = versioned(rest).and_then(|(term, needs, rest)| match rest.len() {
+            0 => Ok((term, needs)),
             extra => Err(crate::etf::DecodeError::TrailingBytes { extra }),
         });
         whole.map_err(|source| PacketError::Payload { operation: number, source })
     };
+    let payload = || walked().map(|(term, _)| term);
+    // The end of a process counts, whatever its reason.
+    let reason = || payload().unwrap_or(TermRef::from_walked(REFUSED));
+    let message = |to| walked().map(|(message, needs)| Signal::Message { to, message, needs });
     let pid = |term: TermRef<'_>| term.as_pid().ok_or_else(|| shape.clone());
     let reference = |term: TermRef<'_>| term.as_reference().ok_or_else(|| shape.clone());
     let id = |term: TermRef<'_>| {
@@ -158,16 +218,16 @@ pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
     Ok(match number {
         op::SEND | op::SEND_TT | op::SEND_SENDER | op::SEND_SENDER_TT => {
             field()?;
-            Signal::Message { to: Destination::Pid(field()?), message: payload()? }
+            message(Destination::Pid(field()?))?
         }
         op::REG_SEND | op::REG_SEND_TT => {
             field()?;
             field()?;
-            Signal::Message { to: Destination::Name(field()?), message: payload()? }
+            message(Destination::Name(field()?))?
         }
         op::ALIAS_SEND | op::ALIAS_SEND_TT => {
             field()?;
-            Signal::Message { to: Destination::Alias(field()?), message: payload()? }
+            message(Destination::Alias(field()?))?
         }
         op::LINK => Signal::Link { from: pid(field()?)?, to: pid(field()?)? },
         op::UNLINK => Signal::Unlink { id: None, from: pid(field()?)?, to: pid(field()?)? },
@@ -184,7 +244,7 @@ pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
             Signal::Exit { from, to, reason: field()? }
         }
         op::PAYLOAD_EXIT | op::PAYLOAD_EXIT_TT => {
-            Signal::Exit { from: pid(field()?)?, to: pid(field()?)?, reason: payload()? }
+            Signal::Exit { from: pid(field()?)?, to: pid(field()?)?, reason: reason() }
         }
         op::EXIT2 => Signal::Exit2 { from: pid(field()?)?, to: pid(field()?)?, reason: field()? },
         op::EXIT2_TT => {
@@ -193,7 +253,7 @@ pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
             Signal::Exit2 { from, to, reason: field()? }
         }
         op::PAYLOAD_EXIT2 | op::PAYLOAD_EXIT2_TT => {
-            Signal::Exit2 { from: pid(field()?)?, to: pid(field()?)?, reason: payload()? }
+            Signal::Exit2 { from: pid(field()?)?, to: pid(field()?)?, reason: reason() }
         }
         op::MONITOR_P | op::DEMONITOR_P => {
             let from = pid(field()?)?;
@@ -222,7 +282,7 @@ pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
             Signal::MonitorExit {
                 to: pid(field()?)?,
                 reference: reference(field()?)?,
-                reason: payload()?,
+                reason: reason(),
             }
         }
         op::SPAWN_REQUEST | op::SPAWN_REQUEST_TT => {
@@ -236,12 +296,16 @@ pub fn parse(data: &[u8]) -> Result<Signal<'_>, PacketError> {
     })
 }
 
-/// The term after a version byte, and what follows it.
-fn versioned(bytes: &[u8]) -> Result<(TermRef<'_>, &[u8]), crate::etf::DecodeError> {
+/// The atom `refused`, for a reason that is no term we take.
+const REFUSED: &[u8] = b"w\x07refused";
+
+/// The term after a version byte, what it needs, and what follows it.
+fn versioned(bytes: &[u8]) -> Result<(TermRef<'_>, Needs, &[u8]), crate::etf::DecodeError> {
     match bytes.split_first() {
         Some((&crate::etf::tag::VERSION, term)) => {
-            let (term, rest) = term.split_at(walk(term)?.len);
-            Ok((TermRef::from_walked(term), rest))
+            let walked = walk(term)?;
+            let (term, rest) = term.split_at(walked.len);
+            Ok((TermRef::from_walked(term), walked.needs, rest))
         }
         found => {
             Err(crate::etf::DecodeError::Version { found: found.map(|(&version, _)| version) })
@@ -328,17 +392,36 @@ fn pids(out: &mut Vec<u8>, operation: i64, id: Option<u64>, from: &Pid, to: &Pid
     );
 }
 
-/// A link breaks: `PAYLOAD_EXIT`; every release from OTP 23 on takes it.
-pub fn exit(out: &mut Vec<u8>, from: &Pid, to: &Pid, reason: &[u8]) {
+/// A link breaks: `PAYLOAD_EXIT`, or `EXIT` for a peer without `DFLAG_EXIT_PAYLOAD`.
+pub fn exit(out: &mut Vec<u8>, peer: Flags, from: &Pid, to: &Pid, reason: &[u8]) {
+    with_reason(out, peer, [op::PAYLOAD_EXIT, op::EXIT], 3, reason, |out| {
+        encode::pid(out, from);
+        encode::pid(out, to);
+    });
+}
+
+/// A signal that says why, in its payload or as its last element. The operation and its number of elements are
+/// those with a payload, then those without.
+fn with_reason(
+    out: &mut Vec<u8>,
+    peer: Flags,
+    [with_payload, without]: [i64; 2],
+    elements: usize,
+    reason: &[u8],
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let has_payload = peer.has(Flags::EXIT_PAYLOAD);
     packet::write(
         out,
         |out| {
-            encode::tuple_header(out, 3);
-            encode::integer(out, op::PAYLOAD_EXIT);
-            encode::pid(out, from);
-            encode::pid(out, to);
+            encode::tuple_header(out, if has_payload { elements } else { elements + 1 });
+            encode::integer(out, if has_payload { with_payload } else { without });
+            write(out);
+            if !has_payload {
+                out.extend_from_slice(reason);
+            }
         },
-        Some(|out: &mut Vec<u8>| out.extend_from_slice(reason)),
+        has_payload.then_some(|out: &mut Vec<u8>| out.extend_from_slice(reason)),
     );
 }
 
@@ -366,25 +449,22 @@ fn monitoring(out: &mut Vec<u8>, operation: i64, from: &Pid, to: &Watched, refer
     );
 }
 
-/// `PAYLOAD_MONITOR_P_EXIT`: the monitored process `from` is gone, for the monitor's owner `to`.
+/// The monitored process `from` is gone, for the monitor's owner `to`: `PAYLOAD_MONITOR_P_EXIT`, or
+/// `MONITOR_P_EXIT` for a peer without `DFLAG_EXIT_PAYLOAD`.
 pub fn monitor_exit(
     out: &mut Vec<u8>,
+    peer: Flags,
     from: &Watched,
     to: &Pid,
     reference: &Reference,
     reason: &[u8],
 ) {
-    packet::write(
-        out,
-        |out| {
-            encode::tuple_header(out, 4);
-            encode::integer(out, op::PAYLOAD_MONITOR_P_EXIT);
-            watched(out, from);
-            encode::pid(out, to);
-            encode::reference(out, reference);
-        },
-        Some(|out: &mut Vec<u8>| out.extend_from_slice(reason)),
-    );
+    let operations = [op::PAYLOAD_MONITOR_P_EXIT, op::MONITOR_P_EXIT];
+    with_reason(out, peer, operations, 4, reason, |out| {
+        watched(out, from);
+        encode::pid(out, to);
+        encode::reference(out, reference);
+    });
 }
 
 fn watched(out: &mut Vec<u8>, watched: &Watched) {
@@ -461,7 +541,15 @@ mod tests {
         check(|out| unlink(out, Some(9), &pid(1), &pid(2)), "Unlink { id: Some(9), from: <a@b.1");
         check(|out| unlink(out, None, &pid(1), &pid(2)), "Unlink { id: None, from: <a@b.1");
         check(|out| unlink_ack(out, 9, &pid(1), &pid(2)), "UnlinkAck { id: 9");
-        check(|out| exit(out, &pid(1), &pid(2), &[106]), "Exit { from: <a@b.1.0>/7, to: <a@b.2.0");
+        for peer in [Flags::EXIT_PAYLOAD, Flags(0)] {
+            let exited = "Exit { from: <a@b.1.0>/7, to: <a@b.2.0";
+            check(|out| exit(out, peer, &pid(1), &pid(2), &[106]), exited);
+            let name = Watched::Name("x".into());
+            check(
+                |out| monitor_exit(out, peer, &name, &pid(1), &reference(), &[106]),
+                "MonitorExit { to: <a@b.1.0>/7",
+            );
+        }
         check(|out| send(out, &pid(1), encode::nil), "Message { to: Pid(");
         check(|out| reg_send(out, &pid(1), "x", encode::nil), "Message { to: Name(");
         check(|out| alias_send(out, &pid(1), &reference(), encode::nil), "Message { to: Alias(");
@@ -471,7 +559,6 @@ mod tests {
             "Monitor { from: <a@b.1.0>/7, to: Name(\"x\")",
         );
         check(|out| demonitor(out, &pid(1), &name, &reference()), "Demonitor {");
-        check(|out| monitor_exit(out, &name, &pid(1), &reference(), &[106]), "MonitorExit {");
         let spawned = Spawned::Error("notsup");
         check(|out| spawn_reply(out, &reference(), &pid(1), &spawned), "Ignored");
     }
@@ -487,5 +574,24 @@ mod tests {
         };
         assert_eq!(parse(data).unwrap_err(), PacketError::ControlShape { operation: None });
         assert!(!parse(&[131, 104, 200]).unwrap_err().is_refused_event());
+    }
+
+    /// Else a link or monitor would never fire.
+    #[test]
+    fn a_damaged_reason_still_ends_a_process() {
+        let (reason, damaged) = (TermRef::from_walked(REFUSED), &[104, 9, 106]);
+        let name = Watched::Name("x".into());
+        let mut packets = [Vec::new(), Vec::new()];
+        exit(&mut packets[0], Flags::EXIT_PAYLOAD, &pid(1), &pid(2), damaged);
+        monitor_exit(&mut packets[1], Flags::EXIT_PAYLOAD, &name, &pid(1), &reference(), damaged);
+        for bytes in packets {
+            let packet::Next::Data(data) = packet::next(&bytes).unwrap() else { panic!("no data") };
+            match parse(data).unwrap() {
+                Signal::Exit { reason: found, .. } | Signal::MonitorExit { reason: found, .. } => {
+                    assert_eq!(found, reason);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

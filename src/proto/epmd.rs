@@ -2,7 +2,7 @@
 //!
 //! Protocol: Distribution Protocol, "EPMD Protocol".
 
-use super::EpmdError;
+use super::{EpmdError, is_sound_part};
 
 const ALIVE2_REQ: u8 = 120;
 const ALIVE2_RESP: u8 = 121;
@@ -10,6 +10,9 @@ const ALIVE2_X_RESP: u8 = 118;
 const PORT_PLEASE2_REQ: u8 = 122;
 const PORT2_RESP: u8 = 119;
 const NAMES_REQ: u8 = 110;
+const DUMP_REQ: u8 = 100;
+const KILL_REQ: u8 = 107;
+const STOP_REQ: u8 = 115;
 
 /// The port the port mapper listens on unless `ERL_EPMD_PORT` says otherwise.
 pub const DEFAULT_PORT: u16 = 4369;
@@ -40,6 +43,12 @@ impl Registration {
     pub fn hidden(name: &str, port: u16) -> Self {
         let name = name.to_owned();
         Registration { name, port, node_type: HIDDEN, versions: (6, 5), extra: Vec::new() }
+    }
+
+    /// Whether the name may be a node's: what comes before `@`. Anything else would only make others read names
+    /// that nobody registered, for the answer to `NAMES_REQ` is lines of text.
+    pub fn has_sound_name(&self) -> bool {
+        self.name.chars().count() <= 255 && is_sound_part(&self.name)
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -77,6 +86,12 @@ pub enum Request {
     Alive2(Registration),
     PortPlease2(String),
     Names,
+    /// `epmd -names` of old, with more detail.
+    Dump,
+    /// `epmd -kill`.
+    Kill,
+    /// `epmd -stop NAME`.
+    Stop(String),
 }
 
 impl Request {
@@ -93,6 +108,12 @@ impl Request {
                 out.extend_from_slice(name.as_bytes());
             }
             Request::Names => out.push(NAMES_REQ),
+            Request::Dump => out.push(DUMP_REQ),
+            Request::Kill => out.push(KILL_REQ),
+            Request::Stop(name) => {
+                out.push(STOP_REQ);
+                out.extend_from_slice(name.as_bytes());
+            }
         }
         let len = u16::try_from(out.len() - 2).expect("bounded: names fit atoms");
         out[..2].copy_from_slice(&len.to_be_bytes());
@@ -103,13 +124,19 @@ impl Request {
     pub fn parse(body: &[u8]) -> Option<Self> {
         match body.split_first()? {
             (&ALIVE2_REQ, rest) => Registration::read(rest).map(Request::Alive2),
-            (&PORT_PLEASE2_REQ, name) => {
-                Some(Request::PortPlease2(std::str::from_utf8(name).ok()?.to_owned()))
-            }
+            (&PORT_PLEASE2_REQ, name) => Some(Request::PortPlease2(text(name)?)),
             (&NAMES_REQ, []) => Some(Request::Names),
+            (&DUMP_REQ, []) => Some(Request::Dump),
+            (&KILL_REQ, []) => Some(Request::Kill),
+            (&STOP_REQ, name) => Some(Request::Stop(text(name)?)),
             _ => None,
         }
     }
+}
+
+/// A name that ends a request; old clients end it with a zero.
+fn text(name: &[u8]) -> Option<String> {
+    Some(std::str::from_utf8(name.strip_suffix(&[0]).unwrap_or(name)).ok()?.to_owned())
 }
 
 /// Reads the answer to `ALIVE2_REQ`: the creation. `None` while bytes are missing.
@@ -174,19 +201,36 @@ pub fn names_answer<'a>(
     out
 }
 
-/// Reads the whole answer to `NAMES_REQ`: names and ports.
+/// The answer to `DUMP_REQ`: registrations, and the descriptors of their connections.
+pub fn dump_answer<'a>(
+    port: u16,
+    registrations: impl Iterator<Item = (&'a Registration, i32)>,
+) -> Vec<u8> {
+    let mut out = u32::from(port).to_be_bytes().to_vec();
+    for (Registration { name, port, .. }, descriptor) in registrations {
+        let line = format!("active name     <{name}> at port {port}, fd = {descriptor}\n\0");
+        out.extend_from_slice(line.as_bytes());
+    }
+    out
+}
+
+/// The answer to `KILL_REQ` of a port mapper that has nodes.
+pub const KILL_REFUSED: &[u8] = b"NO";
+
+/// Reads the whole answer to `NAMES_REQ`: names and ports. Lines that cannot be a node's are passed over: whoever
+/// registers such a name must not hide the others.
 ///
 /// # Errors
 ///
-/// [`EpmdError::Malformed`].
+/// [`EpmdError::Malformed`] if it is no answer at all.
 pub fn parse_names(bytes: &[u8]) -> Result<Vec<(String, u16)>, EpmdError> {
-    let text = bytes.get(4..).and_then(|text| std::str::from_utf8(text).ok());
-    let line = |line: &str| {
+    let line = |line: &[u8]| {
+        let line = std::str::from_utf8(line).ok()?;
         let (name, port) = line.strip_prefix("name ")?.split_once(" at port ")?;
-        Some((name.to_owned(), port.trim().parse().ok()?))
+        is_sound_part(name).then_some((name.to_owned(), port.trim().parse().ok()?))
     };
-    let lines = text.ok_or(EpmdError::Malformed)?.lines();
-    lines.map(|text| line(text).ok_or(EpmdError::Malformed)).collect()
+    let text = bytes.get(4..).ok_or(EpmdError::Malformed)?;
+    Ok(text.split(|&byte| byte == b'\n').filter_map(line).collect())
 }
 
 #[cfg(test)]
@@ -196,9 +240,14 @@ mod tests {
     #[test]
     fn requests_and_answers_are_read_back() {
         let node = Registration::hidden("logmachine", 4711);
-        for request in
-            [Request::Alive2(node.clone()), Request::PortPlease2("a".into()), Request::Names]
-        {
+        for request in [
+            Request::Alive2(node.clone()),
+            Request::PortPlease2("a".into()),
+            Request::Names,
+            Request::Dump,
+            Request::Kill,
+            Request::Stop("a".into()),
+        ] {
             assert_eq!(Request::parse(&request.to_bytes()[2..]), Some(request));
         }
         assert_eq!(parse_port2(&port2_answer(Some(&node))).unwrap(), Some(node.clone()));
@@ -211,6 +260,28 @@ mod tests {
             Err(EpmdError::NameTaken { .. })
         ));
         assert_eq!(parse_alive2(&[121, 0, 0, 3], "x").unwrap(), Some(3));
+    }
+
+    /// What a user may register with OTP's port mapper, which takes any bytes but zero.
+    #[test]
+    fn strange_names_hide_no_others() {
+        let answer = b"\0\0\x11\x11name a at port 1\nname b\nname c at port 2\nname \xff at port 3\nname d at port 4 at port 5\nname e at port 99999\nname f at port 6\n";
+        let names: Vec<_> =
+            parse_names(answer).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a", "c", "f"]);
+        assert!(matches!(parse_names(b"\0\0"), Err(EpmdError::Malformed)));
+        for (name, is_sound) in [
+            ("a\nname b at port 1", false),
+            ("a b", false),
+            ("a\u{7}", false),
+            ("a@b", false),
+            ("", false),
+            ("grüße_1", true),
+            (&"ü".repeat(255), true),
+            (&"x".repeat(256), false),
+        ] {
+            assert_eq!(Registration::hidden(name, 1).has_sound_name(), is_sound, "{name:?}");
+        }
     }
 
     #[test]

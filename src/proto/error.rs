@@ -91,6 +91,26 @@ pub enum HandshakeError {
         /// Who.
         peer: String,
     },
+    /// The peer asks for the digest of a challenge that we gave out ourselves.
+    #[error("peer {peer} hands our own challenge back to us: it is a relay, and gets no answer")]
+    Reflected {
+        /// Who.
+        peer: String,
+    },
+    /// The node that answered is none that we may connect to.
+    #[error("node {peer} is not among those that `allow` names")]
+    NotAllowed {
+        /// Who.
+        peer: String,
+    },
+    /// The peer closed the connection when it had our digest, as OTP does where the cookies differ.
+    #[error(
+        "{peer} closed the connection when it saw our digest: it refused our cookie, probably; the cookies of both nodes have to be the same"
+    )]
+    CookieRefused {
+        /// Who.
+        peer: String,
+    },
     /// The peer turned us down.
     #[error("peer refused with status {status}")]
     Refused {

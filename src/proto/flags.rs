@@ -26,8 +26,10 @@ impl Flags {
     pub const UNLINK_ID: Flags = Flags(1 << 25);
     pub const MANDATORY_25_DIGEST: Flags = Flags(1 << 26);
     pub const SPAWN: Flags = Flags(1 << 32);
+    pub const NAME_ME: Flags = Flags(1 << 33);
     pub const V4_NC: Flags = Flags(1 << 34);
     pub const ALIAS: Flags = Flags(1 << 35);
+    pub const ALTACT_SIG: Flags = Flags(1 << 37);
     pub const NATIVE_RECORDS: Flags = Flags(1 << 38);
 
     /// What every release from OTP 23 to 29 demands of us, bit by bit: OTP 23 refuses
@@ -46,8 +48,12 @@ impl Flags {
     /// What `MANDATORY_25_DIGEST` stands for when a peer sends only that.
     const DIGEST_25: Flags = Flags(0x7_0F94).with(Flags::HANDSHAKE_23);
 
-    /// What we demand of a peer: what our packets use. OTP 23 lacks `V4_NC`, `UNLINK_ID` and `ALIAS`.
-    const REQUIRED: Flags = Flags(0x7_0F94).with(Flags::HANDSHAKE_23).with(Flags::DIST_MONITOR);
+    /// What we demand of a peer: what OTP 25 demands, which is what our packets use. OTP 23 lacks `V4_NC`,
+    /// `UNLINK_ID` and `ALIAS`; nodes in other languages lack monitors and more.
+    const REQUIRED: Flags = Flags::DIGEST_25;
+
+    /// What a peer has that takes part in monitoring. OTP sends no monitor signal to one that lacks either.
+    pub const MONITORS: Flags = Flags::DIST_MONITOR.with(Flags::DIST_MONITOR_NAME);
 }
 
 impl Flags {
@@ -55,6 +61,12 @@ impl Flags {
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// This set but for those in `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     /// Whether all of `other` is in this set.
@@ -71,7 +83,7 @@ impl Flags {
     /// What a peer with these flags lacks to talk with us; empty if nothing.
     #[must_use]
     pub const fn missing(self) -> Flags {
-        Flags(Flags::REQUIRED.0 & !self.expanded().0)
+        Flags::REQUIRED.without(self.expanded())
     }
 
     /// Whether the set is empty.
@@ -115,5 +127,14 @@ mod tests {
             assert!(Flags(offered).missing().is_empty(), "{offered:#x}");
         }
         assert!(!Flags(0).missing().is_empty());
+    }
+
+    /// What JInterface 1.13.1, libei 5.3, `erl_dist` 0.8 and erldistpy 0.1.7 have in their sources.
+    #[test]
+    fn what_nodes_in_other_languages_offer_suffices() {
+        for offered in [0x4_0707_0F94, 0x4_0707_4F9C, 0x14_0307_0F94, 0xC_0307_0F94] {
+            assert!(Flags(offered).missing().is_empty(), "{offered:#x}");
+            assert!(!Flags(offered).has(Flags::MONITORS), "{offered:#x}");
+        }
     }
 }

@@ -26,11 +26,8 @@ impl NodeName {
     /// Checks that `name` has a name and a host and fits an atom.
     pub fn new(name: &str) -> Option<Self> {
         let (alive, host) = name.split_once('@')?;
-        let sound = |part: &str| {
-            !part.is_empty()
-                && part.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '@')
-        };
-        (sound(alive) && sound(host) && name.chars().count() <= 255).then(|| NodeName(name.into()))
+        let sound = is_sound_part(alive) && is_sound_part(host) && name.chars().count() <= 255;
+        sound.then(|| NodeName(name.into()))
     }
 
     /// `name@host`.
@@ -52,6 +49,11 @@ impl NodeName {
     pub fn host(&self) -> &str {
         self.0.split_once('@').map_or("", |(_, host)| host)
     }
+}
+
+/// Whether `part` can stand before or after the `@` of a node's name.
+fn is_sound_part(part: &str) -> bool {
+    !part.is_empty() && part.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '@')
 }
 
 impl std::fmt::Display for NodeName {

@@ -12,6 +12,9 @@ use crate::etf::tag::VERSION;
 /// The type byte of a packet whose terms are self-contained.
 pub const PASS_THROUGH: u8 = 112;
 
+/// Bytes of a packet before its terms.
+pub const HEAD_BYTES: usize = 5;
+
 /// The longest packet taken from a peer, in bytes after the length field.
 pub const MAX_PACKET_BYTES: usize = 128 << 20;
 

@@ -9,7 +9,8 @@
 //! # Invariants
 //!
 //! - `one_link`: a pair of processes has at most one active link, however often it was asked for.
-//! - `bounded`: the links and monitors that one process of ours has to others number at most `MAX_TIES`.
+//! - `bounded`: the links and monitors that the processes of one node have on ours number at most `MAX_TIES`; no node
+//!   keeps others from theirs.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,8 +18,12 @@ use std::sync::Arc;
 use super::control::Watched;
 use crate::etf::{Pid, Reference};
 
-/// The most links and monitors that other nodes may hold on one of our processes.
+/// The most links and monitors that the processes of one node may hold on ours: a `gen_server:call` holds one while it
+/// waits.
 pub const MAX_TIES: usize = 100_000;
+
+/// The most monitors on one process among which one is looked for.
+const MAX_SEARCHED: usize = 1000;
 
 /// A process of ours, without node and creation: these never change in one life of the node.
 pub type LocalId = u64;
@@ -29,7 +34,7 @@ pub enum TieError {
     /// There is no such process.
     #[error("noproc")]
     NoProc,
-    /// It has [`MAX_TIES`] already.
+    /// That node has [`MAX_TIES`] already.
     #[error("system_limit")]
     SystemLimit,
 }
@@ -87,6 +92,8 @@ pub struct ProcessTable {
     names: HashMap<Box<str>, LocalId>,
     open_unlinks: HashMap<(LocalId, Pid), u64>,
     next_unlink: u64,
+    /// Links and monitors that each node has on processes of ours.
+    held: HashMap<Arc<str>, usize>,
 }
 
 impl ProcessTable {
@@ -101,6 +108,7 @@ impl ProcessTable {
             names: HashMap::new(),
             open_unlinks: HashMap::new(),
             next_unlink: 1,
+            held: HashMap::new(),
         }
     }
 
@@ -181,6 +189,9 @@ impl ProcessTable {
         let Some(ties) = self.processes.remove(&local) else { return Vec::new() };
         self.names.retain(|_, named| *named != local);
         self.open_unlinks.retain(|(ours, _), _| *ours != local);
+        for owner in ties.links.iter().chain(ties.watchers.keys().map(|(owner, _)| owner)) {
+            give_back(&mut self.held, &owner.node);
+        }
         let watchers = ties
             .watchers
             .into_iter()
@@ -197,12 +208,18 @@ impl ProcessTable {
         ties.map_or_else(Vec::new, |ties| ties.monitors.iter().map(monitor).collect())
     }
 
-    fn ties_for(&mut self, local: LocalId) -> Result<&mut Ties, TieError> {
+    /// The ties of a process to which `node` may add one, and the count of what it has.
+    fn ties_for(
+        &mut self,
+        local: LocalId,
+        node: &Arc<str>,
+    ) -> Result<(&mut Ties, &mut usize), TieError> {
         let ties = self.processes.get_mut(&local).ok_or(TieError::NoProc)?;
-        if ties.links.len() + ties.watchers.len() >= MAX_TIES {
+        let held = self.held.entry(node.clone()).or_default();
+        if *held >= MAX_TIES {
             return Err(TieError::SystemLimit);
         }
-        Ok(ties)
+        Ok((ties, held))
     }
 
     /// `remote` links to one of ours.
@@ -213,26 +230,40 @@ impl ProcessTable {
     pub fn link_from(&mut self, remote: Pid, local: LocalId) -> Result<(), TieError> {
         // While our unlink is open, OTP reads a link that crossed it as the new link it is.
         self.open_unlinks.remove(&(local, remote.clone()));
-        self.ties_for(local)?.links.insert(remote);
+        let (ties, held) = self.ties_for(local, &remote.node)?;
+        *held += usize::from(ties.links.insert(remote));
         Ok(())
     }
 
     /// `remote` unlinks from one of ours.
     pub fn unlink_from(&mut self, remote: &Pid, local: LocalId) {
-        if let Some(ties) = self.processes.get_mut(&local) {
-            ties.links.remove(remote);
+        self.unlink(remote, local);
+    }
+
+    /// Whether there was a link.
+    fn unlink(&mut self, remote: &Pid, local: LocalId) -> bool {
+        let linked = self.processes.get_mut(&local).is_some_and(|ties| ties.links.remove(remote));
+        if linked {
+            give_back(&mut self.held, &remote.node);
         }
+        linked
     }
 
     /// One of ours links to `remote`; true if `LINK` has to be sent (`one_link`).
     pub fn link_to(&mut self, local: LocalId, remote: Pid) -> bool {
         self.open_unlinks.remove(&(local, remote.clone()));
-        self.processes.get_mut(&local).is_some_and(|ties| ties.links.insert(remote))
+        let node = remote.node.clone();
+        let is_new = self.processes.get_mut(&local).is_some_and(|ties| ties.links.insert(remote));
+        if is_new {
+            // Ours to ask for: it counts, and is not refused.
+            *self.held.entry(node).or_default() += 1;
+        }
+        is_new
     }
 
     /// One of ours unlinks from `remote`; the id to send, if there was a link.
     pub fn unlink_to(&mut self, local: LocalId, remote: &Pid) -> Option<u64> {
-        if !self.processes.get_mut(&local)?.links.remove(remote) {
+        if !self.unlink(remote, local) {
             return None;
         }
         let id = self.next_unlink;
@@ -251,7 +282,7 @@ impl ProcessTable {
 
     /// An exit signal over a link arrives; whether the link was in force, so that the signal counts.
     pub fn exit_from(&mut self, remote: &Pid, local: LocalId) -> bool {
-        self.processes.get_mut(&local).is_some_and(|ties| ties.links.remove(remote))
+        self.unlink(remote, local)
     }
 
     /// `remote` monitors one of ours.
@@ -269,8 +300,8 @@ impl ProcessTable {
             Watched::Name(name) => self.whereis(name),
             Watched::Pid(pid) => self.local(pid),
         };
-        let ties = self.ties_for(local.ok_or(TieError::NoProc)?)?;
-        ties.watchers.insert((remote, reference), watched);
+        let (ties, held) = self.ties_for(local.ok_or(TieError::NoProc)?, &remote.node)?;
+        *held += usize::from(ties.watchers.insert((remote, reference), watched).is_none());
         Ok(())
     }
 
@@ -280,9 +311,32 @@ impl ProcessTable {
             Watched::Name(name) => self.whereis(name),
             Watched::Pid(pid) => self.local(pid),
         };
-        if let Some(ties) = local.and_then(|local| self.processes.get_mut(&local)) {
-            ties.watchers.remove(&(remote.clone(), reference.clone()));
+        if let Some(ties) = local.and_then(|local| self.processes.get_mut(&local))
+            && ties.watchers.remove(&(remote.clone(), reference.clone())).is_some()
+        {
+            give_back(&mut self.held, &remote.node);
         }
+    }
+
+    /// Takes back what monitors `remote` has on names of `local`; the names and references to tell it of. Nobody is
+    /// looked for among more than `MAX_SEARCHED` monitors, so that messages cost little however many there are.
+    pub fn dismiss(&mut self, local: LocalId, remote: &Pid) -> Vec<(Box<str>, Reference)> {
+        let mut dismissed = Vec::new();
+        if let Some(ties) = self.processes.get_mut(&local)
+            && ties.watchers.len() <= MAX_SEARCHED
+        {
+            ties.watchers.retain(|(owner, reference), watched| match watched {
+                Watched::Name(name) if owner == remote => {
+                    dismissed.push((name.clone(), reference.clone()));
+                    false
+                }
+                _ => true,
+            });
+        }
+        for _ in &dismissed {
+            give_back(&mut self.held, &remote.node);
+        }
+        dismissed
     }
 
     /// One of ours monitors a process of `node`: the reference to send.
@@ -323,7 +377,18 @@ impl ProcessTable {
             });
         }
         self.open_unlinks.retain(|(_, remote), _| &*remote.node != node);
+        self.held.remove(node);
         down
+    }
+}
+
+/// A node has one tie less.
+fn give_back(held: &mut HashMap<Arc<str>, usize>, node: &str) {
+    if let Some(count) = held.get_mut(node) {
+        *count -= 1;
+        if *count == 0 {
+            held.remove(node);
+        }
     }
 }
 
@@ -387,6 +452,20 @@ mod tests {
     }
 
     #[test]
+    fn monitors_on_a_name_are_taken_back_for_who_is_dismissed() {
+        let (mut table, local) = table();
+        assert!(table.register("x", local));
+        let reference = |n: u32| Reference::new("r@h".into(), 1, [n].into_iter());
+        let by_name = || Watched::Name("x".into());
+        table.monitor_from(remote(1), by_name(), reference(1)).unwrap();
+        table.monitor_from(remote(1), Watched::Pid(table.pid(local)), reference(2)).unwrap();
+        table.monitor_from(remote(2), by_name(), reference(3)).unwrap();
+        assert_eq!(table.dismiss(local, &remote(1)), [("x".into(), reference(1))]);
+        assert_eq!(table.dismiss(local, &remote(1)), []);
+        assert_eq!(table.ties(), 2, "by pid, and another's");
+    }
+
+    #[test]
     fn node_down_ends_what_it_held_and_nothing_else() {
         let (mut table, local) = table();
         let other = Pid { node: "o@h".into(), ..remote(9) };
@@ -400,11 +479,28 @@ mod tests {
     }
 
     #[test]
-    fn ties_are_bounded() {
+    fn ties_of_a_node_are_bounded_and_cost_others_nothing() {
         let (mut table, local) = table();
-        for id in 0..u32::try_from(MAX_TIES).unwrap() {
+        let reference = |n: u32| Reference::new("r@h".into(), 1, [n].into_iter());
+        table.register("x", local);
+        for id in 1..u32::try_from(MAX_TIES).unwrap() {
             table.link_from(remote(id), local).unwrap();
         }
-        assert_eq!(table.link_from(remote(u32::MAX), local), Err(TieError::SystemLimit), "bounded");
+        let by_name = || Watched::Name("x".into());
+        table.monitor_from(remote(1), by_name(), reference(1)).unwrap();
+        let full = Err(TieError::SystemLimit);
+        assert_eq!(table.link_from(remote(u32::MAX), local), full, "bounded");
+        assert_eq!(table.monitor_from(remote(1), by_name(), reference(2)), full, "bounded");
+        let other = Pid { node: "o@h".into(), ..remote(9) };
+        assert_eq!(table.link_from(other, local), Ok(()), "another node has its own");
+        // Whatever way a tie ends, its place is free again.
+        table.unlink_from(&remote(1), local);
+        assert_eq!(table.link_from(remote(1), local), Ok(()));
+        table.demonitor_from(&remote(1), &by_name(), &reference(1));
+        assert_eq!(table.monitor_from(remote(1), by_name(), reference(2)), Ok(()));
+        assert!(table.exit_from(&remote(2), local));
+        assert_eq!(table.link_from(remote(2), local), Ok(()));
+        table.exit(local);
+        assert!(table.held.is_empty(), "{:?}", table.held);
     }
 }

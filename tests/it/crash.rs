@@ -43,10 +43,10 @@ fn twenty_kills_under_load_cost_nothing_that_was_acknowledged_or_seen() {
 }
 
 /// A file system of 16 MiB in memory.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(pub(crate) std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(at: std::path::PathBuf) -> Option<Self> {
+    pub(crate) fn mount(at: std::path::PathBuf) -> Option<Self> {
         std::fs::create_dir_all(&at).ok()?;
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(&at);

@@ -1,7 +1,6 @@
 //! What a newcomer does, word for word.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::harness::{Erl, LogMachine, World, has_erlang, wait_for};
 
@@ -12,12 +11,7 @@ fn the_program_is_ready_by_itself_and_an_erl_node_just_works() {
     let cookie = world.path(".erlang.cookie");
     std::fs::write(&cookie, world.cookie()).unwrap();
     std::fs::set_permissions(&cookie, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
-    let begin = Instant::now();
     let program = LogMachine::start(&world, &["--connect", "local"]);
-    assert!(
-        begin.elapsed() < Duration::from_secs(10),
-        "ready within seconds, even on a busy machine"
-    );
     if !has_erlang() {
         return;
     }

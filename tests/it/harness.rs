@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,26 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
         }
         assert!(Instant::now() < deadline, "{what}: did not happen within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port that nobody listens on, and that nobody but whoever asked gets.
+///
+/// Not one that the system would choose: while whoever asked gets ready to listen there, it would soon be given to
+/// somebody else, or be where one of a test's many connections comes from.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    // Linux chooses from 32768 on.
+    const COUNT: u32 = 22_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let nth = std::process::id()
+            .wrapping_mul(1_000)
+            .wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + nth % COUNT).expect("below 32000");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
     }
 }
 
@@ -50,9 +71,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
-        let epmd_port = free.local_addr().expect("it is bound").port();
-        World { dir, epmd_port, epmd: Mutex::new(None) }
+        World { dir, epmd_port: free_port(), epmd: Mutex::new(None) }
     }
 
     /// A world with OTP's own port mapper.
@@ -91,7 +110,20 @@ impl World {
     /// The program with a verb, in this world.
     pub(crate) fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logmachine"));
-        command.arg(verb).env("ERL_EPMD_PORT", self.epmd_port.to_string());
+        command.arg(verb);
+        self.surround(command)
+    }
+
+    /// The same, after the shell has done `first`, such as `umask 0`.
+    pub(crate) fn command_after(&self, first: &str, verb: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("{first}; exec \"$0\" \"$@\"")]);
+        command.args([env!("CARGO_BIN_EXE_logmachine"), verb]);
+        self.surround(command)
+    }
+
+    fn surround(&self, mut command: Command) -> Command {
+        command.env("ERL_EPMD_PORT", self.epmd_port.to_string());
         command.env("HOME", self.dir.path()).current_dir(self.dir.path());
         command
     }
@@ -159,10 +191,16 @@ impl LogMachine {
 
     /// The same, with environment variables.
     pub(crate) fn start_with(world: &World, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = world.command("run");
+        command.args(flags).arg("-v").envs(environment.iter().copied());
+        LogMachine::start_as(world, command)
+    }
+
+    /// The same, for who starts the program in a way of its own.
+    pub(crate) fn start_as(world: &World, mut command: Command) -> Self {
         let begin = Instant::now();
         let diagnostics = world.path(&format!("diagnostics-{:?}", begin));
-        let mut command = world.command("run");
-        command.args(flags).arg("-v").stdout(Stdio::piped()).envs(environment.iter().copied());
+        command.stdout(Stdio::piped());
         command.stderr(File::create(&diagnostics).expect("a file can be made"));
         let mut child = command.spawn().expect("the program runs");
         let lines = Lines::of(child.stdout.take().expect("it is piped"));
@@ -175,6 +213,11 @@ impl LogMachine {
 
     pub(crate) fn diagnostics(&self) -> String {
         fs::read_to_string(&self.diagnostics).unwrap_or_default()
+    }
+
+    /// Where the diagnostics are, for after its end.
+    pub(crate) fn diagnostics_path(&self) -> PathBuf {
+        self.diagnostics.clone()
     }
 
     /// Waits until the diagnostics hold `text`.
@@ -202,9 +245,16 @@ impl LogMachine {
     }
 
     /// An orderly stop; its exit code.
-    pub(crate) fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(self) -> Option<i32> {
+        self.stop_and_tell().0
+    }
+
+    /// The same, and all its diagnostics.
+    pub(crate) fn stop_and_tell(mut self) -> (Option<i32>, String) {
         kill_process(self.pid(), Signal::TERM).expect("it is running");
-        wait_for("an orderly stop", || self.child.try_wait().expect("it was started here")).code()
+        let ended =
+            wait_for("an orderly stop", || self.child.try_wait().expect("it was started here"));
+        (ended.code(), self.diagnostics())
     }
 }
 
@@ -304,6 +354,12 @@ impl Erl {
         panic!("{}: {expression} is still {last}, not {expected}", self.name);
     }
 
+    /// Takes the message `pattern` out of its mailbox when it is there.
+    pub(crate) fn wait_for_message(&mut self, pattern: &str) {
+        let taken = self.eval(&format!("receive {pattern} -> true after 9000 -> false end"));
+        assert_eq!(taken, "true", "{}: no {pattern}", self.name);
+    }
+
     /// Compiles and loads a module of `tests/it/erl`.
     pub(crate) fn load(&mut self, module: &str) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/erl").join(module);
@@ -325,6 +381,11 @@ impl Erl {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is running");
         self.child.wait().expect("it was started here");
+    }
+
+    /// Waits until it has stopped by itself.
+    pub(crate) fn wait_for_end(mut self) {
+        wait_for("the node stops", || self.child.try_wait().expect("it was started here"));
     }
 }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 use logmachine::etf::encode;
 use logmachine::proto::NodeName;
 use logmachine::proto::control;
-use logmachine::proto::handshake::{Handshake, Local, Step};
+use logmachine::proto::handshake::{Called, Challenges, Handshake, Local, Step};
 
 use crate::harness::{LogMachine, World, wait_for};
 
 /// Where the program listens for nodes.
-fn listen_port(world: &World) -> u16 {
+pub(crate) fn listen_port(world: &World) -> u16 {
     let mut epmd =
         TcpStream::connect(("127.0.0.1", world.epmd_port)).expect("the port mapper listens");
     let request = logmachine::proto::epmd::Request::PortPlease2("logmachine".into());
@@ -22,18 +22,33 @@ fn listen_port(world: &World) -> u16 {
     logmachine::proto::epmd::parse_port2(&answer).unwrap().expect("it is registered").port
 }
 
-fn stranger(world: &World) -> TcpStream {
+pub(crate) fn stranger(world: &World) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", listen_port(world))).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream
 }
 
 /// A node made of our own protocol code, connected and in step.
-fn connect(world: &World, name: &str, cookie: &str) -> Result<TcpStream, String> {
+pub(crate) fn connect(world: &World, name: &str, cookie: &str) -> Result<TcpStream, String> {
+    connect_with(|flags| flags, world, name, cookie)
+}
+
+/// The same, but the node announces what `flags` makes of the usual flags.
+pub(crate) fn connect_with(
+    flags: impl FnOnce(u64) -> u64,
+    world: &World,
+    name: &str,
+    cookie: &str,
+) -> Result<TcpStream, String> {
     let mut stream = stranger(world);
     let local =
         Local { name: NodeName::new(name).unwrap(), creation: 7, cookie: cookie.to_owned() };
-    let (mut handshake, first) = Handshake::initiate(local, None, 12345);
+    let challenge = Challenges::default().issue(12345).expect("it is the only one");
+    let called = Called::Alive("logmachine".into());
+    let (mut handshake, mut first) = Handshake::initiate(local, called, challenge);
+    // Behind the tag.
+    let offered = u64::from_be_bytes(first[1..9].try_into().unwrap());
+    first[1..9].copy_from_slice(&flags(offered).to_be_bytes());
     let mut messages = vec![first];
     loop {
         for message in messages {
@@ -48,16 +63,22 @@ fn connect(world: &World, name: &str, cookie: &str) -> Result<TcpStream, String>
             Step::Send(next) => messages = next,
             Step::Done(..) => return Ok(stream),
             Step::Alive => messages = handshake.still_calling(true).0,
-            Step::Decide(_) => unreachable!("only an acceptor decides"),
+            Step::Challenged(_) => messages = handshake.prove().map_err(|e| e.to_string())?,
+            Step::Decide(_) | Step::NameMe(_) => unreachable!("only an acceptor decides"),
         }
     }
 }
 
 /// The bytes of a cast to the receiver whose event is `event`.
-fn cast(event: &[u8]) -> Vec<u8> {
+pub(crate) fn cast(event: &[u8]) -> Vec<u8> {
+    cast_to(".error_logger.receiver.srv", event)
+}
+
+/// The same to another name.
+pub(crate) fn cast_to(name: &str, event: &[u8]) -> Vec<u8> {
     let from = logmachine::etf::Pid { node: "x@127.0.0.1".into(), id: 1, serial: 0, creation: 7 };
     let mut out = Vec::new();
-    control::reg_send(&mut out, &from, ".error_logger.receiver.srv", |out| {
+    control::reg_send(&mut out, &from, name, |out| {
         encode::tuple_header(out, 2);
         encode::atom(out, "$gen_cast");
         out.extend_from_slice(event);

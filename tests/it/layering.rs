@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers from left to right, as `src/lib.rs` says.
-const LAYERS: [&[&str]; 7] = [
-    &["time", "metrics"],
+const LAYERS: [&[&str]; 8] = [
+    &["time", "metrics", "diagnostics"],
+    &["strangers"],
     &["etf"],
     &["event_log", "match_spec", "proto"],
     &["node"],

@@ -1,6 +1,9 @@
-//! What OTP's `disk_log` makes of our files.
+//! What OTP's `disk_log` makes of our files, and who may read them.
 
-use crate::harness::{World, has_erlang, wait_for};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::harness::{LogMachine, World, has_erlang, wait_for};
 
 const NAME: &str = "{error_logger, 0}";
 
@@ -127,4 +130,64 @@ fn deleted_history_is_stepped_over_unless_asked_to_be_told() {
     let strict = "gen_server:call(R, {read, {1, 0, 0}, #{strict => true}})";
     assert_eq!(a.eval(&format!("{{error, {{deleted, At}}}} = {strict}, At >= Oldest")), "true");
     assert_eq!(a.eval("element(1, gen_server:call(R, {read, Oldest, #{}}))"), "ok");
+}
+
+/// Every path below `dir` with its permissions.
+fn modes(dir: &Path, found: &mut Vec<(String, u32)>) {
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        // A draft may have got its name meanwhile.
+        let Ok(meta) = entry.metadata() else { continue };
+        found.push((entry.path().display().to_string(), meta.permissions().mode() & 0o777));
+        if meta.is_dir() {
+            modes(&entry.path(), found);
+        }
+    }
+}
+
+/// Segments, indexes, archives, a cursor and what surrounds them are made by a program whose umask takes nothing
+/// away, then by one whose umask takes everything from the group too; a directory was there before.
+#[test]
+fn what_we_make_is_closed_to_others_and_what_was_there_is_left_alone() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let config = "[instance_defaults]\nsegment_bytes = \"64KiB\"\narchive_after = \"100ms\"\narchive_period = \"100ms\"\n";
+    std::fs::write(world.path("c.toml"), config).unwrap();
+    let cookie = world.cookie();
+    let mut a = world.erl("a");
+    for (umask, dir_mode, file_mode) in [("0000", 0o750, 0o640), ("0077", 0o700, 0o600)] {
+        let data = world.path(&format!("data{umask}"));
+        let before = data.join("error_logger");
+        std::fs::create_dir_all(&before).unwrap();
+        for dir in [&data, &before] {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let mut command = world.command_after(&format!("umask {umask}"), "run");
+        command.args(["--name", "logmachine@127.0.0.1", "--setcookie", &cookie, "-v"]);
+        command.args(["--connect", "a@127.0.0.1", "--config", "c.toml"]);
+        command.args(["--instance", "error_logger", "--instance", "quotes"]);
+        command.arg("--data-dir").arg(&data);
+        let program = LogMachine::start_as(&world, command);
+        a.wait_for_name(NAME);
+        a.wait_for_name("{quotes, 0}");
+        a.eval(&format!("R = {{global, {NAME}}}, [{{ok, _}} = gen_server:call(R, {{append, binary:copy(<<N>>, 40000)}}) || N <- lists:seq(1, 9)]"));
+        a.eval("(fun() -> {ok, S} = gen_server:call(R, {subscribe, #{cursor => <<\"audit\">>, from => earliest, pid => self()}}),
+                receive {error_logger, {Ts, _}} -> S ! {ack, Ts}, gen_server:stop(S) end end)()");
+        let found = wait_for("an archive and a cursor", || {
+            let mut found = Vec::new();
+            modes(&data, &mut found);
+            let has = |text: &str| found.iter().any(|(path, _)| path.contains(text));
+            (has(".zip") && has("cursors/")).then_some(found)
+        });
+        assert_eq!(program.stop(), Some(0));
+        for (path, mode) in found {
+            let due = match Path::new(&path) {
+                path if path == before => 0o777,
+                path if path.is_dir() => dir_mode,
+                _ => file_mode,
+            };
+            assert_eq!(mode, due, "{path} has mode {mode:o} under umask {umask}");
+        }
+    }
 }

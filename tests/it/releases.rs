@@ -52,7 +52,7 @@ fn every_release_subscribes_reads_and_appends_by_rpc_and_runs_nothing_else() {
         );
         check(
             &mut node,
-            "{ok, S} = rpc:call(L, logmachine, subscribe, [error_logger, earliest, self(), marker]), is_pid(S)",
+            "S = rpc:call(L, logmachine, subscribe, [error_logger, earliest, self(), marker]), is_pid(S)",
             "true",
         );
         check(

@@ -2,9 +2,7 @@
 
 use num_bigint::BigInt;
 
-use crate::etf::tag::{
-    BIT_BINARY_EXT, EXPORT_EXT, MAP_EXT, NEW_PORT_EXT, SMALL_INTEGER_EXT, V4_PORT_EXT,
-};
+use crate::etf::tag::{BIT_BINARY_EXT, EXPORT_EXT, MAP_EXT, SMALL_INTEGER_EXT};
 use crate::etf::text::MAX_DIGITS;
 use crate::etf::{
     MAX_DEPTH, Pid, Reference, Term, TermRef, base64, build, decode, encode, order, text,
@@ -457,19 +455,7 @@ impl<'a> Parser<'a> {
         self.due(',', "','")?;
         let creation = u32::try_from(self.small(FORM)?).map_err(|_| JsonProblem::Value(FORM))?;
         self.due(']', "']'")?;
-        match u32::try_from(id) {
-            Ok(id) => {
-                self.out.push(NEW_PORT_EXT);
-                encode::atom(&mut self.out, &node);
-                self.out.extend_from_slice(&id.to_be_bytes());
-            }
-            Err(_) => {
-                self.out.push(V4_PORT_EXT);
-                encode::atom(&mut self.out, &node);
-                self.out.extend_from_slice(&id.to_be_bytes());
-            }
-        }
-        self.out.extend_from_slice(&creation.to_be_bytes());
+        encode::port(&mut self.out, &node, id, creation);
         Ok(())
     }
 

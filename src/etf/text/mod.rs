@@ -3,16 +3,18 @@
 //! [`write_term`] prints as `io:format("~0tp", [Term])` does in a shell started with `+pc unicode`;
 //! [`parse`] reads what `erl_parse:parse_term/1` accepts. What has literal syntax comes back the same term.
 //! Pids, ports, references and closures have none: they are printed for people and refused when parsed.
+//! [`to_lossless`] and [`parse_lossless`] write and read them in [`forms`] that have.
 
 mod binary;
+pub mod forms;
 mod parse;
 pub(super) mod print;
 #[cfg(test)]
 mod tests;
 
 pub use binary::{MAX_SEGMENT_BITS, MAX_WIDE_SEGMENT_BYTES};
-pub use parse::{MAX_DIGITS, TextError, TextProblem, parse, parse_terms};
-pub use print::{to_text, write_atom, write_term};
+pub use parse::{MAX_DIGITS, TextError, TextProblem, parse, parse_lossless, parse_terms};
+pub use print::{to_lossless, to_text, write_atom, write_term};
 
 /// Words that are no atoms unless quoted.
 const RESERVED: [&str; 27] = [

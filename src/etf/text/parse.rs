@@ -3,9 +3,9 @@
 use num_bigint::BigInt;
 
 use super::binary::MAX_WIDE_SEGMENT_BYTES;
-use super::{RESERVED, continues_atom, starts_atom};
+use super::{RESERVED, continues_atom, forms, starts_atom};
 use crate::etf::tag::{EXPORT_EXT, SMALL_INTEGER_EXT};
-use crate::etf::{MAX_DEPTH, TermRef, build, encode, order};
+use crate::etf::{DecodeError, MAX_DEPTH, TermRef, build, decode, encode, order};
 
 /// The most digits of an integer whose base is not a power of two: reading them costs the square.
 pub const MAX_DIGITS: usize = 16_384;
@@ -82,6 +82,9 @@ pub enum TextProblem {
     /// A map in the term that begins here has a key twice.
     #[error("a map has a key twice")]
     RepeatedKey,
+    /// No release decodes the term.
+    #[error("no Erlang node takes this term")]
+    NoTerm(#[source] DecodeError),
 }
 
 /// Parses one term, with or without a dot after it, into its bytes (without a version byte).
@@ -94,7 +97,33 @@ pub enum TextProblem {
 ///
 /// [`TextError`] with line and column.
 pub fn parse(text: &str) -> Result<Vec<u8>, TextError> {
-    let mut parser = Parser::new(text);
+    whole(Parser::new(text))
+}
+
+/// The same for text in which terms without syntax are written in their [`forms`], as [`to_lossless`](super::to_lossless)
+/// does. The term may be one level deeper than others: an event in its entry.
+///
+/// # Errors
+///
+/// [`TextError`] with line and column.
+pub fn parse_lossless(text: &str) -> Result<Vec<u8>, TextError> {
+    // A closure is a tuple with a list here.
+    let max_depth = 2 * MAX_DEPTH + 1;
+    let term = whole(Parser { max_depth, forms: true, ..Parser::new(text) })?;
+    match decode::walk_within(MAX_DEPTH + 1, &term) {
+        Ok(_) => Ok(term),
+        Err(error) => {
+            let problem = match error {
+                DecodeError::RepeatedKey => TextProblem::RepeatedKey,
+                DecodeError::TooDeep { .. } => TextProblem::TooDeep { limit: MAX_DEPTH },
+                error => TextProblem::NoTerm(error),
+            };
+            Err(TextError { line: 1, column: 1, problem })
+        }
+    }
+}
+
+fn whole(mut parser: Parser<'_>) -> Result<Vec<u8>, TextError> {
     let parsed = parser.term().and_then(|term| {
         parser.space();
         if parser.peek() == Some('.') {
@@ -165,13 +194,17 @@ pub(super) struct Parser<'a> {
     pub(super) out: Vec<u8>,
     /// What is left of [`MAX_WIDE_SEGMENT_BYTES`].
     pub(super) wide_bytes: usize,
+    max_depth: usize,
+    /// Whether tuples may be forms.
+    forms: bool,
 }
 
 pub(super) type Parsed<T> = Result<T, TextProblem>;
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Self {
-        Parser { text, at: 0, out: Vec::new(), wide_bytes: MAX_WIDE_SEGMENT_BYTES }
+        let wide_bytes = MAX_WIDE_SEGMENT_BYTES;
+        Parser { text, at: 0, out: Vec::new(), wide_bytes, max_depth: MAX_DEPTH, forms: false }
     }
 
     fn error(&self, problem: TextProblem) -> TextError {
@@ -245,7 +278,7 @@ impl<'a> Parser<'a> {
         loop {
             self.space();
             if let Some(container) = self.open()? {
-                if open.len() == MAX_DEPTH {
+                if open.len() == self.max_depth {
                     return Err(TextProblem::TooDeep { limit: MAX_DEPTH });
                 }
                 open.push(container);
@@ -369,7 +402,16 @@ impl<'a> Parser<'a> {
         let Open { kind, start, count, .. } = container;
         let out = &mut self.out;
         match kind {
-            Kind::Tuple => build::close_tuple(out, start, count),
+            Kind::Tuple => {
+                let first = &out[start + 2..];
+                let may_be_form = self.forms && forms::is_name(first);
+                build::close_tuple(out, start, count);
+                if may_be_form && let Some(term) = forms::read(TermRef::from_walked(&out[start..]))
+                {
+                    out.truncate(start);
+                    out.extend_from_slice(&term);
+                }
+            }
             Kind::List { bytes } => build::close_list(out, start, count, bytes),
             Kind::Tail | Kind::Key | Kind::Value => build::set_count(out, start, count),
         }

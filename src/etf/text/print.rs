@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use num_bigint::{BigInt, Sign};
 
-use super::{NEWLY_RESERVED, RESERVED, continues_atom, starts_atom};
+use super::{NEWLY_RESERVED, RESERVED, continues_atom, forms, starts_atom};
 use crate::etf::stream::{Cell, Chunk, Head, Stream};
 use crate::etf::{AtomRef, Term, TermRef};
 
@@ -25,7 +25,7 @@ pub fn write_term(
     limit_bytes: usize,
 ) -> Result<bool, fmt::Error> {
     let mut limited = Limited { out, left: limit_bytes, full: false };
-    match print(&mut limited, term) {
+    match print(&mut limited, term, Style::Shell) {
         Err(_) if limited.full => {
             limited.out.write_str("...")?;
             Ok(false)
@@ -39,6 +39,23 @@ pub fn to_text(term: TermRef<'_>) -> String {
     let mut text = String::new();
     write_term(&mut text, term, usize::MAX).expect("strings take everything");
     text
+}
+
+/// A whole term as text that `file:consult/1` reads and [`parse_lossless`](super::parse_lossless) makes the same term of;
+/// the forms are those of [`super::forms`].
+pub fn to_lossless(term: TermRef<'_>) -> String {
+    let mut text = String::new();
+    print(&mut text, term, Style::Lossless).expect("strings take everything");
+    text
+}
+
+/// How what has no syntax is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// As the shell does, for people.
+    Shell,
+    /// In the forms that are parsed again.
+    Lossless,
 }
 
 /// Lets so many bytes pass.
@@ -68,15 +85,26 @@ enum Level {
     Tail,
 }
 
-fn print(out: &mut impl Write, term: TermRef<'_>) -> fmt::Result {
+fn print(out: &mut impl Write, term: TermRef<'_>, style: Style) -> fmt::Result {
+    let is_lossless = style == Style::Lossless;
     let mut stream = Stream::new(term);
     let mut levels: Vec<Level> = Vec::new();
     loop {
+        let start = stream.left();
         match stream.head() {
-            Head::Leaf(leaf) => write_leaf(out, leaf)?,
+            Head::Leaf(leaf) => {
+                let bytes = &start[..start.len() - stream.left().len()];
+                if !(is_lossless && forms::write(out, leaf, bytes)?) {
+                    write_leaf(out, leaf)?;
+                }
+            }
             Head::Tuple(left) => {
                 out.write_char('{')?;
-                levels.push(Level::Terms { left, first: true, close: '}' });
+                let is_escaped = is_lossless && left > 0 && forms::is_name(stream.left());
+                if is_escaped {
+                    out.write_str(forms::TUPLE)?;
+                }
+                levels.push(Level::Terms { left, first: !is_escaped, close: '}' });
             }
             Head::Map(left) => {
                 out.write_str("#{")?;
@@ -90,6 +118,12 @@ fn print(out: &mut impl Write, term: TermRef<'_>) -> fmt::Result {
                     out.write_char('[')?;
                     levels.push(Level::Cells { chunk, first: true });
                 }
+            }
+            Head::Fun(fun) if is_lossless => {
+                forms::write_closure(out, &fun)?;
+                // The list of free variables, and the tuple around it.
+                levels.push(Level::Terms { left: 0, first: false, close: '}' });
+                levels.push(Level::Terms { left: fun.free, first: true, close: ']' });
             }
             Head::Fun(fun) => {
                 out.write_str("#Fun<")?;
@@ -320,7 +354,7 @@ fn write_node(out: &mut impl Write, node: AtomRef<'_>) -> fmt::Result {
     }
 }
 
-fn write_binary(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
+pub(super) fn write_binary(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
     let latin1 = |byte: &u8| is_printable(char::from(*byte));
     let (characters, end) = match std::str::from_utf8(bytes) {
         Ok("") => return out.write_str("<<>>"),

@@ -158,3 +158,77 @@ fn a_string_longer_than_its_short_form_comes_back() {
     let text = format!("\"{}\"", "x".repeat(70_000));
     check(&text, &text);
 }
+
+/// What is written without loss and how, and that it is parsed back.
+fn lossless(term: &[u8], expected: &str) {
+    let term = TermRef::whole(term).expect("a term");
+    assert_eq!(to_lossless(term), expected);
+    let parsed = parse_lossless(expected).unwrap_or_else(|error| panic!("{expected}: {error}"));
+    assert!(order::exactly_equal(TermRef::from_walked(&parsed), term), "{expected}");
+}
+
+#[test]
+fn what_has_no_syntax_is_written_in_forms_and_comes_back() {
+    let mut pid = vec![88, 119, 3, b'a', b'@', b'b'];
+    pid.extend([0, 0, 0, 41, 0, 0, 0, 1, 0, 0, 0, 7]);
+    lossless(&pid, "{'$pid',a@b,41,1,7}");
+    let mut port = vec![];
+    encode::port(&mut port, "a@b", u64::MAX, 7);
+    lossless(&port, "{'$port',a@b,18446744073709551615,7}");
+    encode::port(&mut port, "a@b", 5, 7);
+    lossless(&port[18..], "{'$port',a@b,5,7}");
+    let mut reference = vec![];
+    let words = [1, 2, 3, 4, 5];
+    encode::reference(
+        &mut reference,
+        &crate::etf::Reference::new("é@b".into(), 7, words.into_iter()),
+    );
+    lossless(&reference, "{'$ref',é@b,7,1,2,3,4,5}");
+    let mut body = vec![1];
+    body.extend([255; 16]);
+    body.extend([0, 0, 0, 3, 0, 0, 0, 2, 119, 1, b'm', 97, 4, 98, 0, 0, 1, 0]);
+    body.extend(&pid);
+    body.extend([97, 97]);
+    body.extend(&pid);
+    let size = u32::try_from(body.len() + 4).expect("short").to_be_bytes();
+    let digest = "ÿ".repeat(16);
+    let text = format!(
+        "{{'$closure',m,1,<<\"{digest}\">>,3,4,256,{{'$pid',a@b,41,1,7}},[97,{{'$pid',a@b,41,1,7}}]}}"
+    );
+    let closure = [&[112], &size[..], &body].concat();
+    lossless(&closure, &text);
+    // Down to the byte.
+    assert_eq!(parse_lossless(&text).expect("a closure"), closure);
+    let record = [67, 0, 0, 0, 0, 1, 119, 1, b'm', 119, 1, b'r'];
+    lossless(&record, "{'$etf',<<131,67,0,0,0,0,1,119,1,109,119,1,114>>}");
+    lossless(&[104, 2, 119, 1, b'a', 113, 119, 1, b'm', 119, 1, b'f', 97, 2], "{a,fun m:f/2}");
+}
+
+#[test]
+fn a_tuple_like_a_form_stays_the_tuple_that_it_is() {
+    for (text, written) in [
+        ("{'$pid',a@b,1,2,3}", "{'$tuple','$pid',a@b,1,2,3}"),
+        ("{'$tuple','$pid'}", "{'$tuple','$tuple','$pid'}"),
+        ("{'$etf',<<131,106>>}", "{'$tuple','$etf',<<131,106>>}"),
+        ("{'$tuple',{'$ref',1}}", "{'$tuple','$tuple',{'$tuple','$ref',1}}"),
+        ("{'$tuple'}", "{'$tuple','$tuple'}"),
+        ("{'$other',1}", "{'$other',1}"),
+        ("{}", "{}"),
+    ] {
+        lossless(&parse(text).expect("a term"), written);
+    }
+    // Written by hand: no forms.
+    for text in ["{'$pid',1}", "{'$ref',a@b,1}", "{'$tuple'}", "{'$etf',<<1>>}", "{'$closure',a}"] {
+        assert_eq!(parse_lossless(text), parse(text), "{text}");
+    }
+    // As the first version wrote events with pids.
+    assert_eq!(parse_lossless("{a,{'$etf',<<131,97,5>>}}"), parse("{a,5}"));
+}
+
+#[test]
+fn an_event_of_the_greatest_depth_comes_back_in_its_entry() {
+    let deep = [[104, 1].repeat(MAX_DEPTH), vec![106]].concat();
+    let term = TermRef::whole(&deep).expect("at the limit");
+    let entry = format!("{{{{1,2,3}},{}}}.", to_lossless(term));
+    assert!(parse_lossless(&entry).expect("parses").ends_with(&deep));
+}

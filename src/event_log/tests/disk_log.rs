@@ -7,7 +7,7 @@ use super::*;
 use crate::etf;
 
 /// Runs Erlang code and gives what it prints; `None`, with a line that says so, where there is no `erl`.
-fn erl(dir: &Path, code: &str) -> Option<String> {
+pub(super) fn erl(dir: &Path, code: &str) -> Option<String> {
     let output = Command::new("erl")
         .args(["-noshell", "-noinput", "-boot", "start_clean", "-eval", code, "-s", "init", "stop"])
         .current_dir(dir)
@@ -62,7 +62,7 @@ fn digest(log: &Log) -> String {
 #[test]
 fn a_rotated_segment_is_read_by_disk_log_term_for_term() {
     let dir = tempfile::tempdir().expect("makes a directory");
-    let opened = super::super::open(config(dir.path()), Arc::new(RealStorage), Clock::system());
+    let opened = super::super::open(config(dir.path()), Arc::new(RealStorage), clock());
     let (mut writer, log) = opened.expect("opens");
     let mut whole = Batch::new();
     let sizes =
@@ -72,7 +72,7 @@ fn a_rotated_segment_is_read_by_disk_log_term_for_term() {
     }
     writer.append(whole).expect("appends");
     writer.append(batch(1_700_000_300_000_200..1_700_000_300_010_200, 30)).expect("appends");
-    writer.rotate(at(1_700_000_400_000_000)).expect("rotates");
+    writer.rotate_at(at(1_700_000_400_000_000)).expect("rotates");
     let expected = digest(&log);
     writer.append(batch([1_800_000_000_000_000], 30)).expect("appends");
     writer.close().expect("closes");
@@ -115,7 +115,7 @@ fn a_directory_written_by_disk_log_is_read_and_grows() {
     let last = log.committed().last.expect("has entries");
     writer.append(batch([last.micros() + 1], 5)).expect("appends");
     let ours = digest(&log);
-    writer.rotate(last).expect("rotates");
+    writer.rotate_at(last).expect("rotates");
     writer.close().expect("closes");
     // All of it, the file that both wrote to among them, in one digest by disk_log.
     let code = "
@@ -135,11 +135,11 @@ fn an_archive_is_unpacked_by_erlang_and_read_by_disk_log() {
     let dir = tempfile::tempdir().expect("makes a directory");
     let mut archiving = config(dir.path());
     archiving.archive_after = Some(Duration::ZERO);
-    let opened = open_with(archiving, Arc::new(RealStorage), Clock::system(), Keeper::Inline);
+    let opened = open_with(archiving, Arc::new(RealStorage), clock(), Keeper::Inline);
     let (mut writer, log) = opened.expect("opens");
     writer.append(batch(1_700_000_000_000_000..1_700_000_000_050_000, 30)).expect("appends");
-    writer.rotate(at(1_700_000_400_000_000)).expect("rotates");
-    writer.maintain(Clock::system().now()).expect("maintains");
+    writer.rotate_at(at(1_700_000_400_000_000)).expect("rotates");
+    writer.maintain_at(at(1_700_000_500_000_000)).expect("maintains");
     assert_eq!((log.stats().archives, log.stats().segments), (1, 1));
     let name = "quotes_2023-11-14_22-20-00.000Z";
     let code = format!(
@@ -195,7 +195,7 @@ fn a_directory_of_the_original_opens_in_place_and_grows() {
     };
     assert_eq!(seconds(&log), [0, 1, 2, 4, 5, 6]);
     writer.append(batch([1_700_000_007_000_000], 5)).expect("appends");
-    writer.maintain(Clock::system().now()).expect("maintains");
+    writer.maintain().expect("maintains");
     assert_eq!((log.stats().archives, log.stats().segments), (7, 1));
     assert_eq!(seconds(&log), [0, 1, 2, 4, 5, 6, 7]);
     let last = log.cursor(at(1_700_000_006_000_499)).next(1).expect("reads").expect("has entries");

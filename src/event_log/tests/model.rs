@@ -126,8 +126,8 @@ impl Model {
                 }
                 self.durable = self.entries.len();
             }
-            "maintain" => drop(writer.maintain(self.clock.now()).expect("maintains")),
-            "rotate" => writer.rotate(self.clock.now()).expect("rotates"),
+            "maintain" => drop(writer.maintain_at(self.clock.now()).expect("maintains")),
+            "rotate" => writer.rotate_at(self.clock.now()).expect("rotates"),
             "read" => {
                 let some = seeded.below(self.entries.len() as u64 + 1);
                 let some = usize::try_from(some).expect("small");

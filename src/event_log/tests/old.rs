@@ -18,9 +18,10 @@ fn keeping(change: impl FnOnce(&mut LogConfig)) -> LogConfig {
 fn write_days(writer: &mut Writer, days: std::ops::Range<u64>) {
     for day in days {
         let start = START + day * DAY;
+        go_to(writer.clock(), at(start));
         writer.append(batch((1..=50).map(|i| start + i * 1000), 2000)).expect("appends");
         writer.sync().expect("syncs");
-        writer.rotate(at(start + DAY - 1)).expect("rotates");
+        writer.rotate_at(at(start + DAY - 1)).expect("rotates");
     }
 }
 
@@ -37,19 +38,23 @@ fn names(storage: &MemoryStorage, dir: &str) -> Vec<String> {
 fn archived_segments_are_read_like_others_also_after_reopening() {
     let storage = MemoryStorage::new();
     let (mut writer, log) = open_in(keeping(|_| ()), &storage).expect("opens");
-    write_days(&mut writer, 0..6);
+    write_days(&mut writer, 0..4);
     let before = log.stats().bytes;
     let mut standing = log.cursor(MIN);
     let mut seen = Vec::new();
     take(&standing.next(30_000).expect("reads").expect("has entries"), &mut seen);
-    writer.maintain(at(START + 4 * DAY + DAY / 2)).expect("maintains");
+    writer.maintain_at(at(START + 4 * DAY + DAY / 2)).expect("maintains");
+    assert!(log.stats().bytes < before - 3 * 90_000, "they are packed");
+    write_days(&mut writer, 4..6);
     let stats = log.stats();
     assert_eq!((stats.archived, stats.archives, stats.segments), (3, 3, 4));
-    assert!(stats.bytes < before - 3 * 90_000, "they are packed");
     let archive: Vec<_> = names(&storage, "/log/archive");
-    assert_eq!(archive.len(), 6, "{archive:?}");
+    assert_eq!(archive.len(), 7, "{archive:?}");
     assert!(archive.contains(&"quotes_2023-11-15_22-13-19.999Z.zip".to_owned()), "{archive:?}");
-    assert!(archive.contains(&"quotes_2023-11-15_22-13-19.999Z.zip.idx".to_owned()), "{archive:?}");
+    assert!(
+        archive.contains(&".quotes_2023-11-15_22-13-19.999Z.zip.idx".to_owned()),
+        "{archive:?}"
+    );
     let check = |log: &Log| {
         for from in [0, START + 30_000, START + DAY, START + 2 * DAY + 50_000, START + 3 * DAY] {
             let expected: Vec<_> = days(0..6).into_iter().filter(|stamp| *stamp >= from).collect();
@@ -65,7 +70,7 @@ fn archived_segments_are_read_like_others_also_after_reopening() {
     assert_eq!((log.stats().archives, log.stats().damaged), (3, 0));
     writer.close().expect("closes");
     // An archive whose index is lost is inflated once and gets a new one.
-    let index = Path::new("/log/archive/quotes_2023-11-16_22-13-19.999Z.zip.idx");
+    let index = Path::new("/log/archive/.quotes_2023-11-16_22-13-19.999Z.zip.idx");
     storage.remove(index).expect("is there");
     let (_writer, log) = reopen(&storage);
     check(&log);
@@ -81,7 +86,7 @@ fn archiving_interrupted_at_any_call_loses_nothing_and_is_finished_later() {
     let now = at(START + 10 * DAY);
     let archive = |storage: &MemoryStorage| {
         let (mut writer, _log) = open_in(keeping(|_| ()), storage).ok()?;
-        writer.maintain(now).ok()?;
+        writer.maintain_at(now).ok()?;
         writer.close().ok()
     };
     let whole = written.fork();
@@ -106,7 +111,7 @@ fn archiving_interrupted_at_any_call_loses_nothing_and_is_finished_later() {
             let (writer, log) = reopen(&storage);
             assert_eq!(log.stats().archives, 2, "died at call {call}, power {power}");
             assert_eq!(all(&log), days(0..2), "died at call {call}, power {power}");
-            assert_eq!(names(&storage, "/log/archive").len(), 4, "died at call {call}");
+            assert_eq!(names(&storage, "/log/archive").len(), 5, "died at call {call}");
             drop(writer);
         }
     }
@@ -124,7 +129,7 @@ fn retention_deletes_the_oldest_first_and_never_the_live_segment() {
     let mut standing = log.cursor(MIN);
     let mut strict = log.strict_cursor(MIN);
     take(&strict.next(1).expect("reads").expect("has entries"), &mut vec![]);
-    writer.maintain(at(START + 8 * DAY)).expect("maintains");
+    writer.maintain_at(at(START + 8 * DAY)).expect("maintains");
     assert_eq!(all(&log), days(5..8));
     assert_eq!(log.interval(), Some((at(days(5..8)[0]), at(days(7..8)[49]))));
     assert_eq!((log.stats().deleted, log.stats().deleted_events), (5, 250));
@@ -158,7 +163,7 @@ fn retention_deletes_the_oldest_first_and_never_the_live_segment() {
     assert!(log.stats().bytes <= 250_000);
     assert_eq!(all(&log), days(10..12));
     writer.append(batch((1..1000).map(|i| START + 12 * DAY + i), 2000)).expect("appends");
-    writer.maintain(at(START + 13 * DAY)).expect("maintains");
+    writer.maintain_at(at(START + 13 * DAY)).expect("maintains");
     assert_eq!(log.stats().segments, 1);
     assert_eq!(log.stats().events, 999);
 }
@@ -171,11 +176,11 @@ fn a_full_disk_keeps_segments_as_they_are_until_there_is_space() {
     let used: usize =
         storage.paths().iter().filter_map(|path| Some(storage.bytes(path)?.len())).sum();
     storage.set_capacity(Some(used as u64 + 100));
-    writer.maintain(at(START + 10 * DAY)).expect("maintains");
+    writer.maintain_at(at(START + 10 * DAY)).expect("maintains");
     assert_eq!(log.stats().archives, 0);
     assert_eq!(all(&log), days(0..3));
     storage.set_capacity(None);
-    writer.maintain(at(START + 11 * DAY)).expect("maintains");
+    writer.maintain_at(at(START + 11 * DAY)).expect("maintains");
     assert_eq!(log.stats().archives, 3);
     assert_eq!(all(&log), days(0..3));
 }
@@ -185,7 +190,7 @@ fn verify_names_what_is_damaged_and_changes_nothing() {
     let storage = MemoryStorage::new();
     let (mut writer, _log) = open_in(keeping(|_| ()), &storage).expect("opens");
     write_days(&mut writer, 0..4);
-    writer.maintain(at(START + 3 * DAY + DAY / 2)).expect("maintains");
+    writer.maintain_at(at(START + 3 * DAY + DAY / 2)).expect("maintains");
     writer.append(batch((1..20).map(|i| START + 9 * DAY + i), 500)).expect("appends");
     writer.close().expect("closes");
     let config = config(Path::new("/log"));
@@ -304,11 +309,12 @@ fn an_unreadable_archive_does_not_keep_the_others_from_being_read() {
     let storage = MemoryStorage::new();
     let (mut writer, _log) = open_in(keeping(|_| ()), &storage).expect("opens");
     write_days(&mut writer, 0..3);
-    writer.maintain(at(START + 10 * DAY)).expect("maintains");
+    writer.maintain_at(at(START + 10 * DAY)).expect("maintains");
     writer.close().expect("closes");
     let path = Path::new("/log/archive/quotes_2023-11-16_22-13-19.999Z.zip");
     storage.put(path, b"PK nothing of the kind".to_vec());
-    storage.remove(&path.with_extension("zip.idx")).expect("is there");
+    let index = path.with_file_name(".quotes_2023-11-16_22-13-19.999Z.zip.idx");
+    storage.remove(&index).expect("is there");
     let (_writer, log) = reopen(&storage);
     assert_eq!(all(&log), [days(0..1), days(2..3)].concat());
     assert_eq!(log.stats().damaged, 1);

@@ -16,7 +16,7 @@ use crate::node::{CallError, Node, Peer};
 use crate::time::monotonic;
 
 /// The version of the handlers that this program carries; see `logmachine_guest.hrl`.
-const HANDLER_VERSION: i64 = 1;
+const HANDLER_VERSION: i64 = 2;
 
 /// The first OTP release with `logger`, and the first that loads the newer form of the handlers.
 const OLDEST_RELEASE: u32 = 21;
@@ -27,6 +27,17 @@ pub(super) struct Beam {
     pub(super) module: &'static str,
     pub(super) r23: &'static [u8],
     pub(super) r25: &'static [u8],
+}
+
+/// Whose a module on a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    /// There is none of the name.
+    None,
+    /// One of our handlers, of whatever version.
+    Ours,
+    /// Anybody else's.
+    Theirs,
 }
 
 /// The name that is a lock on a node where handlers are added to `logger`, how long at most it is held, and how
@@ -144,13 +155,22 @@ impl Guest {
         }
     }
 
-    /// Loads a handler of ours, unless the node has it, or a later one, already.
+    /// Loads a handler of ours, unless the node has it, or a later one, already. A module of somebody else's
+    /// that has the name stays.
     pub(super) async fn upload(&self, beam: &Beam) -> Result<(), Failure> {
-        let version = self.node.rpc(&self.peer, beam.module, "version", encode::nil).await;
-        let version = version.map_err(|error| Outcome::NotReady(error.to_string()))?;
-        let version = TermRef::from_walked(&version).as_integer();
-        if version.is_some_and(|version| version >= HANDLER_VERSION) {
-            return Ok(());
+        match self.code(beam.module).await? {
+            Code::None => {}
+            Code::Ours => {
+                let version = self.rpc(beam.module, "version", encode::nil).await?;
+                let version = TermRef::from_walked(&version).as_integer();
+                if version.is_some_and(|version| version >= HANDLER_VERSION) {
+                    return Ok(());
+                }
+            }
+            Code::Theirs => {
+                let why = format!("it has a module {} that is not ours", beam.module);
+                return Err(Outcome::Refused(why));
+            }
         }
         let code = if self.release().await? >= R25 { beam.r25 } else { beam.r23 };
         let load = |out: &mut Vec<u8>| {
@@ -167,6 +187,34 @@ impl Guest {
             }
             _ => Err(Outcome::Refused(format!("loading {}: {}", beam.module, brief(answer)))),
         }
+    }
+
+    /// Whose the module of this name is on the node; it is loaded if it can be found there.
+    pub(super) async fn code(&self, module: &str) -> Result<Code, Failure> {
+        let answer = self.rpc("code", "ensure_loaded", |out| {
+            list(out, &[&|out| encode::atom(out, module)]);
+        });
+        let answer = answer.await?;
+        let answer = TermRef::from_walked(&answer);
+        if !matches!(answer.as_tuple(), Some([tag, _]) if tag.is_atom("module")) {
+            // In embedded mode nothing is loaded on demand: what is not there now is in nobody's use.
+            return match error_tag(answer).as_deref() {
+                Some("nofile" | "embedded") => Ok(Code::None),
+                _ => Err(Outcome::Refused(format!("loading {module}: {}", brief(answer)))),
+            };
+        }
+        let exports = self.rpc(module, "module_info", |out| {
+            list(out, &[&|out| encode::atom(out, "exports")]);
+        });
+        let exports = exports.await?;
+        let has = |name: &str, arity: i64| {
+            TermRef::from_walked(&exports).cells().any(|export| {
+                matches!(export.as_tuple(), Some([found, of])
+                    if found.is_atom(name) && of.as_integer() == Some(arity))
+            })
+        };
+        // What every version of our handlers exports.
+        Ok(if has("version", 0) && has("guard", 1) { Code::Ours } else { Code::Theirs })
     }
 
     /// The receiver, by the name that survives our restart.

@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::guest::{Beam, Failure, Guest, Write, brief, error_tag, list};
+use super::guest::{Beam, Code, Failure, Guest, Write, brief, error_tag, list};
 use super::logger::remove_from_logger;
 use super::plan::{MISSING, Outcome, Plan};
-use super::target::{ERROR_LOGGER, Mode, OWN_HANDLER};
+use super::target::{ERROR_LOGGER, Mode, ORIGINAL_HANDLER, OWN_HANDLER};
 use crate::etf::{Pid, Reference, TermRef, encode, order};
 use crate::instance::calls::term;
-use crate::node::{Letter, Node};
+use crate::node::{Letter, Letters, Node};
 use crate::proto::control::Watched;
 
 static EVENT_HANDLER: Beam = Beam {
     module: OWN_HANDLER,
-    r23: include_bytes!("../../../erlang/priv/handlers/r23/logmachine_event_handler.beam"),
-    r25: include_bytes!("../../../erlang/priv/handlers/r25/logmachine_event_handler.beam"),
+    r23: include_bytes!("../../../erlang/priv/handlers/r23/logmachine_forwarder.beam"),
+    r25: include_bytes!("../../../erlang/priv/handlers/r25/logmachine_forwarder.beam"),
 };
 
 /// How long an event manager may take to answer; one that is busy longer is asked again.
@@ -27,7 +26,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 struct Owner {
     node: Node,
     pid: Pid,
-    letters: mpsc::Receiver<Letter>,
+    letters: Letters,
 }
 
 impl Drop for Owner {
@@ -63,11 +62,7 @@ impl Guest {
 
     async fn install_in_manager(&self) -> Result<Installed<'_>, Failure> {
         self.check_started().await?;
-        if self.capture.handler == OWN_HANDLER {
-            self.upload(&EVENT_HANDLER).await?;
-        } else {
-            self.check_users_handler().await?;
-        }
+        let handler = self.choose_handler().await?;
         if self.capture.is_error_logger() {
             self.start_error_logger().await?;
             if self.capture.mode == Mode::GenEvent {
@@ -81,21 +76,16 @@ impl Guest {
         let watched = Watched::Pid(manager.clone());
         let monitor = owner.node.monitor(&owner.pid, &manager.node, &watched);
         monitor.ok_or_else(|| Outcome::NotReady("noconnection".to_owned()))?;
-        let id = self.handler_id();
-        let ours = TermRef::from_walked(&id);
+        let id = self.handler_id(handler);
         let present = owner.ask(&manager, |out| encode::atom(out, "which_handlers")).await?;
-        let present = TermRef::from_walked(&present).cells();
-        let stale = present.filter(|&found| order::exactly_equal(found, ours)).count();
+        let present = TermRef::from_walked(&present);
         // A manager takes the same id twice, so what an earlier life left goes first.
-        for _ in 0..stale {
-            owner
-                .ask(&manager, |out| {
-                    encode::tuple_header(out, 3);
-                    encode::atom(out, "delete_handler");
-                    out.extend_from_slice(&id);
-                    encode::atom(out, "replaced");
-                })
-                .await?;
+        owner.delete_all(&manager, present, &id).await?;
+        if handler == OWN_HANDLER {
+            let first = self.handler_id(ORIGINAL_HANDLER);
+            if count(present, &first) > 0 && self.code(ORIGINAL_HANDLER).await? == Code::Ours {
+                owner.delete_all(&manager, present, &first).await?;
+            }
         }
         let us = owner.pid.clone();
         let answer = owner
@@ -103,7 +93,7 @@ impl Guest {
                 encode::tuple_header(out, 4);
                 encode::atom(out, "add_sup_handler");
                 out.extend_from_slice(&id);
-                self.write_handler_args(out);
+                self.write_handler_args(out, handler);
                 encode::pid(out, &us);
             })
             .await?;
@@ -124,18 +114,23 @@ impl Guest {
         Ok(installed)
     }
 
-    /// A module that the configuration names has to be on the node: its code is the user's.
-    async fn check_users_handler(&self) -> Result<(), Failure> {
-        let handler = &self.capture.handler;
-        let answer = self.rpc("code", "ensure_loaded", |out| {
-            list(out, &[&|out| encode::atom(out, handler)]);
-        });
-        let answer = answer.await?;
-        let answer = TermRef::from_walked(&answer);
-        match answer.as_tuple() {
-            Some([tag, _]) if tag.is_atom("module") => Ok(()),
-            _ => Err(Outcome::Missing(format!("loading {handler}: {}", brief(answer)))),
+    /// The module to install: ours, uploaded, or the one that the configuration names, which has to be on the
+    /// node, because its code is the user's.
+    async fn choose_handler(&self) -> Result<&str, Failure> {
+        let handler = self.capture.handler.as_str();
+        let is_theirs = match handler {
+            OWN_HANDLER => false,
+            ORIGINAL_HANDLER => self.code(handler).await? == Code::Theirs,
+            _ if self.code(handler).await? == Code::None => {
+                return Err(Outcome::Missing(format!("there is no module {handler}")));
+            }
+            _ => true,
+        };
+        if is_theirs {
+            return Ok(handler);
         }
+        self.upload(&EVENT_HANDLER).await?;
+        Ok(OWN_HANDLER)
     }
 
     /// Since OTP 21 `error_logger` runs, and is fed, only once somebody asks for it.
@@ -205,10 +200,10 @@ impl Guest {
     }
 
     /// `{Handler, OurNode}`, or `{Handler, {OurNode, Instance}}` where another instance has the first.
-    fn handler_id(&self) -> Vec<u8> {
+    fn handler_id(&self, handler: &str) -> Vec<u8> {
         term(|out| {
             encode::tuple_header(out, 2);
-            encode::atom(out, &self.capture.handler);
+            encode::atom(out, handler);
             if self.capture.is_shared {
                 encode::tuple_header(out, 2);
                 encode::atom(out, self.node.name().as_str());
@@ -220,19 +215,49 @@ impl Guest {
     }
 
     /// Our handler takes options; others take the receiver alone, as the original passed it.
-    fn write_handler_args(&self, out: &mut Vec<u8>) {
-        if self.capture.handler != OWN_HANDLER {
+    fn write_handler_args(&self, out: &mut Vec<u8>, handler: &str) {
+        if handler != OWN_HANDLER {
             return self.write_receiver(out);
         }
-        encode::map_header(out, 2);
+        let is_error_logger = self.capture.is_error_logger();
+        encode::map_header(out, if is_error_logger { 3 } else { 1 });
         encode::atom(out, "receiver");
         self.write_receiver(out);
-        encode::atom(out, "local_only");
-        encode::boolean(out, self.capture.is_error_logger());
+        if is_error_logger {
+            encode::atom(out, "local_only");
+            encode::boolean(out, true);
+            encode::atom(out, "level");
+            encode::atom(out, self.capture.logger_level.name());
+        }
     }
 }
 
+/// How often a handler's id is among those that a manager has.
+fn count(present: TermRef<'_>, id: &[u8]) -> usize {
+    let id = TermRef::from_walked(id);
+    present.cells().filter(|&found| order::exactly_equal(found, id)).count()
+}
+
 impl Owner {
+    /// Takes away what the manager has under this id.
+    async fn delete_all(
+        &mut self,
+        manager: &Pid,
+        present: TermRef<'_>,
+        id: &[u8],
+    ) -> Result<(), Failure> {
+        for _ in 0..count(present, id) {
+            let delete = |out: &mut Vec<u8>| {
+                encode::tuple_header(out, 3);
+                encode::atom(out, "delete_handler");
+                out.extend_from_slice(id);
+                encode::atom(out, "replaced");
+            };
+            self.ask(manager, delete).await?;
+        }
+        Ok(())
+    }
+
     /// Calls the manager as `gen_event` does: `{Us, {Us, Ref}, Request}`, answered by `{Ref, Answer}`.
     async fn ask(
         &mut self,
@@ -280,7 +305,7 @@ impl Installed<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // Receiving from a channel drops nothing when it loses the race.
+                // Receiving a letter drops nothing when it loses the race.
                 letter = self.owner.letters.recv() => match letter {
                     Some(Letter::Message(message)) => {
                         if let Some(why) = self.removal(TermRef::from_walked(&message)) {

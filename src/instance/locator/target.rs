@@ -6,7 +6,11 @@ use crate::etf::{Term, TermRef, text};
 use crate::node::listener::glob_matches;
 
 /// The handler module that is uploaded where the configuration names no other.
-pub const OWN_HANDLER: &str = "logmachine_event_handler";
+pub const OWN_HANDLER: &str = "logmachine_forwarder";
+
+/// The original's handler module, and the name that ours had at first. Where a node has one of this name that is
+/// not ours, it is used if the configuration says so; elsewhere ours stands for it.
+pub const ORIGINAL_HANDLER: &str = "logmachine_event_handler";
 
 /// The event manager that OTP's own reports go to.
 pub const ERROR_LOGGER: &str = "error_logger";
@@ -16,11 +20,12 @@ pub const ERROR_LOGGER: &str = "error_logger";
 pub struct Capture {
     /// The event manager, and the nodes to look for it.
     pub target: Target,
-    /// The `gen_event` module to install; [`OWN_HANDLER`] is uploaded, any other has to be there.
+    /// The `gen_event` module to install; [`OWN_HANDLER`] is uploaded, also for [`ORIGINAL_HANDLER`] where that
+    /// isn't; any other has to be there.
     pub handler: String,
     /// Through what.
     pub mode: Mode,
-    /// What the `logger` handler asks for; event managers do not know levels.
+    /// From which level on events are captured. Of event managers, only what `error_logger` gets has levels.
     pub logger_level: LoggerLevel,
     /// The filters it asks for, a term.
     pub logger_filters: LoggerFilters,
@@ -46,10 +51,10 @@ pub enum Mode {
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the levels are those of OTP's logger")]
 pub enum LoggerLevel {
-    #[default]
     All,
     Debug,
     Info,
+    #[default]
     Notice,
     Warning,
     Error,
@@ -203,6 +208,11 @@ impl Capture {
     /// Whether the manager is `error_logger`, which OTP starts only on demand.
     pub fn is_error_logger(&self) -> bool {
         self.target.manager == ERROR_LOGGER
+    }
+
+    /// Whether the handler is ours, wherever the node has none of the original's.
+    pub fn is_own_handler(&self) -> bool {
+        self.handler == OWN_HANDLER || self.handler == ORIGINAL_HANDLER
     }
 
     /// Whether a `gen_event` handler is wanted.

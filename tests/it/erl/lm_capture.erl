@@ -2,7 +2,7 @@
 %% supervisor, and a user's own event handler.
 -module(lm_capture).
 -export([emit/0, kinds/0, events/0, events/1, handlers/0, installed/0, count/0, logging/0, tags/1, dropped/0]).
--export([storm/2, sequence/1, numbers/1, sup/0, crash/0]).
+-export([storm/2, flood/2, settled/0, pass/2, sequence/1, numbers/1, sup/0, crash/0]).
 -export([init/1, handle_call/2, handle_call/3, handle_cast/2, handle_event/2, handle_info/2]).
 -export([terminate/2]).
 
@@ -113,6 +113,8 @@ tags(Receiver) ->
 
 tag({log, _, _, {report, #{lm := Tag}}, _}) -> Tag;
 tag({error_report, _, {_, std_error, [{lm, Tag}]}}) -> Tag;
+tag({warning_report, _, {_, std_warning, [{lm, Tag}]}}) -> Tag;
+tag({info_report, _, {_, Type, [{lm, Tag}]}}) when Type =:= std_info; Type =:= progress -> Tag;
 tag({lm, Tag}) -> Tag;
 tag({set_alarm, {lm, Tag}}) -> Tag;
 tag({mine, {lm, Tag}}) -> {mine, Tag};
@@ -133,7 +135,7 @@ installed() ->
 
 %% How many handlers of ours there are in error_logger and in logger.
 count() ->
-    Managed = [H || {logmachine_event_handler, _} = H <- gen_event:which_handlers(error_logger)],
+    Managed = [H || {logmachine_forwarder, _} = H <- gen_event:which_handlers(error_logger)],
     {length(Managed), logging()}.
 
 logging() ->
@@ -147,9 +149,12 @@ dropped() ->
 
 %% Count events from each of Processes, as fast as they go; the milliseconds it took.
 storm(Processes, Count) ->
+    storm(Processes, Count, fun(N) -> logger:error(#{lm => N}) end).
+
+storm(Processes, Count, Log) ->
     Start = erlang:monotonic_time(millisecond),
-    Log = fun() -> [logger:error(#{lm => N}) || N <- lists:seq(1, Count)] end,
-    Pids = [spawn_monitor(Log) || _ <- lists:seq(1, Processes)],
+    All = fun() -> lists:foreach(Log, lists:seq(1, Count)) end,
+    Pids = [spawn_monitor(All) || _ <- lists:seq(1, Processes)],
     [
         receive
             {'DOWN', Ref, process, Pid, _} -> ok
@@ -157,6 +162,35 @@ storm(Processes, Count) ->
      || {Pid, Ref} <- Pids
     ],
     erlang:monotonic_time(millisecond) - Start.
+
+%% The same through error_logger: the longest that its queue was, and the milliseconds it took.
+flood(Processes, Count) ->
+    Manager = whereis(error_logger),
+    {Sampler, Ref} = spawn_opt(fun() -> sample(Manager, 0) end, [monitor, {priority, max}]),
+    Millis = storm(Processes, Count, fun(N) -> error_logger:error_msg("lm ~p", [N]) end),
+    Sampler ! stop,
+    receive
+        {'DOWN', Ref, process, Sampler, {longest, Longest}} -> {Longest, Millis}
+    end.
+
+sample(Manager, Longest) ->
+    {_, Length} = process_info(Manager, message_queue_len),
+    receive
+        stop -> exit({longest, max(Longest, Length)})
+    after 1 -> sample(Manager, max(Longest, Length))
+    end.
+
+%% How many of a flood's events are in the log, and how many are said to be missing.
+settled() ->
+    Events = events(),
+    Kept = length([N || {error, _, {_, "lm ~p", [N]}} <- Events]),
+    {Kept, lists:sum([N || {logmachine, dropped, #{count := N}} <- Events])}.
+
+%% A filter: what the host's own handler `error_logger' may have.
+pass(#{meta := #{secret := _}}, _) -> stop;
+pass(#{meta := #{changed := _}} = Event, _) -> Event#{msg := {string, "no longer of error_logger's"}};
+pass(#{meta := #{crash := _}}, _) -> error(crash);
+pass(_, Answer) -> Answer.
 
 %% Logs {node(), N} until told to stop, then tells the last number.
 sequence(Owner) ->
@@ -187,15 +221,22 @@ init(supervisor) ->
     {ok, {#{intensity => 100, period => 1}, [Child]}};
 init(server) ->
     {ok, server};
+init(counter) ->
+    {ok, 0};
 init({Receiver, Node}) when is_atom(Receiver), is_atom(Node) ->
     {ok, {Receiver, Node}}.
 
 handle_call(crash, _, server) -> error(lm_server_crash).
 
+handle_call(count, Count) -> {ok, Count, Count};
 handle_call(_, State) -> {ok, ok, State}.
 
 handle_cast(_, State) -> {noreply, State}.
 
+handle_event({error, _, {_, "lm" ++ _, _}}, Count) when is_integer(Count) ->
+    {ok, Count + 1};
+handle_event(_, Count) when is_integer(Count) ->
+    {ok, Count};
 handle_event(Event, Receiver) ->
     gen_server:cast(Receiver, {mine, Event}),
     {ok, Receiver}.

@@ -76,16 +76,19 @@ collected(Last, Next, Count, Senders, Bad, Ts, Tag, N) ->
 wrong(true) -> 0;
 wrong(false) -> 1.
 
-%% Subscribes by the original's message; when the session ends tells the caller
-%% {seen, Entries, DownReason, ExitReason}.
+%% Subscribes by the original's message; tells the caller following when the first entry has come, and
+%% {seen, Entries, DownReason, ExitReason} when the session ends.
 follow(From, Owner) ->
     spawn(fun() ->
         process_flag(trap_exit, true),
         Request = {subscribe, From, self(), m, [{'$1', [], ['$1']}]},
         {ok, Session} = gen_server:call(?RECEIVER, Request),
         monitor(process, Session),
-        Owner ! subscribed,
-        follow(Session, Owner, [])
+        receive
+            {m, Entry} ->
+                Owner ! following,
+                follow(Session, Owner, [Entry])
+        end
     end).
 
 follow(Session, Owner, Seen) ->

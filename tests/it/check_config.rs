@@ -1,0 +1,239 @@
+//! `check-config`: what makes no sense is refused with file, line, key and what is allowed, in both forms.
+
+use crate::harness::World;
+
+/// The one line that `check-config` says of a file, and that `run` says too.
+fn refused(world: &World, file: &str, text: &str) -> String {
+    std::fs::write(world.path(file), text).unwrap();
+    let mut said = Vec::new();
+    for (verb, flags) in [("check-config", vec![file]), ("run", vec!["--config", file])] {
+        let output = world.command(verb).args(flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{verb} takes {text}");
+        said.push(String::from_utf8(output.stderr).unwrap());
+    }
+    assert_eq!(said[0], said[1]);
+    assert_eq!(said[0].lines().count(), 1, "{said:?}");
+    said.remove(0)
+}
+
+/// Each key with a value that makes no sense, and the same in Erlang terms; the key stands on the third line.
+#[test]
+fn nonsense_is_refused_with_file_line_key_and_what_is_allowed() {
+    let world = World::new();
+    let node = [
+        ("net_ticktime = \"1ms\"", "{net_ticktime, {0, sec}}", "net_ticktime: "),
+        ("net_ticktime = \"2day\"", "{net_ticktime, {2, day}}", "net_ticktime: write 1s to 1day"),
+        (
+            "allow = [\"a@b\", \"here\"]",
+            "{allow, ['a@b', here]}",
+            "allow: \"here\" fits no node: write name@host",
+        ),
+        ("allow = [\"a@[bc]\"]", "{allow, [\"a@[bc]\"]}", "allow: \"a@[bc]\" fits no node"),
+        ("allow = [\"\"]", "{allow, ['']}", "allow: \"\" fits no node"),
+        (
+            "listen = \"here\"",
+            "{listen, here}",
+            "listen: \"here\": write an address, or address:port",
+        ),
+        ("listen = \"1.2.3.4:x\"", "{listen, \"1.2.3.4:x\"}", "listen: \"1.2.3.4:x\": write"),
+        ("connect = [\"x\"]", "{connect, [x]}", "connect: \"x\" is no node name: write name@host"),
+        ("connect = [\"a@b\", \"a@b\"]", "{connect, ['a@b', a@b]}", "connect: a@b is there twice"),
+        ("name = \"a@b\"", "{name, a@b}", "name: long node name a@b: its host needs a dot"),
+        (
+            "sname = \"a@b.c\"",
+            "{sname, 'a@b.c'}",
+            "sname: short node name a@b.c: its host must not have a dot",
+        ),
+        ("verbose = 3", "{verbose, 3}", "verbose: write 0, 1 or 2"),
+        (
+            "epmd = \"mine\"",
+            "{epmd, mine}",
+            "epmd: unknown variant `mine`, expected one of `auto`, `external`, `embedded`, `none`",
+        ),
+        (
+            "data_dri = \"x\"",
+            "{data_dri, \"x\"}",
+            "data_dri: unknown field `data_dri`; did you mean `data_dir`?",
+        ),
+    ];
+    for (toml, erlang, expected) in node {
+        let said = refused(&world, "c.toml", &format!("# a\n[node]\n{toml}\n"));
+        assert!(said.starts_with(&format!("logmachine: c.toml:3: {expected}")), "{said}");
+        let text = format!("%% a\n[{{logmachine, [{{node, [\n{erlang}]}}]}}].\n");
+        let said = refused(&world, "c.config", &text);
+        assert!(said.starts_with(&format!("logmachine: c.config:3: {expected}")), "{said}");
+    }
+    let instance = [
+        (
+            "pending_bytes = 0",
+            "{pending_bytes, 0}",
+            "pending_bytes: 0 bytes make no sense; write 64KiB to 1TiB",
+        ),
+        (
+            "segment_bytes = 0",
+            "{segment_bytes, 0}",
+            "segment_bytes: 0 bytes make no sense; write 4KiB to 1024TiB",
+        ),
+        (
+            "max_bytes = \"1kB\"",
+            "{max_bytes, \"1kB\"}",
+            "max_bytes: 1000 bytes make no sense; write 4KiB",
+        ),
+        (
+            "max_event_bytes = 1",
+            "{max_event_bytes, 1}",
+            "max_event_bytes: 1 bytes make no sense; write 1KiB to",
+        ),
+        (
+            "max_event_bytes = \"1GiB\"",
+            "{max_event_bytes, \"1GiB\"}",
+            "max_event_bytes: 1073741824 bytes",
+        ),
+        ("cache_bytes = \"1TB\"", "{cache_bytes, \"2000TiB\"}", "cache_bytes: "),
+        ("evict_period = \"1ms\"", "{evict_period, {0, sec}}", "evict_period: "),
+        ("archive_period = \"0s\"", "{archive_period, {{0, 0, 0}, hms}}", "archive_period: "),
+        (
+            "reopen_period = \"9000000day\"",
+            "{reopen_period, {9000000, day}}",
+            "reopen_period: write 10ms to 36500day",
+        ),
+        ("delete_after = \"1us\"", "{delete_after, soon}", "delete_after: "),
+        ("sync = \"1ms\"", "{sync, {0, sec}}", "sync: "),
+        (
+            "overload = \"blok\"",
+            "{overload, blok}",
+            "overload: unknown variant `blok`, expected `block` or `drop`; did you mean `block`?",
+        ),
+        ("handler = \"\"", "{handler, ''}", "handler: \"\" is no module name"),
+        (
+            "locate_em = \"{global, m, {inc, [here]}}\"",
+            "{locate_em, {global, m, {inc, [here]}}}",
+            "locate_em: \"here\" fits no node",
+        ),
+        (
+            "evict_perod = \"1s\"",
+            "{evict_perod, {1, sec}}",
+            "evict_perod: unknown field `evict_perod`; did you mean `evict_period`?",
+        ),
+    ];
+    for (toml, erlang, expected) in instance {
+        if toml != "cache_bytes = \"1TB\"" {
+            let said = refused(&world, "c.toml", &format!("[[instance]]\nname = \"q\"\n{toml}\n"));
+            assert!(said.starts_with(&format!("logmachine: c.toml:3: {expected}")), "{said}");
+        }
+        let text =
+            format!("[{{logmachine, [{{instances, [{{p, []}},\n{{q, [\n{erlang}]}}]}}]}}].\n");
+        let said = refused(&world, "c.config", &text);
+        assert!(said.starts_with(&format!("logmachine: c.config:3: {expected}")), "{said}");
+    }
+    let long = "x".repeat(181);
+    for name in ["", ".", "..", "a/b", "a b", &long] {
+        let said = refused(&world, "c.toml", &format!("\n[[instance]]\nname = \"{name}\"\n"));
+        assert!(said.starts_with("logmachine: c.toml:3: name: instance name "), "{said}");
+        let text = format!("[{{logmachine, [{{instances, [\n\n{{'{name}', []}}]}}]}}].\n");
+        let said = refused(&world, "c.config", &text);
+        assert!(said.starts_with("logmachine: c.config:3: name: instance name "), "{said}");
+    }
+    let said = refused(&world, "c.toml", "[[instance]]\nname = \"archive\"\n");
+    assert!(
+        said.starts_with("logmachine: c.toml:2: name: \"archive\" is the directory of"),
+        "{said}"
+    );
+    let twice = "[[instance]]\nname = \"q\"\n[[instance]]\nsync = \"1s\"\nname = \"q\"\n";
+    let said = refused(&world, "c.toml", twice);
+    assert!(
+        said.starts_with("logmachine: c.toml:5: name: instance q is configured twice"),
+        "{said}"
+    );
+    let said = refused(&world, "c.toml", "[http]\nlisten = \"4370\"\n");
+    assert!(
+        said.starts_with("logmachine: c.toml:2: listen: \"4370\": write address:port, or off"),
+        "{said}"
+    );
+}
+
+#[test]
+fn errors_in_erlang_terms_say_what_form_is_expected() {
+    let world = World::new();
+    for (text, expected) in [
+        (
+            "{logmachine, []}.",
+            "c.config:1: not a list of applications, but {logmachine,[]}; expected [{logmachine, [{Key, Value}",
+        ),
+        (
+            "[{kernel, []}].",
+            "c.config:1: no {logmachine, [...]} in the list of applications: expected [{logmachine,",
+        ),
+        ("[]. [].", "c.config:1: there are 2 terms in the file; expected [{logmachine,"),
+        (
+            "[logmachine].",
+            "c.config:1: logmachine is neither {Application, [...]} nor the name of a file: expected",
+        ),
+        (
+            "[{logmachine, [\n{evict_after, 4}]}].",
+            "c.config:2: evict_after: 4 is not what belongs here: expected a period such as {30, min}",
+        ),
+        (
+            "[{logmachine, [\n{evict_after, {4, hours}}]}].",
+            "c.config:2: evict_after: {4,hours} is not what belongs here: expected a period",
+        ),
+        (
+            "[{logmachine, [\n{sync, {x}}]}].",
+            "c.config:2: sync: {x} is not what belongs here: expected none, always or a period",
+        ),
+        (
+            "[{logmachine, [\n{segment_bytes, {1, min}}]}].",
+            "c.config:2: segment_bytes: {1,min} is not what belongs here: expected a number of bytes",
+        ),
+        (
+            "[{logmachine, [{node,\n [{connect, a@b}]}]}].",
+            "c.config:2: connect: a@b is not what belongs here: expected a list",
+        ),
+        (
+            "[{logmachine, [{instances, [{a,\n [{dir, [{b}]}]}]}]}].",
+            "c.config:2: dir: [{b}] is not what belongs here: expected an atom or a string",
+        ),
+        (
+            "[{logmachine, [{instances,\n [{a, b}]}]}].",
+            "c.config:2: a: not a list of {Key, Value}; expected [{logmachine,",
+        ),
+    ] {
+        let said = refused(&world, "c.config", text);
+        assert!(said.starts_with(&format!("logmachine: {expected}")), "{said}");
+    }
+}
+
+/// The example of `config(4)`, with our parameters: what comes later in the list takes the place of what came before.
+#[test]
+fn included_files_are_followed_as_otp_does() {
+    let world = World::new();
+    std::fs::create_dir(world.path("etc")).unwrap();
+    let sys = "[{logmachine, [{evict_period, {7, sec}}, {node, [{data_dir, \"first\"}]}]}, \"more\", {sasl, []}].";
+    std::fs::write(world.path("etc/sys.config"), sys).unwrap();
+    let more = "[{kernel, []}, {logmachine, [{node, [{data_dir, \"second\"}]},\n {instances, [{quotes, []}]}]}].";
+    std::fs::write(world.path("etc/more.config"), more).unwrap();
+    let check = || world.command("check-config").arg("etc/sys.config").output().unwrap();
+    let said = String::from_utf8(check().stdout).unwrap();
+    assert!(said.contains("instances: quotes"), "{said}");
+    let cookie = world.cookie();
+    let flags = ["--config", "etc/sys.config", "--setcookie", &cookie, "--name", "x@127.0.0.1"];
+    let program = crate::harness::LogMachine::start(&world, &flags);
+    assert!(world.path("second/quotes/quotes").exists() && !world.path("first").exists());
+    assert_eq!(program.stop(), Some(0));
+
+    let refused = |expected: &str| {
+        let output = check();
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with(&format!("logmachine: {expected}")), "{said}");
+    };
+    let wrong = more.replace("quotes, []", "quotes, [{sync, 7}]");
+    std::fs::write(world.path("etc/more.config"), wrong).unwrap();
+    refused("etc/more.config:2: sync: 7 is not what belongs here");
+    std::fs::write(world.path("etc/more.config"), more.replace("quotes", "'a b'")).unwrap();
+    refused("etc/more.config:2: name: instance name \"a b\"");
+    std::fs::write(world.path("etc/more.config"), "[\"again\"].").unwrap();
+    refused("etc/more.config:1: an included file holds applications alone");
+    std::fs::remove_file(world.path("etc/more.config")).unwrap();
+    refused("etc/sys.config:1: included file more.config: cannot be read");
+}
