@@ -13,6 +13,7 @@
 //! - `never_fails`: no way through this module panics; a line that can't be kept is a number.
 //! - `bounded`: at most `QUEUE_BYTES` wait, and as many are being written.
 
+use std::any::Any;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -69,6 +70,12 @@ pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush(LAST_WORDS);
     }
+}
+
+/// What a panic said.
+pub fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".into())
 }
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();

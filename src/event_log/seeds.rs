@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use crate::diagnostics::panic_words;
 use crate::time::{Clock, monotonic};
 
 /// How often what happened in a run.
@@ -67,7 +68,7 @@ pub(crate) fn failure(
     mut trace: Vec<String>,
     disk: impl FnOnce() -> String,
 ) -> String {
-    let why = crate::node::task::words(panic).replace('\n', " ");
+    let why = panic_words(panic).replace('\n', " ");
     let from = trace.len().saturating_sub(40);
     let end = trace[from..].join("\n");
     if let Some(path) = std::env::var_os("LOGMACHINE_SIMULATE_TRACE") {

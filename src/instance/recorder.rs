@@ -26,11 +26,12 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info, warn};
 
 use super::stamp::Stamper;
+use crate::diagnostics::panic_words;
 use crate::etf::encode;
 use crate::event_log::planted::planted;
 use crate::event_log::{AppendError, Batch, Writer};
 use crate::metrics::InstanceCounters;
-use crate::node::{Gate, task};
+use crate::node::Gate;
 use crate::time::{Clock, Timestamp, monotonic};
 
 /// When written data is forced to disk.
@@ -572,7 +573,7 @@ impl InHand {
 /// Tells one who waits. If that panics, the others are told all the same (`answered`).
 fn tell(recorded: OnRecorded, result: Result<Stamped, Failure>) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| recorded(result))) {
-        error!("the answer to an append panicked: {}", task::words(&*panic));
+        error!("the answer to an append panicked: {}", panic_words(&*panic));
     }
 }
 
@@ -634,7 +635,7 @@ impl Recorder {
         let result = catch_unwind(AssertUnwindSafe(|| self.record()));
         let has_panicked = result.is_err();
         let result = result.unwrap_or_else(|panic| {
-            Err(format!("the recorder panicked: {}", task::words(&*panic)).into())
+            Err(format!("the recorder panicked: {}", panic_words(&*panic)).into())
         });
         if let Err(failure) = &result {
             error!(instance = %self.name, "recording has ended: {failure}; what was recorded can be read, new events are refused until the node is started again");

@@ -40,6 +40,7 @@ pub use mailbox::{Flow, Gate, Letter, Letters, Mailbox, Process, short_reason};
 pub use peer::Peer;
 pub use spawn::{Applied, Functions, OnApplied};
 
+use crate::diagnostics::panic_words;
 use crate::etf::{Pid, Reference, TermRef, encode};
 use crate::metrics::NodeCounters;
 use crate::proto::control::{self, Destination, Signal, Watched};
@@ -457,7 +458,7 @@ impl Node {
         // One process that panics must not keep the others from hearing of it.
         let tell = |local, act: &dyn Fn(&dyn Process)| {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.with(local, act))) {
-                error!(node = %name, "a process panicked over a lost connection: {}", task::words(&*panic));
+                error!(node = %name, "a process panicked over a lost connection: {}", panic_words(&*panic));
             }
         };
         for (local, from) in down.exits {

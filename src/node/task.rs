@@ -1,11 +1,12 @@
 //! Tasks that end with their owner, and panics that end a task's work but not its owner.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
 use tokio::task::{JoinError, JoinHandle};
+
+use crate::diagnostics::panic_words;
 
 /// A task that ends, at its next await, when this is dropped.
 #[derive(Debug)]
@@ -50,14 +51,8 @@ pub(super) async fn survive<T>(work: impl Future<Output = T>) -> Result<T, Strin
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
             Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Err(words(&*panic))),
+            Err(panic) => Poll::Ready(Err(panic_words(&*panic))),
         }
     })
     .await
-}
-
-/// What a panic said.
-pub fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".into())
 }
