@@ -6,7 +6,7 @@ NEIGHBOURS_DIR ?= $(CURDIR)/tests/.neighbours
 export LOGMACHINE_OTP_DIR := $(OTP_DIR)
 export LOGMACHINE_NEIGHBOURS_DIR := $(NEIGHBOURS_DIR)
 
-.PHONY: run demo test test-matrix check bench erlang otp neighbours format
+.PHONY: run demo test test-matrix check bench bench-cluster erlang otp neighbours format
 
 # Builds and runs the node: logs error_logger events of every Erlang node of this host, in ./data.
 run:
@@ -60,6 +60,11 @@ mutants:
 
 bench:
 	$(CARGO) bench
+
+# BEAM nodes send to this node and, in alternation, to a BEAM process that only counts: docs/performance.md.
+bench-cluster: erlang
+	$(CARGO) build --release --quiet
+	@benches/cluster/run $${CARGO_TARGET_DIR:-target}/release/logmachine $(SCENARIOS)
 
 # Erlang through the system's package manager, if it is missing.
 erlang:

@@ -295,6 +295,13 @@ impl Writer {
         usize::try_from(free_bytes.saturating_sub(kept) / 2).unwrap_or(usize::MAX)
     }
 
+    /// Whether appending so many bytes, up to a stamp, is two writes and nothing that takes longer: no rotation, and no
+    /// reservation of stamps to wait for.
+    pub fn is_quick(&self, bytes: usize, last: Timestamp) -> bool {
+        let end = self.live.bytes + bytes as u64;
+        last <= self.reserved && self.shared.config.segment_bytes.is_none_or(|max| end <= max)
+    }
+
     /// Writes the records to the live segment and shows them to readers. The batch's buffer itself becomes
     /// part of the cache. Rotates first if the segment would grow beyond `segment_bytes`.
     ///

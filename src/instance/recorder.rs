@@ -2,7 +2,8 @@
 //!
 //! Whoever has events appends them to the tail under a short lock: they are stamped and become records in
 //! one buffer. The recorder takes the whole buffer each time it comes by, so the busier the instance, the
-//! larger the batches: group commit without a timer.
+//! larger the batches: group commit without a timer. While the recorder has nothing to do, whoever appends a little
+//! takes its turn and writes that itself: waking another thread would take longer than the write.
 //!
 //! # Invariants
 //!
@@ -18,7 +19,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::futures::Notified;
@@ -73,7 +74,7 @@ pub struct RecorderConfig {
 /// Why an append was not, or may not have been, recorded; as Erlang text.
 pub type Failure = Arc<str>;
 
-/// Called on the recorder's thread once an append is as durable as `sync` promises; must not block.
+/// Called, by the recorder or by who takes its turn, once an append is as durable as `sync` promises; must not block.
 pub type OnRecorded = Box<dyn FnOnce(Result<Stamped, Failure>) + Send>;
 
 /// The stamps given to one append.
@@ -96,7 +97,12 @@ pub struct Tail {
     clock: Clock,
     counters: Arc<InstanceCounters>,
     recording: watch::Sender<Recording>,
+    /// The running recorder, for who takes its turn.
+    turns: OnceLock<Weak<Turns>>,
 }
+
+/// A recorder that its thread and those who append take turns with; `None` once it has ended.
+type Turns = Mutex<Option<Recorder>>;
 
 /// How the recorder is, for `info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +133,8 @@ struct State {
     reports: u64,
     failed: Option<Failure>,
     closing: bool,
+    /// Whether somebody took the recorder's turn and left something for its thread to do.
+    called: bool,
     /// Since when the recorder is too far behind.
     behind_since: Option<Instant>,
     /// A gap in what was recorded, not reported yet.
@@ -196,6 +204,7 @@ impl Tail {
                 reports: 0,
                 failed: None,
                 closing: false,
+                called: false,
                 behind_since: None,
                 gap: None,
             }),
@@ -206,6 +215,7 @@ impl Tail {
             clock,
             counters,
             recording: watch::Sender::new(Recording::Running),
+            turns: OnceLock::new(),
         }
     }
 
@@ -279,8 +289,10 @@ impl Tail {
         if is_behind {
             state.behind_since.get_or_insert_with(monotonic);
         }
+        let is_little = state.batch.bytes() <= LITTLE_BYTES;
         drop(state);
-        if was_empty {
+        // Who finds something in the batch leaves it to the one who put it there.
+        if was_empty && !(is_little && self.take_turn()) {
             self.filled.notify_one();
         }
         self.counters.received.add(count);
@@ -429,17 +441,35 @@ impl Tail {
         }
     }
 
+    /// Records what has gathered, here and now, if the recorder is idle and it costs a write and no more.
+    fn take_turn(&self) -> bool {
+        if self.config.sync == Sync::Always {
+            return false;
+        }
+        let Some(turns) = self.turns.get().and_then(Weak::upgrade) else { return false };
+        // Waits for nobody: who has the turn is told.
+        let Ok(mut turn) = turns.try_lock() else { return false };
+        turn.as_mut().is_some_and(Recorder::turn)
+    }
+
+    /// Lets the recorder's thread look what there is to do.
+    fn call(&self) {
+        self.lock().called = true;
+        self.filled.notify_one();
+    }
+
     /// Tells the recorder to write what is left and end.
     pub fn close(&self) {
         self.lock().closing = true;
         self.filled.notify_one();
     }
 
-    /// Takes what has gathered; waits for it until `deadline`.
-    fn take(&self, deadline: Instant) -> Taken {
+    /// For the recorder's thread: waits for something to do until `deadline`.
+    fn something(&self, deadline: Instant) {
         let mut state = self.lock();
         while state.batch.is_empty()
             && !state.closing
+            && !state.called
             && state.failed.is_none()
             && state.asked <= state.settled
         {
@@ -449,6 +479,12 @@ impl Tail {
                 Err(poisoned) => self.give_up(PoisonError::new(poisoned.into_inner().0)),
             };
         }
+        state.called = false;
+    }
+
+    /// Takes what has gathered.
+    fn take(&self) -> Taken {
+        let mut state = self.lock();
         // After all events that came before the gap, and whether others follow or not.
         self.report_gap(&mut state, self.clock.now());
         let taken = Taken {
@@ -553,6 +589,14 @@ struct Taken {
     failed: Option<Failure>,
 }
 
+/// What was taken and is written.
+struct Done {
+    ticket: u64,
+    is_empty: bool,
+    is_closing: bool,
+    failed: Option<Failure>,
+}
+
 /// Events taken from the tail that are not known to be written.
 #[derive(Clone, Copy)]
 struct InHand {
@@ -577,6 +621,13 @@ fn tell(recorded: OnRecorded, result: Result<Stamped, Failure>) {
     }
 }
 
+/// As many bytes are written by who appends them: what one read of a connection that is not busy brings.
+const LITTLE_BYTES: usize = 16 << 10;
+
+/// A disk that made somebody who appends wait this long has its events written by the recorder's thread for a while.
+const SLOW: Duration = Duration::from_millis(5);
+const SLOW_PERIOD: Duration = Duration::from_secs(10);
+
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -600,10 +651,44 @@ pub struct Recorder {
     unsynced: bool,
     maintain_at: Instant,
     in_hand: Option<InHand>,
-    /// What no space was found for.
-    unwritten: Option<Taken>,
+    /// What was taken and is not written.
+    unwritten: Option<Unwritten>,
     /// Until when that is tried, once the instance is to stop.
     give_up_at: Option<Instant>,
+    /// What went wrong in a turn that somebody else took.
+    broken: Option<Broken>,
+    /// Nobody else takes a turn before this.
+    turns_from: Instant,
+}
+
+/// Events that the recorder has taken and not written yet.
+struct Unwritten {
+    taken: Taken,
+    /// Whether no space was found for them.
+    is_waiting: bool,
+}
+
+/// Why the recorder's thread is to end.
+struct Broken {
+    failure: Failure,
+    has_panicked: bool,
+}
+
+impl Broken {
+    fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
+        let failure = format!("the recorder panicked: {}", panic_words(panic)).into();
+        Broken { failure, has_panicked: true }
+    }
+}
+
+/// What the recorder's thread waits for.
+enum Idle {
+    /// Something to do, or this moment.
+    Until(Instant),
+    /// Space, which is looked for now and then.
+    Space,
+    /// The same for the last few times.
+    LastSpace,
 }
 
 /// A failure as everybody is told it.
@@ -626,33 +711,40 @@ impl Recorder {
             in_hand: None,
             unwritten: None,
             give_up_at: None,
+            broken: None,
+            turns_from: now,
         }
     }
 
     /// Records until the tail is closed. A write that fails, or a panic, ends recording, but the log stays open, for
     /// its readers and against other writers (`alone`).
-    pub fn run(mut self) {
-        let result = catch_unwind(AssertUnwindSafe(|| self.record()));
-        let has_panicked = result.is_err();
-        let result = result.unwrap_or_else(|panic| {
-            Err(format!("the recorder panicked: {}", panic_words(&*panic)).into())
-        });
-        if let Err(failure) = &result {
-            error!(instance = %self.name, "recording has ended: {failure}; what was recorded can be read, new events are refused until the node is started again");
-            self.give_up(failure);
-            self.stay(has_panicked);
+    pub fn run(self) {
+        let (tail, name) = (self.tail.clone(), self.name.clone());
+        let turns = Arc::new(Mutex::new(Some(self)));
+        // A tail has one recorder.
+        let _ = tail.turns.set(Arc::downgrade(&turns));
+        let result = catch_unwind(AssertUnwindSafe(|| Recorder::record(&tail, &turns)));
+        let result = result.unwrap_or_else(|panic| Err(Broken::panicked(&*panic)));
+        // Nobody takes a turn any more.
+        let ended = turns.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut this = ended.expect("only this takes it out");
+        let has_panicked = result.as_ref().is_err_and(|broken| broken.has_panicked);
+        if let Err(Broken { failure, .. }) = &result {
+            error!(instance = %name, "recording has ended: {failure}; what was recorded can be read, new events are refused until the node is started again");
+            this.give_up(failure);
+            this.stay(has_panicked);
         }
         if has_panicked {
             // What the writer would write now is anybody's guess; the log is as after a crash.
             return;
         }
         // Nothing is taken in any more.
-        self.tail.has_settled(Timestamp::MAX);
-        match (self.writer.close(), result) {
-            (Ok(()), _) => debug!(instance = %self.name, "log closed"),
+        tail.has_settled(Timestamp::MAX);
+        match (this.writer.close(), result) {
+            (Ok(()), _) => debug!(instance = %name, "log closed"),
             (Err(failure), Ok(())) => {
-                error!(instance = %self.name, "log not closed: {failure}");
-                self.tail.fail(&format!("log not closed: {failure}").into(), 0);
+                error!(instance = %name, "log not closed: {failure}");
+                tail.fail(&format!("log not closed: {failure}").into(), 0);
             }
             // It was said before.
             (Err(_), Err(_)) => {}
@@ -687,29 +779,127 @@ impl Recorder {
         }
     }
 
-    /// The failure that ends recording; what it cost is in hand.
-    fn record(&mut self) -> Result<(), Failure> {
-        while !self.round(true)? {}
-        Ok(())
+    /// The work of the thread. The failure that ends it; what that cost is in hand.
+    fn record(tail: &Tail, turns: &Turns) -> Result<(), Broken> {
+        let turn = |work: &mut dyn FnMut(&mut Recorder)| {
+            let mut turn =
+                turns.lock().expect("a turn that panics breaks the recorder, not the lock");
+            work(turn.as_mut().expect("taken out by this thread alone"));
+        };
+        loop {
+            let mut idle = Idle::Space;
+            turn(&mut |recorder| idle = recorder.idle());
+            // Without the lock: this is when others take turns.
+            let is_closing = match idle {
+                Idle::Until(deadline) => {
+                    tail.something(deadline);
+                    false
+                }
+                Idle::Space => tail.closes_within(RETRY),
+                Idle::LastSpace => {
+                    std::thread::sleep(LAST_RETRY);
+                    false
+                }
+            };
+            let mut result = Ok(false);
+            turn(&mut |recorder| {
+                if is_closing {
+                    recorder.give_up_soon();
+                }
+                result = match recorder.broken.take() {
+                    Some(broken) => Err(broken),
+                    None => {
+                        recorder.round().map_err(|failure| Broken { failure, has_panicked: false })
+                    }
+                };
+            });
+            if result? {
+                return Ok(());
+            }
+        }
     }
 
-    /// Does what is due and writes what has gathered, or what no space was found for before; `waits` for it, if it may.
-    /// Whether that was all there will be.
-    fn round(&mut self, waits: bool) -> Result<bool, Failure> {
-        let is_waiting = self.unwritten.is_some();
-        let taken = match self.unwritten.take() {
-            Some(taken) => {
-                if waits {
-                    self.wait_for_space();
-                }
-                taken
+    /// What to wait for before the next round.
+    fn idle(&self) -> Idle {
+        match &self.unwritten {
+            Some(Unwritten { is_waiting: true, .. }) if self.give_up_at.is_some() => {
+                Idle::LastSpace
             }
+            Some(Unwritten { is_waiting: true, .. }) => Idle::Space,
+            // There is something to do.
+            Some(_) => Idle::Until(monotonic()),
+            None if self.broken.is_some() => Idle::Until(monotonic()),
+            None => {
+                let due = self.sync_at().map_or(self.maintain_at, |at| at.min(self.maintain_at));
+                Idle::Until(due)
+            }
+        }
+    }
+
+    /// Somebody who appended a little takes a turn: writes what has gathered, if nothing else has to be done for that.
+    /// False if the recorder's thread has to.
+    fn turn(&mut self) -> bool {
+        let begin = monotonic();
+        if self.unwritten.is_some() || self.broken.is_some() || begin < self.turns_from {
+            return false;
+        }
+        let was_unsynced = self.unsynced;
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            let taken = self.tail.take();
+            if !taken
+                .batch
+                .last()
+                .is_some_and(|last| self.writer.is_quick(taken.batch.bytes(), last))
+            {
+                self.in_hand = taken.in_hand;
+                self.unwritten = Some(Unwritten { taken, is_waiting: false });
+                return Ok(());
+            }
+            if let Some(done) = self.put(taken, false)? {
+                self.tail.recorded(done.ticket);
+            }
+            Ok(())
+        }));
+        self.broken = match written {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(Broken { failure, has_panicked: false }),
+            Err(panic) => Some(Broken::panicked(&*panic)),
+        };
+        if self.unwritten.is_some() || self.broken.is_some() || self.unsynced != was_unsynced {
+            self.tail.call();
+        }
+        if begin.elapsed() > SLOW {
+            self.turns_from = monotonic() + SLOW_PERIOD;
+        }
+        true
+    }
+
+    /// Does what is due and writes what has gathered, or what was not written before. Whether that was all there will be.
+    fn round(&mut self) -> Result<bool, Failure> {
+        let Unwritten { taken, is_waiting } = match self.unwritten.take() {
+            Some(unwritten) => unwritten,
             None => {
                 self.maintain().map_err(failure)?;
-                let due = self.sync_at().map_or(self.maintain_at, |at| at.min(self.maintain_at));
-                self.tail.take(if waits { due } else { monotonic() })
+                Unwritten { taken: self.tail.take(), is_waiting: false }
             }
         };
+        let Some(done) = self.put(taken, is_waiting)? else {
+            // Retention may make room.
+            self.attend().map_err(failure)?;
+            return Ok(false);
+        };
+        if planted("recorder: acknowledged before the sync") {
+            self.tail.recorded(done.ticket);
+        }
+        self.sync_if_due().map_err(failure)?;
+        if !done.is_empty {
+            self.tail.recorded(done.ticket);
+        }
+        done.failed.map_or(Ok(done.is_closing && done.is_empty), Err)
+    }
+
+    /// Writes what was taken, and settles it; `None` if there is no space for all of it.
+    fn put(&mut self, taken: Taken, is_waiting: bool) -> Result<Option<Done>, Failure> {
         let Taken { batch, in_hand, ticket, is_closing, asked, failed } = taken;
         let is_empty = batch.is_empty();
         if !is_empty {
@@ -721,24 +911,15 @@ impl Recorder {
                 let asked = asked.map(|(asked, before)| asked.min(before.previous()));
                 self.settle(None, asked);
                 let in_hand = self.in_hand;
-                self.unwritten =
-                    Some(Taken { batch, in_hand, ticket, is_closing, asked: None, failed });
-                // Retention may make room.
-                self.attend().map_err(failure)?;
-                return Ok(false);
+                let taken = Taken { batch, in_hand, ticket, is_closing, asked: None, failed };
+                self.unwritten = Some(Unwritten { taken, is_waiting: true });
+                return Ok(None);
             }
             self.put_down();
             self.unsynced = true;
         }
         self.settle(in_hand.map(|in_hand| in_hand.last), asked);
-        if planted("recorder: acknowledged before the sync") {
-            self.tail.recorded(ticket);
-        }
-        self.sync_if_due().map_err(failure)?;
-        if !is_empty {
-            self.tail.recorded(ticket);
-        }
-        failed.map_or(Ok(is_closing && is_empty), Err)
+        Ok(Some(Done { ticket, is_empty, is_closing, failed }))
     }
 
     /// Tells who waits for it that everything is settled up to the last event that was committed, or up to where somebody
@@ -864,14 +1045,10 @@ impl Recorder {
         self.settle(last, None);
     }
 
-    /// Waits until a full disk is to be tried again.
-    fn wait_for_space(&mut self) {
-        if self.give_up_at.is_some() {
-            std::thread::sleep(LAST_RETRY);
-        } else if self.tail.closes_within(RETRY) {
-            self.give_up_at = Some(monotonic() + LAST_TRIES);
-            self.writer.ignore_min_free();
-        }
+    /// The instance is to stop: a full disk is tried a little longer.
+    fn give_up_soon(&mut self) {
+        self.give_up_at = Some(monotonic() + LAST_TRIES);
+        self.writer.ignore_min_free();
     }
 }
 
@@ -883,11 +1060,24 @@ impl Recorder {
         let (now, later) = (monotonic(), monotonic() + 60 * LATEST);
         self.maintain_at = if maintains { now } else { later };
         self.last_sync = if syncs || self.tail.config.sync == Sync::Always { now } else { later };
-        let result = self.round(false);
+        let result = self.round();
         if let Err(failure) = &result {
             self.give_up(failure);
         }
         result
+    }
+
+    /// Somebody who appended takes a turn, if the recorder lets others do so; a failure is told to everybody.
+    pub(super) fn take_turn(&mut self) -> Result<bool, Failure> {
+        if self.tail.config.sync != Sync::Always {
+            // However slow the simulation is.
+            self.turns_from = monotonic();
+            self.turn();
+        }
+        let Some(broken) = self.broken.take() else { return Ok(false) };
+        assert!(!broken.has_panicked, "{}", broken.failure);
+        self.give_up(&broken.failure);
+        Err(broken.failure)
     }
 
     /// Whether what was written may not be durable yet.

@@ -177,10 +177,12 @@ pub fn start(instance: &Arc<Instance>, mut subscription: Subscription) -> Result
         info,
     };
     let cursor = instance.log().cursor(position);
+    // A filter may take long; without one a session does little but fill the connection.
+    let there = if session.filter.is_some() { node.home() } else { session.peer.thread().clone() };
     let (instance, node, session_pid) = (instance.clone(), node.clone(), pid.clone());
-    tokio::spawn(async move {
+    there.clone().spawn(async move {
         // In a task of its own, so that a panic does not leave the pid behind.
-        let ended = tokio::spawn(session.run(cursor)).await;
+        let ended = there.spawn(session.run(cursor)).await;
         let reason = ended.unwrap_or_else(|panic| {
             tracing::error!(session = %session_pid, "session failed: {panic}");
             atom("error")

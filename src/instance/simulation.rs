@@ -334,7 +334,11 @@ impl Simulation {
             0..28 => self.append(),
             28..48 => {
                 let (maintains, syncs) = (self.seeded.below(4) == 0, self.seeded.below(3) == 0);
-                self.step(maintains, syncs);
+                if !maintains && !syncs && self.next_event.is_multiple_of(2) {
+                    self.turn();
+                } else {
+                    self.step(maintains, syncs);
+                }
             }
             48..54 => {
                 let queue = [Queue::Sealer, Queue::Archiver][self.seeded.index(2)];
@@ -448,17 +452,28 @@ impl Simulation {
 
     /// The recorder does a round. Whether it was the last.
     fn step(&mut self, maintains: bool, syncs: bool) -> bool {
+        self.note("step", &format!("{maintains} {syncs}"));
+        self.record(|recorder| recorder.step(maintains, syncs))
+    }
+
+    /// Somebody who appended does it in its place.
+    fn turn(&mut self) {
+        self.note("turn", "");
+        self.record(Recorder::take_turn);
+    }
+
+    fn record(&mut self, work: impl FnOnce(&mut Recorder) -> Result<bool, Failure>) -> bool {
         let life = self.life.as_mut().expect("alive");
         if life.has_failed {
             return true;
         }
-        let result = life.recorder.step(maintains, syncs);
+        let result = work(&mut life.recorder);
         life.has_failed = result.is_err();
         life.has_written |= life.recorder.is_unsynced();
         let is_synced = result.is_ok() && life.has_written && !life.recorder.is_unsynced();
         let is_waiting = matches!(life.tail.recording(), Recording::Waiting(_));
         let committed = life.committed();
-        self.note("step", &format!("{maintains} {syncs}: {result:?}, waiting {is_waiting}"));
+        self.note("recorded", &format!("{result:?}, waiting {is_waiting}"));
         if self.storage.is_dead() {
             // Nobody hears of it.
             return true;
@@ -705,6 +720,7 @@ fn seeds_that_failed_once_do_not_fail_again() {
 fn an_instance_keeps_its_promises_whatever_happens() {
     let all = [
         "answered",
+        "turn",
         "refused",
         "waiting",
         "failed",

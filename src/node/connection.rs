@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -14,7 +15,7 @@ use tracing::{debug, enabled, error, trace, warn};
 
 use super::peer::Peer;
 use super::task::{Owned, survive};
-use super::{Ended, Flow, Node, Process, refusal};
+use super::{ConnectError, Ended, Flow, Node, Process, refusal};
 use crate::etf::TermRef;
 use crate::proto::connection::{Input, TickTime};
 use crate::proto::control::{self, Destination, Signal};
@@ -26,13 +27,39 @@ use crate::time::monotonic;
 /// Bytes of output buffer kept between writes.
 const KEEP_OUTPUT_BYTES: usize = 1 << 20;
 
+/// Bytes that the socket of a node of this host holds for us; the kernel makes it twice as much. A window that a busy
+/// sender fills between two looks makes it gather (see [`super::reactor`]); less than the loopback device sends at once
+/// would stall everything. The windows of other hosts are the kernel's business: they have to hold what is on the way.
+const LOCAL_WINDOW_BYTES: usize = 32 << 10;
+
 /// Starts the tasks of a connection whose handshake is done.
-pub(super) fn start(node: &Node, stream: TcpStream, agreed: handshake::Agreed) -> Arc<Peer> {
+///
+/// # Errors
+///
+/// [`ConnectError::Io`]: the socket cannot be watched; it is closed.
+pub(super) fn start(
+    node: &Node,
+    stream: TcpStream,
+    agreed: handshake::Agreed,
+) -> Result<Arc<Peer>, ConnectError> {
     let address = stream.peer_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
-    let peer = Arc::new(Peer::new(agreed.peer, address));
+    if address.ip().to_canonical().is_loopback()
+        && let Err(error) = SockRef::from(&stream).set_recv_buffer_size(LOCAL_WINDOW_BYTES)
+    {
+        debug!(%address, "window not set: {error}");
+    }
+    let reactor = node.0.reactors.next();
+    let moved = {
+        // Watched by that thread from now on.
+        let _there = reactor.handle().enter();
+        stream.into_std().and_then(TcpStream::from_std)
+    };
+    let stream =
+        moved.map_err(|source| ConnectError::Io { address: address.to_string(), source })?;
+    let peer = Arc::new(Peer::new(agreed.peer, address, reactor));
     node.connected(&peer);
-    node.run(serve(node.clone(), peer.clone(), stream));
-    peer
+    node.run_on(peer.thread(), serve(node.clone(), peer.clone(), stream));
+    Ok(peer)
 }
 
 /// Reads and writes until the connection is over, however it ends, and then tells the node.
@@ -64,9 +91,7 @@ async fn serve(node: Node, peer: Arc<Peer>, stream: TcpStream) {
         if flushed.is_err() {
             debug!(node = %peer.name(), "queued packets were not taken");
         }
-    } else if let Err(error) =
-        socket2::SockRef::from(read.as_ref()).set_linger(Some(Duration::ZERO))
-    {
+    } else if let Err(error) = SockRef::from(read.as_ref()).set_linger(Some(Duration::ZERO)) {
         // Without it the kernel would keep what it has for a peer that does not read.
         debug!(node = %peer.name(), "socket keeps lingering: {error}");
     }
@@ -132,18 +157,19 @@ async fn read_packets(
     let mut last_received = monotonic();
     loop {
         let read = timeout_at(ticks.down_at(last_received).into(), socket.read_buf(input.buffer()));
-        tokio::select! {
+        let bytes = tokio::select! {
             // `read_buf` is cancel safe: what it has read is in the buffer.
             read = read => match read {
                 Err(_) => return Ended::TickTimeout(ticks.down_at(last_received) - last_received),
                 Ok(Err(error)) => return Ended::Io(error),
                 Ok(Ok(0)) => return Ended::Closed,
-                Ok(Ok(_)) => {}
+                Ok(Ok(bytes)) => bytes,
             },
             // The connection is over: what it still had to say is moot.
             () = peer.closed() => return Ended::Here,
-        }
+        };
         let taken = take_packets(node, peer, &mut input);
+        peer.reactor().has_read(bytes, taken.packets);
         if let Flow::Wait(gates) = &taken.flow {
             let opened = async {
                 // Each has a time of its own that runs for all, so waiting in turn takes no longer.
@@ -173,6 +199,7 @@ async fn read_packets(
 struct Taken {
     /// What the packets filled, to be waited for before more is read.
     flow: Flow,
+    packets: u64,
     error: Option<PacketError>,
 }
 
@@ -223,10 +250,9 @@ impl<'a> Run<'a> {
 
 /// Takes every whole packet that has been received.
 fn take_packets(node: &Node, peer: &Arc<Peer>, input: &mut Input) -> Taken {
-    let mut taken = Taken { flow: Flow::Go, error: None };
+    let mut taken = Taken { flow: Flow::Go, packets: 0, error: None };
     let mut run = Run { to: None, process: None, messages: Vec::new() };
     let mut at = input.start();
-    let mut packets = 0;
     loop {
         match input.packet_at(at) {
             Ok(Some((next, end))) => {
@@ -235,7 +261,7 @@ fn take_packets(node: &Node, peer: &Arc<Peer>, input: &mut Input) -> Taken {
                     trace!(node = %peer.name(), "tick received");
                     continue;
                 };
-                packets += 1;
+                taken.packets += 1;
                 trace!(node = %peer.name(), operation = control::operation(data), bytes = data.len(), "packet received");
                 match control::parse(data) {
                     Ok(Signal::Message { to, message, needs }) => {
@@ -270,8 +296,8 @@ fn take_packets(node: &Node, peer: &Arc<Peer>, input: &mut Input) -> Taken {
         }
     }
     run.flush(node, peer, &mut taken);
-    node.0.counters.packets.add(packets);
-    peer.received.fetch_add(packets, std::sync::atomic::Ordering::Relaxed);
+    node.0.counters.packets.add(taken.packets);
+    peer.received.fetch_add(taken.packets, std::sync::atomic::Ordering::Relaxed);
     drop(run);
     input.consume(at);
     taken

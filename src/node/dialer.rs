@@ -119,7 +119,7 @@ async fn call(
             node.counters().handshakes_failed.inc();
         }
     })?;
-    Ok(connection::start(node, stream, agreed))
+    connection::start(node, stream, agreed)
 }
 
 /// Keeps a seed connected, and with it every visible node it knows; for ever.

@@ -103,8 +103,7 @@ async fn accepted(node: &Node, stream: TcpStream) -> Result<(), ConnectError> {
     let mut handshake = Handshake::accept(node.0.local.clone(), node.challenge());
     let (stream, agreed) =
         within_time(exchange(node, stream, &mut handshake, Trust::Anybody)).await?;
-    connection::start(node, stream, agreed);
-    Ok(())
+    connection::start(node, stream, agreed).map(drop)
 }
 
 /// Bounds a handshake by `HANDSHAKE_TIME`.

@@ -18,6 +18,7 @@ pub mod mailbox;
 pub mod names;
 pub mod peer;
 mod places;
+mod reactor;
 mod refusal;
 pub mod socket_owner;
 pub mod spawn;
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info};
@@ -107,6 +109,9 @@ struct Shared {
     events: broadcast::Sender<NodeEvent>,
     /// What large answers may hold, of all peers together.
     memory: Arc<Semaphore>,
+    reactors: reactor::Reactors,
+    /// Where the node was made: what takes long runs there.
+    home: Option<Handle>,
     /// Connections, and answers that are being made.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -130,6 +135,8 @@ impl Node {
             // Who lags behind this many comings and goings starts from `peers` again.
             events: broadcast::Sender::new(1024),
             memory: answers::memory(),
+            reactors: reactor::Reactors::start(),
+            home: Handle::try_current().ok(),
             tasks: Mutex::default(),
         }));
         spawn::register(&node);
@@ -193,13 +200,22 @@ impl Node {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a task that ends with the node. A panic of it is reported.
+    /// Runs a task that ends with the node, beside the connections. A panic of it is reported.
     pub fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.run_on(&self.home(), work);
+    }
+
+    fn run_on(&self, handle: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(ended) = tasks.try_join_next() {
             report(&ended);
         }
-        tasks.spawn(work);
+        tasks.spawn_on(work, handle);
+    }
+
+    /// Where to spawn what takes longer than a connection may be kept waiting.
+    pub fn home(&self) -> Handle {
+        self.0.home.clone().unwrap_or_else(Handle::current)
     }
 
     // Processes.

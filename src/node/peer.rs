@@ -12,10 +12,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::answers::Answers;
 use super::error::Ended;
+use super::reactor::Reactor;
 use crate::etf::Abilities;
 use crate::proto::{Flags, NodeName, handshake};
 
@@ -37,6 +39,7 @@ pub struct Peer {
     flags: Flags,
     abilities: Abilities,
     address: SocketAddr,
+    reactor: Reactor,
     queue: Mutex<Queue>,
     /// Bytes queued or being written.
     pending: AtomicUsize,
@@ -58,7 +61,7 @@ struct Queue {
 }
 
 impl Peer {
-    pub(super) fn new(peer: handshake::Peer, address: SocketAddr) -> Self {
+    pub(super) fn new(peer: handshake::Peer, address: SocketAddr, reactor: Reactor) -> Self {
         let handshake::Peer { name, flags, creation } = peer;
         let abilities = Abilities {
             node: name.text(),
@@ -74,6 +77,7 @@ impl Peer {
             flags,
             abilities,
             address,
+            reactor,
             queue: Mutex::new(Queue { bytes: Vec::new(), small: 0, ended: None }),
             pending: AtomicUsize::new(0),
             pending_small: AtomicUsize::new(0),
@@ -104,6 +108,15 @@ impl Peer {
     /// Where it is.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The thread that its connection lives on: where to spawn what sends much to it and takes little time for it.
+    pub const fn thread(&self) -> &Handle {
+        self.reactor.handle()
+    }
+
+    pub(super) const fn reactor(&self) -> &Reactor {
+        &self.reactor
     }
 
     /// Whether it takes part in `global`: it is no hidden node.

@@ -1,13 +1,15 @@
 //! The tail without a recorder, so that it is as far behind as a test wants; and recorders that fail.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::thread::ThreadId;
 
 use super::*;
 use crate::etf::{TermRef, text};
-use crate::event_log::storage::memory::{Call, MemoryStorage};
+use crate::event_log::storage::memory::{Call, MemoryStorage, Seeded};
 use crate::event_log::storage::{Access, Listed, Lock, Storage, StorageDir, StorageFile};
 use crate::event_log::{self, Log, LogConfig, OpenError};
 
@@ -34,7 +36,7 @@ fn call(tail: &Tail, event: &[u8]) -> (bool, mpsc::Receiver<Result<Stamped, Fail
 
 /// What a recorder that has all the time takes.
 fn take(tail: &Tail) -> (u64, u64) {
-    let taken = tail.take(monotonic());
+    let taken = tail.take();
     (taken.batch.count(), taken.ticket)
 }
 
@@ -58,7 +60,7 @@ fn overload_drops_what_is_too_much_counts_it_and_reports_it() {
     assert_eq!(answer.recv().expect("told at once"), Err("overload".into()));
     assert_eq!((counters.received.get(), counters.dropped.get()), (10, 3));
     clock.step(500);
-    let taken = tail.take(monotonic());
+    let taken = tail.take();
     assert_eq!((taken.batch.count(), taken.ticket), (11, 11));
     let mut records = &taken.batch.into_records()[..];
     let mut events = Vec::new();
@@ -153,12 +155,19 @@ pub(crate) struct Trouble {
     pub(crate) panics: AtomicBool,
     /// Each write and sync takes a while.
     is_slow: AtomicBool,
+    /// Each takes so long that nobody is kept waiting for a second one.
+    stalls: AtomicBool,
+    /// Which threads have written.
+    writers: Mutex<HashSet<ThreadId>>,
 }
 
 impl Trouble {
     fn take_a_while(&self) {
         if self.is_slow.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_micros(500));
+        }
+        if self.stalls.load(Ordering::SeqCst) {
+            std::thread::sleep(SLOW);
         }
     }
 }
@@ -207,6 +216,7 @@ impl StorageFile for PanickingFile {
     }
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         assert!(!self.1.panics.load(Ordering::SeqCst), "the disk has gone mad");
+        self.1.writers.lock().expect("sound").insert(std::thread::current().id());
         self.1.take_a_while();
         self.0.write_at(bytes, position)
     }
@@ -357,7 +367,7 @@ fn nothing_is_stamped_in_what_is_settled() {
     assert_eq!(tail.outstanding(at(999)), Some(Outstanding::Commits));
     clock.step(1000);
     assert_eq!(tail.outstanding(at(1500)), Some(Outstanding::Commits));
-    let taken = tail.take(monotonic());
+    let taken = tail.take();
     cast(&tail, &event, 1);
     assert_eq!(tail.outstanding(at(1500)), Some(Outstanding::Commits), "it is being written");
     tail.has_settled(at(1000));
@@ -367,11 +377,11 @@ fn nothing_is_stamped_in_what_is_settled() {
     assert_eq!(tail.outstanding(at(2000)), Some(Outstanding::Commits), "the second event");
     clock.step(1000);
     assert_eq!(tail.outstanding(at(2900)), Some(Outstanding::Commits));
-    tail.has_settled(tail.take(monotonic()).asked.expect("asked"));
+    tail.has_settled(tail.take().asked.expect("asked"));
     assert_eq!(tail.outstanding(at(2900)), None);
     clock.step(-2000);
     let (_, answer) = call(&tail, &event);
-    tail.recorded(tail.take(monotonic()).ticket);
+    tail.recorded(tail.take().ticket);
     assert_eq!(answer.recv().expect("told").expect("recorded").first, at(2901), "promised");
     assert_eq!(tail.stamp_lead(), 1901);
     // Lost is as good as committed: nothing more will come of it.
@@ -390,7 +400,7 @@ fn what_was_taken_in_is_waited_for_until_it_is_committed_or_lost() {
             cast(&tail, &event, 1);
             let mut waits = std::pin::pin!(tail.committed(Timestamp::MAX));
             assert!(futures::poll!(&mut waits).is_pending());
-            let taken = tail.take(monotonic());
+            let taken = tail.take();
             assert!(futures::poll!(&mut waits).is_pending());
             clock.step(10);
             cast(&tail, &event, 1);
@@ -400,7 +410,7 @@ fn what_was_taken_in_is_waited_for_until_it_is_committed_or_lost() {
                 tail.has_settled(taken.batch.last().expect("an event"));
             }
             waits.await;
-            if let Some(last) = tail.take(monotonic()).batch.last() {
+            if let Some(last) = tail.take().batch.last() {
                 tail.has_settled(last);
             }
         }
@@ -627,4 +637,88 @@ fn counters_tell_what_is_in_the_log_and_what_is_lost() {
             running.thread.join().expect("it ends in order");
         }
     }
+}
+
+/// Appends a little until that is recorded by the time it is taken in: the recorder was idle, and its turn was taken.
+fn append_until_a_turn_is_taken(tail: &Tail, counters: &InstanceCounters, event: &[u8]) {
+    until("an append records by itself", || {
+        cast(tail, event, 1);
+        counters.recorded.get() == counters.received.get()
+    });
+}
+
+/// Who appends a little to an idle recorder writes it; and the recorder's thread syncs it when that is due.
+#[test]
+fn a_little_is_recorded_by_who_appends_it() {
+    let interval = Sync::Interval(Duration::from_millis(20));
+    let (tail, counters, event) = tail_at(interval, &Clock::system());
+    let running = recorder(&tail);
+    until("it runs", || tail.turns.get().is_some());
+    append_until_a_turn_is_taken(&tail, &counters, &event);
+    let (_, answer) = call(&tail, &event);
+    assert!(answer.recv_timeout(Duration::from_secs(30)).expect("answered").is_ok());
+    let count = counters.received.get();
+    until("the thread syncs it", || {
+        let after = running.files.copy();
+        after.lose_power(&mut Seeded::new(1));
+        stamps_on(&after).len() as u64 == count
+    });
+    tail.close();
+    running.thread.join().expect("it ends in order");
+    assert_eq!(stamps_on(&running.files).len() as u64, counters.recorded.get());
+}
+
+/// What goes wrong in a turn ends recording, and nothing else: who appends goes on, who waits is told.
+#[test]
+fn a_turn_that_panics_fails_the_recorder_alone() {
+    let (tail, counters, event) = tail_at(Sync::None, &Clock::system());
+    let running = recorder(&tail);
+    until("it runs", || tail.turns.get().is_some());
+    append_until_a_turn_is_taken(&tail, &counters, &event);
+    running.trouble.panics.store(true, Ordering::SeqCst);
+    let recorded = counters.recorded.get();
+    let failure: Failure = "the recorder panicked: the disk has gone mad".into();
+    for _ in 0..2 {
+        assert_eq!(call(&tail, &event).1.recv().expect("answered"), Err(failure.clone()));
+    }
+    assert_eq!((counters.recorded.get(), counters.dropped.get()), (recorded, 2));
+    tail.close();
+    running.thread.join().expect("it ends in order");
+    assert_eq!(tail.recording(), Recording::Failed(failure));
+}
+
+/// A disk that is slow or full is the recorder's thread's business.
+#[test]
+fn nobody_waits_for_a_slow_or_full_disk_twice() {
+    let (tail, counters, event) = tail_at(Sync::None, &Clock::system());
+    let running = recorder(&tail);
+    until("it runs", || tail.turns.get().is_some());
+    append_until_a_turn_is_taken(&tail, &counters, &event);
+    running.files.set_capacity(Some(used(&running.files)));
+    until("it waits for space", || {
+        cast(&tail, &event, 1);
+        is_waiting(&tail)
+    });
+    running.files.set_capacity(None);
+    until("all of it is recorded", || counters.recorded.get() == counters.received.get());
+    // Each write takes longer than anybody is kept.
+    running.trouble.stalls.store(true, Ordering::SeqCst);
+    let has_written = || {
+        let mut writers = running.trouble.writers.lock().expect("sound");
+        std::mem::take(&mut *writers).contains(&std::thread::current().id())
+    };
+    until("somebody has waited", || {
+        cast(&tail, &event, 1);
+        has_written()
+    });
+    for _ in 0..20 {
+        cast(&tail, &event, 1);
+        until("it is recorded", || counters.recorded.get() == counters.received.get());
+    }
+    assert!(!has_written(), "the thread did");
+    running.trouble.stalls.store(false, Ordering::SeqCst);
+    tail.close();
+    running.thread.join().expect("it ends in order");
+    assert_eq!(counters.recorded.get(), counters.received.get());
+    assert_eq!(stamps_on(&running.files).len() as u64, counters.recorded.get());
 }

@@ -39,7 +39,8 @@ async fn connect(node: &Node, name: &str) -> (Arc<Peer>, TcpStream) {
     let (theirs, ours) = tokio::join!(TcpStream::connect(address), listener.accept());
     let name = NodeName::new(name).expect("a name");
     let peer = handshake::Peer { name, flags: Flags::OFFERED, creation: 7 };
-    (start(node, ours.expect("accepted").0, Agreed { peer }), theirs.expect("connected"))
+    let ours = start(node, ours.expect("accepted").0, Agreed { peer });
+    (ours.expect("watched"), theirs.expect("connected"))
 }
 
 /// A process that does what a test wants with each message, and counts what else comes.
