@@ -168,9 +168,9 @@ fn rate(before: f64, packets: u64, span: Duration) -> f64 {
 
 /// How long to wait at a rate: with its third power, 0.25 ms at 50,000 packets a second.
 fn pause(rate: f64) -> Option<Duration> {
-    let micros = 250.0 * (rate / 50_000.0).powi(3);
-    let pause = Duration::from_micros(micros as u64);
-    (rate > QUIET_RATE).then(|| pause.clamp(MIN_PAUSE, MAX_PAUSE))
+    // No rate is so high that this is infinite; it is cut off long before.
+    let pause = Duration::try_from_secs_f64(250e-6 * (rate / 50_000.0).powi(3));
+    (rate > QUIET_RATE).then(|| pause.unwrap_or(MAX_PAUSE).clamp(MIN_PAUSE, MAX_PAUSE))
 }
 
 #[cfg(test)]
