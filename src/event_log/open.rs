@@ -705,13 +705,16 @@ impl<'a> Opening<'a> {
         if is_ours(&parsed) || bytes <= HEAD_BYTES {
             return Ok(parsed);
         }
-        // Stamps rise: an index whose first is not after the newest rotated segment's last is that one's.
+        // Stamps rise: an index whose first is not after the newest rotated segment's last is that one's. And one whose
+        // first is not after what retention has deleted is left of that, because it could not be removed.
         let is_stranger = parsed.first().is_some();
+        let deleted = self.listings.dir.deleted.filter(|_| !planted("open: what deletion left"));
+        let is_left = |parsed: &Parsed| parsed.first() <= deleted;
         let listed = storage.list(&config.dir).map_err(OpenError::io("list", &config.dir))?;
         for rotated in without_segment(&config.name, &listed) {
             let rotated = config.dir.join(rotated);
             let parsed = read(&rotated)?;
-            if is_ours(&parsed) {
+            if is_ours(&parsed) && !is_left(&parsed) {
                 let (from, to) = (index_path(&rotated), index_path(path));
                 storage.rename(&from, &to).map_err(OpenError::io("rename", &from))?;
                 return Ok(parsed);

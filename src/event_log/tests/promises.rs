@@ -647,6 +647,26 @@ pub(super) fn what_could_not_be_removed_does_not_come_back() {
     }
 }
 
+/// Where no index can be made or removed what was deleted leaves its own, and the live segment has none: the next start
+/// does not take the one for the other's, which would tear what was synced.
+#[test]
+pub(super) fn an_index_that_is_left_of_what_was_deleted_is_nobody_elses() {
+    let storage = segments(1).fork();
+    let mut keeping = config(Path::new("/log"));
+    keeping.max_bytes = Some(4_000);
+    let (mut writer, log) = open_in(keeping, &storage).expect("opens");
+    storage.add_fault(fails(&[Call::Create, Call::Remove], ".idx", When::From(1)));
+    go_to(writer.clock(), at(START + 20_000_000));
+    writer.rotate().expect("rotates");
+    writer.append(batch(201..231, 100)).expect("appends");
+    writer.maintain().expect("maintains");
+    writer.sync().expect("syncs");
+    let is_index = |path: &PathBuf| path.extension().is_some_and(|end| end == "idx");
+    let indexes = storage.paths().into_iter().filter(is_index).count();
+    assert_eq!((log.stats().deleted, rotated(&storage).len(), indexes), (2, 0, 2));
+    survive(&storage, &(201..231).collect::<Vec<_>>());
+}
+
 /// A strict reader that asks for what was deleted is told so after a restart as well.
 #[test]
 pub(super) fn a_strict_reader_hears_of_deletions_after_a_restart() {

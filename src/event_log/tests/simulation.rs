@@ -902,6 +902,8 @@ const SEEDS: &[u64] = &[
     1795600122485356,
     // What was deleted while the manifest could not be written was missing after a clean close.
     1795600123493244,
+    // The index that could not be removed with a deleted segment was taken for the live one's.
+    1795920469103155,
 ];
 
 #[test]
