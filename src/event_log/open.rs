@@ -468,9 +468,14 @@ impl<'a> Opening<'a> {
     ) -> Segment {
         let path = new.place.path().to_owned();
         let is_file = matches!(new.place, Place::File(_));
+        // Neither its index nor a manifest can be read now that would tell how much there was. The next start looks again.
+        let bad_lines = self.listings.dir.bad_lines + self.listings.arch.bad_lines;
+        let is_unknown = looked.index_unread && listed.is_none() && bad_lines > 0;
+        let is_unknown = is_unknown && !planted("open: nobody tells how much there was");
         let torn = looked.torn.take();
         if let Some(torn) = torn {
-            let is_cut = is_file && self.writes() && looked.had_index && listed.is_none();
+            let is_ours = looked.had_index && listed.is_none() && !is_unknown;
+            let is_cut = is_file && self.writes() && is_ours;
             match is_cut.then(|| self.cut_torn(&path, &torn)) {
                 Some(Ok(())) => {
                     looked.summary.bytes = torn.position;
@@ -486,7 +491,7 @@ impl<'a> Opening<'a> {
         let mut found = found;
         let is_less =
             looked.index_unread && listed.is_some_and(|listed| compare(&found, &listed).is_some());
-        if looked.is_partial || is_less {
+        if looked.is_partial || is_less || is_unknown {
             // What is left out may be read another time; what was found is as durable after a sync as the rest.
             if self.writes()
                 && let Err(error) = self.settle(&new.place, looked.durable_end)

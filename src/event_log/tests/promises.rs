@@ -538,15 +538,17 @@ fn a_hole_is_not_forgotten_when_its_segment_is_rotated() {
 }
 
 /// An index that nobody may read, or that cannot be read for a while, is not replaced by one that does not know what lies
-/// behind a hole.
+/// behind a hole; nor where the manifest cannot be read either.
 #[test]
-fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
+pub(super) fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
     let (storage, expected) = holed_and_rotated();
-    for (call, errno) in
-        [(Call::Open, Errno::ACCESS), (Call::Open, Errno::MFILE), (Call::Read, Errno::IO)]
-    {
+    for (call, errno, path) in [
+        (Call::Open, Errno::ACCESS, ".quotes_2"),
+        (Call::Open, Errno::MFILE, ".quotes_2"),
+        (Call::Read, Errno::IO, ".quotes_2"),
+        (Call::Read, Errno::IO, "/log/.quotes"),
+    ] {
         let storage = storage.fork();
-        let path = ".quotes_2";
         let failure = Failure::Errno(errno);
         storage.add_fault(Fault { calls: vec![call], path, failure, when: When::From(1) });
         if let Ok((mut writer, _)) = open_in(config(Path::new("/log")), &storage) {
@@ -555,7 +557,30 @@ fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
         }
         storage.heal();
         storage.kill();
-        assert_eq!(all(&reopen(&storage).1), expected, "{call:?} {errno}");
+        assert_eq!(all(&reopen(&storage).1), expected, "{call:?} {errno} {path}");
+    }
+}
+
+/// A reader that cannot read an index for a while makes do with what it finds in the segment, in front of a hole. The
+/// index is not replaced by that, nor is it what others read by or what is archived.
+#[test]
+pub(super) fn what_is_found_without_an_index_is_not_taken_for_what_it_says() {
+    let (storage, expected) = holed_and_rotated();
+    for archive_after in [None, Some(Duration::ZERO)] {
+        let storage = storage.fork();
+        let archiving = LogConfig { archive_after, ..config(Path::new("/log")) };
+        let (mut writer, log) = open_in(archiving, &storage).expect("opens");
+        storage.add_fault(fails(&[Call::Read], ".idx", When::From(1)));
+        let mut reader = log.cursor(MIN);
+        assert!(reader.next(1).expect("reads").is_some());
+        storage.heal();
+        assert_eq!(all(&log), expected);
+        for seconds in [20_000_000, 4_000_000_000] {
+            go_to(writer.clock(), at(START + seconds));
+            writer.maintain().expect("maintains");
+        }
+        assert_eq!(log.stats().archives, u64::from(archive_after.is_some()));
+        assert_eq!(all(&log), expected);
     }
 }
 
