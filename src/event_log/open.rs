@@ -432,12 +432,12 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Whether the kernel may hold what a failed sync could not write as if it were written: it is the same one, or a
-    /// damaged manifest does not tell.
+    /// Whether the kernel may hold what a failed sync could not write as if it were written: it is the same one. After a
+    /// power loss too, for a start since then may have failed before the manifest said which boot this is.
     fn may_have_been_forgotten(&self) -> bool {
         match self.started {
             Some(Started::Kill) => true,
-            Some(Started::PowerLoss) => self.listings.dir.boot.is_none(),
+            Some(Started::PowerLoss) => !planted("open: writing again after a start that failed"),
             _ => false,
         }
     }

@@ -561,6 +561,34 @@ pub(super) fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
     }
 }
 
+/// A start after a loss of power cuts off a torn tail and fails, for it could not be synced: what was cut off is so for the
+/// kernel, and no longer to be written. The next start says so again.
+#[test]
+pub(super) fn what_a_start_cut_off_that_failed_does_not_come_back() {
+    let storage = MemoryStorage::new();
+    let (mut writer, _log) = reopen(&storage);
+    writer.append(batch(1..20, 1000)).expect("appends");
+    writer.sync().expect("syncs");
+    writer.append(batch(20..40, 1000)).expect("appends");
+    drop(writer);
+    let torn = storage.fork();
+    let mut bytes = live(&torn);
+    let end = bytes.len();
+    bytes[end - 5_000..end - 4_000].fill(0);
+    torn.put(Path::new(LIVE), bytes);
+    torn.lose_power(&mut Seeded::new(0));
+    for seed in 0..SEEDS {
+        let storage = torn.fork();
+        storage.set_seed(seed);
+        // The first is that of the copy of the torn tail.
+        storage.add_fault(fails(&[Call::Sync], LIVE, When::Once(2)));
+        assert!(open_in(config(Path::new("/log")), &storage).is_err());
+        storage.kill();
+        assert_eq!(all(&reopen(&storage).1), (1..20).collect::<Vec<_>>());
+        survive(&storage, &(1..20).collect::<Vec<_>>());
+    }
+}
+
 /// A reader that cannot read an index for a while makes do with what it finds in the segment, in front of a hole. The
 /// index is not replaced by that, nor is it what others read by or what is archived.
 #[test]
