@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::age::Since;
-use super::index::{Index, Parsed, Summary};
+use super::index::{Head, Index, Parsed, Summary};
 use super::inventory::{Item, Listings, inventory};
 use super::keeper::Keeper;
 use super::live::Live;
@@ -468,9 +468,11 @@ impl<'a> Opening<'a> {
     ) -> Segment {
         let path = new.place.path().to_owned();
         let is_file = matches!(new.place, Place::File(_));
-        // Neither its index nor a manifest can be read now that would tell how much there was. The next start looks again.
+        // Its index cannot be read now, and tells perhaps what lies behind damage; or how much there was, and no manifest
+        // can be read either. The next start looks again.
         let bad_lines = self.listings.dir.bad_lines + self.listings.arch.bad_lines;
-        let is_unknown = looked.index_unread && listed.is_none() && bad_lines > 0;
+        let is_unknown = looked.index_unread && listed.is_none();
+        let is_unknown = is_unknown && (looked.torn.is_some() || bad_lines > 0);
         let is_unknown = is_unknown && !planted("open: nobody tells how much there was");
         let torn = looked.torn.take();
         if let Some(torn) = torn {
@@ -627,9 +629,11 @@ impl<'a> Opening<'a> {
             return Err(OpenError::NotALog { path, found: head });
         }
         let is_empty = found.index.slots().is_empty() && found.open.is_none();
-        if is_empty && !found.damage.is_empty() || found.undecided {
+        let is_unknown = parsed.head == Head::Unreadable && found.torn.is_some();
+        let is_unknown = is_unknown && !planted("open: cutting off what an index may know of");
+        if is_empty && !found.damage.is_empty() || found.undecided || is_unknown {
             // Nothing of it can be read, and what has no records is not rotated. Or something may be read another time,
-            // which tells then how much of it is sound.
+            // its index perhaps, which tells then how much of it is sound.
             return Ok(OpenedLive::PutAside);
         }
         let mut bytes = bytes;

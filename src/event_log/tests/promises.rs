@@ -589,6 +589,24 @@ pub(super) fn what_a_start_cut_off_that_failed_does_not_come_back() {
     }
 }
 
+/// Nothing is cut off a live segment, or what that was, behind a hole while its index cannot be read.
+#[test]
+pub(super) fn nothing_is_torn_that_an_index_may_know_of_which_cannot_be_read() {
+    let (storage, expected) = holed();
+    for path in ["/log/.quotes.idx", "/log/.quotes"] {
+        let storage = storage.fork();
+        for _ in 0..2 {
+            storage.add_fault(fails(&[Call::Read], path, When::From(1)));
+            let (_writer, log) = reopen(&storage);
+            assert!(all(&log).starts_with(&[1, 2, 3, 4, 5]));
+            assert_eq!(log.stats().torn_bytes, 0);
+            storage.heal();
+            storage.kill();
+        }
+        assert_eq!(all(&reopen(&storage).1), expected, "{path}");
+    }
+}
+
 /// A reader that cannot read an index for a while makes do with what it finds in the segment, in front of a hole. The
 /// index is not replaced by that, nor is it what others read by or what is archived.
 #[test]
