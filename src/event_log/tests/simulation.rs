@@ -250,6 +250,8 @@ impl Simulation {
                 self.answered(Err(error));
             }
         }
+        // A reader may have noted then what only looked like damage.
+        self.may_be_damaged |= self.hits.iter().any(|hit| !hit.is_transient);
         self.steps.clear();
         self.waiting = None;
         self.storage.kill();
@@ -937,6 +939,14 @@ const SEEDS: &[u64] = &[
     1795922014749961,
     // A torn tail that an opening before the last had cut off, and counted, was missed; no fault of the log.
     1795922014737848,
+    // A start that cut off a torn tail and failed to sync that was forgotten: what was gone came back.
+    1795922730108489,
+    1795922730112446,
+    1795922730119574,
+    // A live segment was cut behind a hole while its index could not be read.
+    1795922730165710,
+    // What a reader took for damage in a life that ended well was to be forgotten; no fault of the log.
+    1795922730159178,
 ];
 
 #[test]
