@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::age::Since;
-use super::index::{Index, Parsed, Summary};
+use super::index::{Head, Index, Parsed, Summary};
 use super::inventory::{Item, Listings, inventory};
 use super::keeper::Keeper;
 use super::live::Live;
@@ -432,12 +432,12 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Whether the kernel may hold what a failed sync could not write as if it were written: it is the same one, or a
-    /// damaged manifest does not tell.
+    /// Whether the kernel may hold what a failed sync could not write as if it were written: it is the same one. After a
+    /// power loss too, for a start since then may have failed before the manifest said which boot this is.
     fn may_have_been_forgotten(&self) -> bool {
         match self.started {
             Some(Started::Kill) => true,
-            Some(Started::PowerLoss) => self.listings.dir.boot.is_none(),
+            Some(Started::PowerLoss) => !planted("open: writing again after a start that failed"),
             _ => false,
         }
     }
@@ -468,9 +468,16 @@ impl<'a> Opening<'a> {
     ) -> Segment {
         let path = new.place.path().to_owned();
         let is_file = matches!(new.place, Place::File(_));
+        // Its index cannot be read now, and tells perhaps what lies behind damage; or how much there was, and no manifest
+        // can be read either. The next start looks again.
+        let bad_lines = self.listings.dir.bad_lines + self.listings.arch.bad_lines;
+        let is_unknown = looked.index_unread && listed.is_none();
+        let is_unknown = is_unknown && (looked.torn.is_some() || bad_lines > 0);
+        let is_unknown = is_unknown && !planted("open: nobody tells how much there was");
         let torn = looked.torn.take();
         if let Some(torn) = torn {
-            let is_cut = is_file && self.writes() && looked.had_index && listed.is_none();
+            let is_ours = looked.had_index && listed.is_none() && !is_unknown;
+            let is_cut = is_file && self.writes() && is_ours;
             match is_cut.then(|| self.cut_torn(&path, &torn)) {
                 Some(Ok(())) => {
                     looked.summary.bytes = torn.position;
@@ -486,7 +493,7 @@ impl<'a> Opening<'a> {
         let mut found = found;
         let is_less =
             looked.index_unread && listed.is_some_and(|listed| compare(&found, &listed).is_some());
-        if looked.is_partial || is_less {
+        if looked.is_partial || is_less || is_unknown {
             // What is left out may be read another time; what was found is as durable after a sync as the rest.
             if self.writes()
                 && let Err(error) = self.settle(&new.place, looked.durable_end)
@@ -622,9 +629,11 @@ impl<'a> Opening<'a> {
             return Err(OpenError::NotALog { path, found: head });
         }
         let is_empty = found.index.slots().is_empty() && found.open.is_none();
-        if is_empty && !found.damage.is_empty() || found.undecided {
+        let is_unknown = parsed.head == Head::Unreadable && found.torn.is_some();
+        let is_unknown = is_unknown && !planted("open: cutting off what an index may know of");
+        if is_empty && !found.damage.is_empty() || found.undecided || is_unknown {
             // Nothing of it can be read, and what has no records is not rotated. Or something may be read another time,
-            // which tells then how much of it is sound.
+            // its index perhaps, which tells then how much of it is sound.
             return Ok(OpenedLive::PutAside);
         }
         let mut bytes = bytes;
@@ -705,13 +714,16 @@ impl<'a> Opening<'a> {
         if is_ours(&parsed) || bytes <= HEAD_BYTES {
             return Ok(parsed);
         }
-        // Stamps rise: an index whose first is not after the newest rotated segment's last is that one's.
+        // Stamps rise: an index whose first is not after the newest rotated segment's last is that one's. And one whose
+        // first is not after what retention has deleted is left of that, because it could not be removed.
         let is_stranger = parsed.first().is_some();
+        let deleted = self.listings.dir.deleted.filter(|_| !planted("open: what deletion left"));
+        let is_left = |parsed: &Parsed| parsed.first() <= deleted;
         let listed = storage.list(&config.dir).map_err(OpenError::io("list", &config.dir))?;
         for rotated in without_segment(&config.name, &listed) {
             let rotated = config.dir.join(rotated);
             let parsed = read(&rotated)?;
-            if is_ours(&parsed) {
+            if is_ours(&parsed) && !is_left(&parsed) {
                 let (from, to) = (index_path(&rotated), index_path(path));
                 storage.rename(&from, &to).map_err(OpenError::io("rename", &from))?;
                 return Ok(parsed);

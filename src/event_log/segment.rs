@@ -9,6 +9,7 @@ use super::index::{ENTRY_BYTES, Entry, Head, Index, Parsed, Summary, parse};
 use super::lock;
 use super::manifest::Member;
 use super::names::{INDEX_SUFFIX, index_path};
+use super::planted::planted;
 use super::repair::{self, Trust};
 use super::source::{Place, Source};
 use super::storage::{Access, Storage, StorageFile, is_lasting, is_transient, read_full};
@@ -191,7 +192,10 @@ impl Segment {
                 Ok((index, is_stale)) => {
                     let index = Arc::new(index);
                     let mut inner = lock(&self.inner);
-                    if inner.place.path() == place.path() {
+                    // The file may be read the next time, and know more than was found without it.
+                    let is_shared =
+                        !is_stale || planted("index: sharing what was found without it");
+                    if is_shared && inner.place.path() == place.path() {
                         inner.index = Arc::downgrade(&index);
                     }
                     return Ok((index, is_stale));

@@ -538,15 +538,17 @@ fn a_hole_is_not_forgotten_when_its_segment_is_rotated() {
 }
 
 /// An index that nobody may read, or that cannot be read for a while, is not replaced by one that does not know what lies
-/// behind a hole.
+/// behind a hole; nor where the manifest cannot be read either.
 #[test]
-fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
+pub(super) fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
     let (storage, expected) = holed_and_rotated();
-    for (call, errno) in
-        [(Call::Open, Errno::ACCESS), (Call::Open, Errno::MFILE), (Call::Read, Errno::IO)]
-    {
+    for (call, errno, path) in [
+        (Call::Open, Errno::ACCESS, ".quotes_2"),
+        (Call::Open, Errno::MFILE, ".quotes_2"),
+        (Call::Read, Errno::IO, ".quotes_2"),
+        (Call::Read, Errno::IO, "/log/.quotes"),
+    ] {
         let storage = storage.fork();
-        let path = ".quotes_2";
         let failure = Failure::Errno(errno);
         storage.add_fault(Fault { calls: vec![call], path, failure, when: When::From(1) });
         if let Ok((mut writer, _)) = open_in(config(Path::new("/log")), &storage) {
@@ -555,7 +557,76 @@ fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
         }
         storage.heal();
         storage.kill();
-        assert_eq!(all(&reopen(&storage).1), expected, "{call:?} {errno}");
+        assert_eq!(all(&reopen(&storage).1), expected, "{call:?} {errno} {path}");
+    }
+}
+
+/// A start after a loss of power cuts off a torn tail and fails, for it could not be synced: what was cut off is so for the
+/// kernel, and no longer to be written. The next start says so again.
+#[test]
+pub(super) fn what_a_start_cut_off_that_failed_does_not_come_back() {
+    let storage = MemoryStorage::new();
+    let (mut writer, _log) = reopen(&storage);
+    writer.append(batch(1..20, 1000)).expect("appends");
+    writer.sync().expect("syncs");
+    writer.append(batch(20..40, 1000)).expect("appends");
+    drop(writer);
+    let torn = storage.fork();
+    let mut bytes = live(&torn);
+    let end = bytes.len();
+    bytes[end - 5_000..end - 4_000].fill(0);
+    torn.put(Path::new(LIVE), bytes);
+    torn.lose_power(&mut Seeded::new(0));
+    for seed in 0..SEEDS {
+        let storage = torn.fork();
+        storage.set_seed(seed);
+        // The first is that of the copy of the torn tail.
+        storage.add_fault(fails(&[Call::Sync], LIVE, When::Once(2)));
+        assert!(open_in(config(Path::new("/log")), &storage).is_err());
+        storage.kill();
+        assert_eq!(all(&reopen(&storage).1), (1..20).collect::<Vec<_>>());
+        survive(&storage, &(1..20).collect::<Vec<_>>());
+    }
+}
+
+/// Nothing is cut off a live segment, or what that was, behind a hole while its index cannot be read.
+#[test]
+pub(super) fn nothing_is_torn_that_an_index_may_know_of_which_cannot_be_read() {
+    let (storage, expected) = holed();
+    for path in ["/log/.quotes.idx", "/log/.quotes"] {
+        let storage = storage.fork();
+        for _ in 0..2 {
+            storage.add_fault(fails(&[Call::Read], path, When::From(1)));
+            let (_writer, log) = reopen(&storage);
+            assert!(all(&log).starts_with(&[1, 2, 3, 4, 5]));
+            assert_eq!(log.stats().torn_bytes, 0);
+            storage.heal();
+            storage.kill();
+        }
+        assert_eq!(all(&reopen(&storage).1), expected, "{path}");
+    }
+}
+
+/// A reader that cannot read an index for a while makes do with what it finds in the segment, in front of a hole. The
+/// index is not replaced by that, nor is it what others read by or what is archived.
+#[test]
+pub(super) fn what_is_found_without_an_index_is_not_taken_for_what_it_says() {
+    let (storage, expected) = holed_and_rotated();
+    for archive_after in [None, Some(Duration::ZERO)] {
+        let storage = storage.fork();
+        let archiving = LogConfig { archive_after, ..config(Path::new("/log")) };
+        let (mut writer, log) = open_in(archiving, &storage).expect("opens");
+        storage.add_fault(fails(&[Call::Read], ".idx", When::From(1)));
+        let mut reader = log.cursor(MIN);
+        assert!(reader.next(1).expect("reads").is_some());
+        storage.heal();
+        assert_eq!(all(&log), expected);
+        for seconds in [20_000_000, 4_000_000_000] {
+            go_to(writer.clock(), at(START + seconds));
+            writer.maintain().expect("maintains");
+        }
+        assert_eq!(log.stats().archives, u64::from(archive_after.is_some()));
+        assert_eq!(all(&log), expected);
     }
 }
 
@@ -645,6 +716,26 @@ pub(super) fn what_could_not_be_removed_does_not_come_back() {
         assert!(seen.len() < 40 && entries(0..=3).ends_with(&seen));
         assert_eq!(*left.get_or_insert(seen.clone()), seen);
     }
+}
+
+/// Where no index can be made or removed what was deleted leaves its own, and the live segment has none: the next start
+/// does not take the one for the other's, which would tear what was synced.
+#[test]
+pub(super) fn an_index_that_is_left_of_what_was_deleted_is_nobody_elses() {
+    let storage = segments(1).fork();
+    let mut keeping = config(Path::new("/log"));
+    keeping.max_bytes = Some(4_000);
+    let (mut writer, log) = open_in(keeping, &storage).expect("opens");
+    storage.add_fault(fails(&[Call::Create, Call::Remove], ".idx", When::From(1)));
+    go_to(writer.clock(), at(START + 20_000_000));
+    writer.rotate().expect("rotates");
+    writer.append(batch(201..231, 100)).expect("appends");
+    writer.maintain().expect("maintains");
+    writer.sync().expect("syncs");
+    let is_index = |path: &PathBuf| path.extension().is_some_and(|end| end == "idx");
+    let indexes = storage.paths().into_iter().filter(is_index).count();
+    assert_eq!((log.stats().deleted, rotated(&storage).len(), indexes), (2, 0, 2));
+    survive(&storage, &(201..231).collect::<Vec<_>>());
 }
 
 /// A strict reader that asks for what was deleted is told so after a restart as well.

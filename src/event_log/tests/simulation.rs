@@ -75,6 +75,8 @@ struct Simulation {
     /// The latest stamp that anybody was told of while it was reserved: for recording goes on where it can't be.
     promised: u64,
     times: Times,
+    /// When the clock leapt far in this life, by the time that really passed, and by how much.
+    leapt: Option<(Duration, i64)>,
     trace: Vec<String>,
     happened: Happened,
 }
@@ -137,6 +139,7 @@ impl Simulation {
             is_manifest_unread: false,
             promised: 0,
             times: Times::default(),
+            leapt: None,
             happened: Happened::new(),
         }
     }
@@ -182,6 +185,8 @@ impl Simulation {
             match opened {
                 Ok(opened) => {
                     self.note("opened early", "");
+                    // What it cut off it alone has counted.
+                    self.has_torn |= opened.1.stats().torn_bytes > 0;
                     self.steps.clear();
                     drop(opened);
                 }
@@ -203,6 +208,7 @@ impl Simulation {
         self.storage.set_hook(Some(Arc::new(move |_, _| drop(log.stats()))));
         self.is_poisoned = false;
         self.times.even = Duration::ZERO;
+        self.leapt = None;
         let (writer, _) = self.open.as_ref().expect("just opened");
         let (floor, told) = (floor(writer), self.oracle.told());
         if !std::mem::take(&mut self.is_manifest_unread) && !self.is_damaged {
@@ -244,6 +250,8 @@ impl Simulation {
                 self.answered(Err(error));
             }
         }
+        // A reader may have noted then what only looked like damage.
+        self.may_be_damaged |= self.hits.iter().any(|hit| !hit.is_transient);
         self.steps.clear();
         self.waiting = None;
         self.storage.kill();
@@ -312,11 +320,26 @@ impl Simulation {
                 self.times.small_leaps += Duration::from_micros(leap.unsigned_abs());
             } else {
                 self.times.even = Duration::ZERO;
+                self.leaps_far(leap);
             }
             self.clock.leap(leap);
             self.note("leap", &leap.to_string());
         }
         self.times.wall = self.clock.now().micros();
+    }
+
+    /// A leap that is undone before anybody has looked at the clock nobody can notice: what was stamped meanwhile is as old
+    /// as its stamp says. Whoever runs a log has it look every few seconds.
+    fn leaps_far(&mut self, leap: i64) {
+        let (_, log) = self.open.as_ref().expect("is open");
+        let is_noticed = lock(&log.shared.state).is_clock_odd;
+        let before = self.leapt.replace((self.times.passed, leap));
+        if let Some((since, before)) = before.filter(|_| !is_noticed)
+            && before == -leap
+        {
+            self.oracle.stamped_astray(since);
+            self.leapt = None;
+        }
     }
 
     fn operation(&mut self) {
@@ -902,6 +925,28 @@ const SEEDS: &[u64] = &[
     1795600122485356,
     // What was deleted while the manifest could not be written was missing after a clean close.
     1795600123493244,
+    // The index that could not be removed with a deleted segment was taken for the live one's.
+    1795920469103155,
+    // An index that a reader could not open for a moment was replaced by what that had found without it.
+    1795922014730572,
+    // With the manifest and an index unreadable for a moment, the index was made anew and what was gone came back.
+    1795922014730671,
+    // What was gone came back where a bad sector took the index that told it from what is whole; no fault of the log.
+    1795922014736854,
+    1795922014740078,
+    1795922014749941,
+    // A leap of the clock that was undone before anybody looked was to be noticed; no fault of the log.
+    1795922014749961,
+    // A torn tail that an opening before the last had cut off, and counted, was missed; no fault of the log.
+    1795922014737848,
+    // A start that cut off a torn tail and failed to sync that was forgotten: what was gone came back.
+    1795922730108489,
+    1795922730112446,
+    1795922730119574,
+    // A live segment was cut behind a hole while its index could not be read.
+    1795922730165710,
+    // What a reader took for damage in a life that ended well was to be forgotten; no fault of the log.
+    1795922730159178,
 ];
 
 #[test]

@@ -69,6 +69,8 @@ struct Entry {
     is: Is,
     /// When it was appended, by the time that really passed.
     born: Duration,
+    /// Its stamp is as a clock had it that was wrong without anybody being able to notice.
+    is_astray: bool,
     /// It lies where the medium is damaged.
     may_miss: bool,
     /// It was not synced when the power failed.
@@ -141,6 +143,7 @@ impl Oracle {
             shape,
             is: Is::Offered,
             born,
+            is_astray: false,
             may_miss: false,
             was_doubtful: false,
             holed: None,
@@ -176,6 +179,12 @@ impl Oracle {
         self.entries.values_mut().filter(|entry| entry.is == from).for_each(|e| e.is = to);
     }
 
+    /// The clock was wrong since then, and nobody could notice.
+    pub(super) fn stamped_astray(&mut self, since: Duration) {
+        let later = self.entries.values_mut().filter(|entry| entry.born >= since);
+        later.for_each(|entry| entry.is_astray = true);
+    }
+
     /// The medium is damaged in a file that holds these stamps.
     pub(super) fn may_miss(&mut self, first: u64, last: u64) {
         self.entries.range_mut(first..=last).for_each(|(_, entry)| entry.may_miss = true);
@@ -199,7 +208,10 @@ impl Oracle {
         let Some(entry) = self.entries.get_mut(&stamp) else {
             panic!("{stamp} was never appended");
         };
-        assert_ne!(entry.is, Is::Gone, "{stamp} was gone and is back");
+        // What a power loss left whole of a stretch is torn with the rest, and found again where the index that told so
+        // lies on a bad sector.
+        let may_return = entry.may_miss && entry.was_doubtful;
+        assert!(entry.is != Is::Gone || may_return, "{stamp} was gone and is back");
         let due = entry.shape.event(stamp);
         let is_same = entry.holed.as_deref().unwrap_or(&due) == event;
         if !is_same {
@@ -215,7 +227,7 @@ impl Oracle {
             entry.holed = Some(event.to_owned());
             self.holed += 1;
         }
-        if entry.is == Is::Offered {
+        if matches!(entry.is, Is::Offered | Is::Gone) {
             entry.is = Is::Committed;
         }
         self.told = self.told.max(stamp);
@@ -244,9 +256,8 @@ impl Oracle {
             if first.is_none_or(|first| *stamp < first) {
                 let age = times.passed.saturating_sub(entry.born) + times.small_leaps;
                 let by_wall = Duration::from_micros(times.wall.saturating_sub(*stamp));
-                let is_old = |after: Duration| {
-                    age >= after || (times.even >= Duration::from_secs(86_400) && by_wall >= after)
-                };
+                let is_by_wall = entry.is_astray || times.even >= Duration::from_secs(86_400);
+                let is_old = |after: Duration| age >= after || (is_by_wall && by_wall >= after);
                 if max_bytes || delete_after.is_some_and(is_old) {
                     entry.is = Is::Deleted;
                     deleted = true;
