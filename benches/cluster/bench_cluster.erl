@@ -36,6 +36,7 @@ scenarios() ->
         {"live-1k", fun(Sut) -> live(Sut, 1000) end, all},
         {"live-10k", fun(Sut) -> live(Sut, 10000) end, all},
         {"live-50k", fun(Sut) -> live(Sut, 50000) end, all},
+        {"half-rate", fun half/1, ours},
         {"1000-sessions", fun(Sut) -> fan_out(Sut, 1000) end, ours}
     ].
 
@@ -154,15 +155,13 @@ live(Sut, Rate) ->
     Running = start(Sut),
     Follower = spawn_link(named(subscriber), ?MODULE, follower, [self(), now, Total, latency]),
     receive {subscribed, Follower} -> ok end,
-    Busy = spawn_link(named(s1), ?MODULE, busy, [self()]),
-    receive {watching, Busy} -> ok end,
+    Busy = watch_busy(),
     Cpu = cpu_of(Running),
     Pacer = spawn_link(named(s1), ?MODULE, pacer, [self(), 11, Total, Rate]),
     receive {done, Pacer, Took} -> Took end,
     Latencies = receive {followed, Follower, Seen, Total, _} -> Seen end,
     Used = cpu_of(Running) - Cpu,
-    Busy ! {stop, self()},
-    Suspended = receive {busy, Count} -> Count end,
+    Suspended = busy_count(Busy),
     stop(Running),
     [
         {rate, round(Total / (Took / 1.0e6))},
@@ -171,6 +170,35 @@ live(Sut, Rate) ->
         {p99_us, percentile(0.99, Latencies)},
         {busy_dist_port, Suspended}
     ].
+
+%% Two processes cast at half the rate that they just reached: nobody may be suspended.
+half(Sut) ->
+    Rate = proplists:get_value(rate, flood(Sut, 1, 2, quote, none)) div 2,
+    Count = Rate * number("BENCH_SECONDS") div 2,
+    Running = start(Sut),
+    Busy = watch_busy(),
+    Cpu = cpu_of(Running),
+    Begin = now_us(),
+    Pacers = [
+        spawn_link(named(s1), ?MODULE, pacer, [self(), Id, Count, Rate div 2])
+     || Id <- [11, 12]
+    ],
+    [receive {done, Pid, _} -> ok end || Pid <- Pacers],
+    {ok, _} = gen_server:call({global, ?NAME}, {append, event(quote, 1, 1)}, infinity),
+    Seconds = (now_us() - Begin) / 1.0e6,
+    Used = cpu_of(Running) - Cpu,
+    Suspended = busy_count(Busy),
+    stop(Running),
+    Total = 2 * Count,
+    [{rate, round(Total / Seconds)}, {cpu_s_per_m, Used * 1.0e6 / Total}, {busy_dist_port, Suspended}].
+
+watch_busy() ->
+    Pid = spawn_link(named(s1), ?MODULE, busy, [self()]),
+    receive {watching, Pid} -> Pid end.
+
+busy_count(Pid) ->
+    Pid ! {stop, self()},
+    receive {busy, Count} -> Count end.
 
 %% A thousand subscribers of one node get each event.
 fan_out(Sut, Sessions) ->
