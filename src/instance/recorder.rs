@@ -377,12 +377,10 @@ impl Tail {
 
     /// Waits until what has been taken in by now, as far as it is stamped at or before `to`, is committed or lost.
     pub async fn committed(&self, to: Timestamp) {
-        let next = self.next_stamp();
-        if next == Timestamp::MIN {
+        let to = to.min(self.next_stamp().previous());
+        if to == Timestamp::MIN {
             return;
         }
-        let newest = next.previous();
-        let to = to.min(newest);
         loop {
             let progress = self.progress();
             tokio::pin!(progress);
@@ -906,9 +904,8 @@ impl Recorder {
             self.in_hand = in_hand;
             if let Some(batch) = self.write(batch, is_waiting).map_err(failure)? {
                 // Up to the first event that waits nothing more comes.
-                let before = batch.first().filter(|first| *first > Timestamp::MIN);
-                let asked = self.tail.hold(batch.bytes()).zip(before);
-                let asked = asked.map(|(asked, before)| asked.min(before.previous()));
+                let asked = self.tail.hold(batch.bytes()).zip(batch.first());
+                let asked = asked.map(|(asked, first)| asked.min(first.previous()));
                 self.settle(None, asked);
                 let in_hand = self.in_hand;
                 let taken = Taken { batch, in_hand, ticket, is_closing, asked: None, failed };

@@ -699,12 +699,22 @@ const SEEDS: &[u64] = &[
     // A position that only the memory of the machine had was gone on from, and lost with the power.
     228,
     // An index that could not be written was emptied, and what lay behind a hole became a torn tail.
-    393, 1961,
+    393,
+    1961,
     // The index of what a power loss took made a torn tail of what was written in its place.
-    2680, 1360, // A segment was sealed with a sync that came after one that had failed.
-    1538, // A part of a batch that had found no room was cut off, and came back.
-    5394, 7022, // A rotation left an index behind that was being begun anew.
+    2680,
+    1360,
+    // A segment was sealed with a sync that came after one that had failed.
+    1538,
+    // A part of a batch that had found no room was cut off, and came back.
+    5394,
+    7022,
+    // A rotation left an index behind that was being begun anew.
     6967,
+    // A clock at the epoch gave the stamp 0, which no position is before.
+    1_795_935_550_487_787,
+    1_795_935_550_491_873,
+    1_795_935_550_544_324,
 ];
 
 #[test]

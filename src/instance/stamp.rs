@@ -16,9 +16,10 @@ pub struct Stamper {
 }
 
 impl Stamper {
-    /// Goes on after `last`, the newest stamp that may have been given or acknowledged.
+    /// Goes on after `last`, the newest stamp that may have been given or acknowledged. The first of all is later than
+    /// [`Timestamp::MIN`], whatever the clock says: a position before it is a position before all.
     pub fn after(last: Option<Timestamp>) -> Self {
-        Stamper { next: last.map_or(Timestamp::MIN, Timestamp::next) }
+        Stamper { next: last.unwrap_or(Timestamp::MIN).next() }
     }
 
     /// The stamp of an event that arrives `now`: the time, or the next microsecond after the last stamp.
@@ -53,5 +54,6 @@ mod tests {
         stamper.pass(at(310));
         stamper.pass(at(305));
         assert_eq!((stamper.next(), stamper.stamp(at(290))), (at(311), at(311)), "promised");
+        assert_eq!(Stamper::after(None).stamp(at(0)), at(1));
     }
 }
