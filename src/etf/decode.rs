@@ -419,6 +419,7 @@ pub fn external(bytes: &[u8]) -> Result<TermRef<'_>, DecodeError> {
 }
 
 /// Skips `len` bytes; 0 so that leaf tags read as one expression.
+#[inline]
 fn take(bytes: &[u8], at: &mut usize, len: usize) -> Result<u32, DecodeError> {
     if len > bytes.len() - *at {
         return Err(DecodeError::Truncated { position: bytes.len() });
@@ -427,18 +428,21 @@ fn take(bytes: &[u8], at: &mut usize, len: usize) -> Result<u32, DecodeError> {
     Ok(0)
 }
 
+#[inline]
 fn u8_at(bytes: &[u8], at: &mut usize) -> Result<u8, DecodeError> {
     let value = *bytes.get(*at).ok_or(DecodeError::Truncated { position: *at })?;
     *at += 1;
     Ok(value)
 }
 
+#[inline]
 fn u16_at(bytes: &[u8], at: &mut usize) -> Result<usize, DecodeError> {
     let start = *at;
     take(bytes, at, 2)?;
     Ok(usize::from(u16::from_be_bytes([bytes[start], bytes[start + 1]])))
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: &mut usize) -> Result<u32, DecodeError> {
     let start = *at;
     take(bytes, at, 4)?;
@@ -455,7 +459,21 @@ fn sign(bytes: &[u8], at: usize, start: usize) -> Result<(), DecodeError> {
 }
 
 /// An atom of at most 255 characters; UTF-8 ones hold valid UTF-8.
+#[inline]
 fn atom(bytes: &[u8], at: &mut usize) -> Result<(), DecodeError> {
+    // Nearly all are of this kind.
+    if let Some(&[SMALL_ATOM_UTF8_EXT, len]) = bytes.get(*at..*at + 2)
+        && let Some(name) = bytes.get(*at + 2..*at + 2 + usize::from(len))
+        && name.is_ascii()
+    {
+        *at += 2 + usize::from(len);
+        return Ok(());
+    }
+    any_atom(bytes, at)
+}
+
+#[inline(never)]
+fn any_atom(bytes: &[u8], at: &mut usize) -> Result<(), DecodeError> {
     let start = *at;
     let tag = u8_at(bytes, at)?;
     let len = match tag {

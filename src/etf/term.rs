@@ -152,15 +152,14 @@ impl<'a> TermRef<'a> {
                 8 => Term::Binary(&body[5..]),
                 last_bits => Term::BitBinary { bytes: &body[5..], last_bits },
             },
-            SMALL_TUPLE_EXT => {
-                Term::Tuple(Elements { left: u32::from(body[0]), bytes: &body[1..] })
-            }
-            LARGE_TUPLE_EXT => Term::Tuple(Elements { left: be32(body), bytes: &body[4..] }),
+            SMALL_TUPLE_EXT => Term::Tuple(Elements::to_the_end(u32::from(body[0]), &body[1..])),
+            LARGE_TUPLE_EXT => Term::Tuple(Elements::to_the_end(be32(body), &body[4..])),
             LIST_EXT => {
-                Term::List(ListRef { elements: Elements { left: be32(body), bytes: &body[4..] } })
+                let elements = Elements { left: be32(body), bytes: &body[4..], has_tail: true };
+                Term::List(ListRef { elements })
             }
             MAP_EXT => {
-                Term::Map(Pairs(Elements { left: be32(body).saturating_mul(2), bytes: &body[4..] }))
+                Term::Map(Pairs(Elements::to_the_end(be32(body).saturating_mul(2), &body[4..])))
             }
             NEW_PID_EXT | PID_EXT => {
                 let (node, rest) = AtomRef::split(body);
@@ -371,10 +370,17 @@ impl ReferenceIds<'_> {
 pub struct Elements<'a> {
     left: u32,
     bytes: &'a [u8],
+    /// Whether something follows the last element.
+    has_tail: bool,
 }
 
 impl<'a> Elements<'a> {
-    const NONE: Elements<'static> = Elements { left: 0, bytes: &[] };
+    const NONE: Elements<'static> = Elements { left: 0, bytes: &[], has_tail: false };
+
+    /// Elements of which the last one ends where `bytes` do.
+    const fn to_the_end(left: u32, bytes: &'a [u8]) -> Self {
+        Elements { left, bytes, has_tail: false }
+    }
 
     /// How many elements are left.
     pub const fn len(&self) -> usize {
@@ -400,7 +406,10 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<TermRef<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (term, rest) = self.bytes.split_at(skip(self.bytes));
+        // What ends with the bytes needs no walk: most of all, the event at the end of a cast.
+        let is_all = self.left == 0 && !self.has_tail;
+        let len = if is_all { self.bytes.len() } else { skip(self.bytes) };
+        let (term, rest) = self.bytes.split_at(len);
         self.bytes = rest;
         Some(TermRef(term))
     }

@@ -34,9 +34,9 @@ const QUIET_RATE: f64 = 5_000.0;
 /// The shortest pause: a process that sends several events in a row has sent them by then.
 const MIN_PAUSE: Duration = Duration::from_micros(100);
 
-/// The longest pause, reached at about 136,000 packets a second. Long enough for the window of a sender that writes
+/// The longest pause, reached at about 159,000 packets a second. Long enough for the window of a sender that writes
 /// each packet by itself to fill: only then do its packets gather.
-const MAX_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_millis(8);
 
 /// The rate is that of about so long.
 const RATE_WINDOW: Duration = Duration::from_millis(2);
