@@ -32,7 +32,7 @@ use crate::etf::{Pid, TermRef, encode};
 use crate::event_log::planted::planted;
 use crate::event_log::{Chunk, Committed, Cursor, EntryRef, Next};
 use crate::match_spec::{MatchSpec, Outcome, Scratch};
-use crate::node::{Peer, can_be_monitored};
+use crate::node::Peer;
 use crate::proto::control;
 use crate::proto::packet::PASS_THROUGH;
 use crate::time::Timestamp;
@@ -137,7 +137,7 @@ pub fn start(instance: &Arc<Instance>, mut subscription: Subscription) -> Result
         return Err(Refused::SystemLimit);
     };
     // Where the subscriber cannot be monitored only a link tells of its end.
-    let is_monitored = can_be_monitored(&peer);
+    let is_monitored = peer.remote().can_be_monitored();
     let linked = match &subscription.subscriber {
         Subscriber::Pid(pid) if subscription.link || !is_monitored => Some(pid.clone()),
         _ => None,

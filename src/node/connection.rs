@@ -6,19 +6,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout_at;
 use tracing::{debug, enabled, error, trace, warn};
 
 use super::peer::Peer;
 use super::task::{Owned, survive};
+use super::transport::Transport;
 use super::{ConnectError, Ended, Flow, Node, Process, refusal};
 use crate::etf::TermRef;
-use crate::proto::connection::{Input, TickTime};
-use crate::proto::control::{self, Destination, Signal};
+use crate::proto::connection::{Inbound, Outbound, Received};
+use crate::proto::control::{self, Destination};
 use crate::proto::packet::{self, Next, TICK};
 use crate::proto::{PacketError, handshake};
 use crate::strangers;
@@ -27,33 +25,19 @@ use crate::time::monotonic;
 /// Bytes of output buffer kept between writes.
 const KEEP_OUTPUT_BYTES: usize = 1 << 20;
 
-/// Bytes that the socket of a node of this host holds for us; the kernel makes it twice as much. A window that a busy
-/// sender fills between two looks makes it gather (see [`super::reactor`]); less than the loopback device sends at once
-/// would stall everything. The windows of other hosts are the kernel's business: they have to hold what is on the way.
-const LOCAL_WINDOW_BYTES: usize = 32 << 10;
-
 /// Starts the tasks of a connection whose handshake is done.
 ///
 /// # Errors
 ///
 /// [`ConnectError::Io`]: the socket cannot be watched; it is closed.
-pub(super) fn start(
+pub(super) fn start<T: Transport>(
     node: &Node,
-    stream: TcpStream,
+    stream: T,
     agreed: handshake::Agreed,
 ) -> Result<Arc<Peer>, ConnectError> {
-    let address = stream.peer_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
-    if address.ip().to_canonical().is_loopback()
-        && let Err(error) = SockRef::from(&stream).set_recv_buffer_size(LOCAL_WINDOW_BYTES)
-    {
-        debug!(%address, "window not set: {error}");
-    }
+    let address = stream.address();
     let reactor = node.0.reactors.next();
-    let moved = {
-        // Watched by that thread from now on.
-        let _there = reactor.handle().enter();
-        stream.into_std().and_then(TcpStream::from_std)
-    };
+    let moved = stream.move_to(reactor.handle());
     let stream =
         moved.map_err(|source| ConnectError::Io { address: address.to_string(), source })?;
     let peer = Arc::new(Peer::new(agreed.peer, address, reactor));
@@ -68,13 +52,13 @@ pub(super) fn start(
 ///
 /// - `one_end`: whether the socket, the peer, this side or a panic ends it, both tasks are over, the socket is
 ///   closed and the queue is freed before the node hears of it.
-async fn serve(node: Node, peer: Arc<Peer>, stream: TcpStream) {
-    let ticks = TickTime::new(node.0.config.net_ticktime);
-    let (mut read, write) = stream.into_split();
-    let mut writer = Owned::spawn(write_packets(peer.clone(), write, ticks));
+async fn serve<T: Transport>(node: Node, peer: Arc<Peer>, stream: T) {
+    let net_ticktime = node.0.config.net_ticktime;
+    let (mut read, write) = stream.split();
+    let mut writer = Owned::spawn(write_packets(peer.clone(), write, net_ticktime));
     let why = tokio::select! {
         // Dropped only when the writer is over, and with it the connection.
-        why = survive(read_packets(&node, &peer, &mut read, ticks)) => {
+        why = survive(read_packets(&node, &peer, &mut read, net_ticktime)) => {
             why.unwrap_or_else(Ended::Panicked)
         }
         // By itself it ends only after it has closed the peer and said why.
@@ -87,12 +71,11 @@ async fn serve(node: Node, peer: Arc<Peer>, stream: TcpStream) {
     let why = peer.take_reason().unwrap_or(Ended::Closed);
     if why.is_orderly() {
         // The writer ends when the queue is empty; a socket that does not take bytes is given a tick interval.
-        let flushed = tokio::time::timeout(node.0.config.net_ticktime / 4, writer.join()).await;
+        let flushed = tokio::time::timeout(net_ticktime / 4, writer.join()).await;
         if flushed.is_err() {
             debug!(node = %peer.name(), "queued packets were not taken");
         }
-    } else if let Err(error) = SockRef::from(read.as_ref()).set_linger(Some(Duration::ZERO)) {
-        // Without it the kernel would keep what it has for a peer that does not read.
+    } else if let Err(error) = T::give_up(&read) {
         debug!(node = %peer.name(), "socket keeps lingering: {error}");
     }
     writer.abort();
@@ -105,24 +88,28 @@ async fn serve(node: Node, peer: Arc<Peer>, stream: TcpStream) {
     node.disconnected(&peer, &why);
 }
 
-async fn write_packets(peer: Arc<Peer>, mut socket: OwnedWriteHalf, ticks: TickTime) {
+async fn write_packets(
+    peer: Arc<Peer>,
+    mut socket: impl AsyncWrite + Unpin,
+    net_ticktime: Duration,
+) {
     let mut bytes = Vec::new();
-    let mut last_sent = monotonic();
+    let mut outbound = Outbound::new(net_ticktime, monotonic());
     loop {
         // Losing the race against the tick drops nothing: `take_output` moves bytes only when it returns.
-        let small =
-            match timeout_at(ticks.tick_at(last_sent).into(), peer.take_output(&mut bytes)).await {
-                Ok(Some(small)) => small,
-                Ok(None) => break,
-                Err(_) => {
-                    if let Err(error) = socket.write_all(&TICK).await {
-                        return peer.close(Ended::Io(error));
-                    }
-                    last_sent = monotonic();
-                    trace!(node = %peer.name(), "tick sent");
-                    continue;
+        let small = match timeout_at(outbound.tick_at().into(), peer.take_output(&mut bytes)).await
+        {
+            Ok(Some(small)) => small,
+            Ok(None) => break,
+            Err(_) => {
+                if let Err(error) = socket.write_all(&TICK).await {
+                    return peer.close(Ended::Io(error));
                 }
-            };
+                outbound.sent(monotonic());
+                trace!(node = %peer.name(), "tick sent");
+                continue;
+            }
+        };
         if enabled!(tracing::Level::TRACE) {
             trace_sent(&peer, &bytes);
         }
@@ -131,7 +118,7 @@ async fn write_packets(peer: Arc<Peer>, mut socket: OwnedWriteHalf, ticks: TickT
         if let Err(error) = result {
             return peer.close(Ended::Io(error));
         }
-        last_sent = monotonic();
+        outbound.sent(monotonic());
         bytes.clear();
         bytes.shrink_to(KEEP_OUTPUT_BYTES);
     }
@@ -150,17 +137,17 @@ fn trace_sent(peer: &Peer, mut bytes: &[u8]) {
 async fn read_packets(
     node: &Node,
     peer: &Arc<Peer>,
-    socket: &mut OwnedReadHalf,
-    ticks: TickTime,
+    socket: &mut (impl AsyncRead + Unpin),
+    net_ticktime: Duration,
 ) -> Ended {
-    let mut input = Input::new();
-    let mut last_received = monotonic();
+    let mut inbound = Inbound::new(net_ticktime, monotonic());
     loop {
-        let read = timeout_at(ticks.down_at(last_received).into(), socket.read_buf(input.buffer()));
+        let down_at = inbound.down_at().into();
+        let read = timeout_at(down_at, socket.read_buf(inbound.buffer()));
         let bytes = tokio::select! {
             // `read_buf` is cancel safe: what it has read is in the buffer.
             read = read => match read {
-                Err(_) => return Ended::TickTimeout(ticks.down_at(last_received) - last_received),
+                Err(_) => return Ended::TickTimeout(inbound.patience()),
                 Ok(Err(error)) => return Ended::Io(error),
                 Ok(Ok(0)) => return Ended::Closed,
                 Ok(Ok(bytes)) => bytes,
@@ -168,7 +155,7 @@ async fn read_packets(
             // The connection is over: what it still had to say is moot.
             () = peer.closed() => return Ended::Here,
         };
-        let taken = take_packets(node, peer, &mut input);
+        let taken = take_packets(node, peer, &mut inbound);
         peer.reactor().has_read(bytes, taken.packets);
         if let Flow::Wait(gates) = &taken.flow {
             let opened = async {
@@ -184,7 +171,7 @@ async fn read_packets(
             }
         }
         // Time spent waiting for ourselves is not the peer's silence.
-        last_received = monotonic();
+        inbound.heard(monotonic());
         if let Some(error) = taken.error {
             node.0.counters.packets_malformed.inc();
             if strangers::MALFORMED.admit() {
@@ -249,49 +236,40 @@ impl<'a> Run<'a> {
 }
 
 /// Takes every whole packet that has been received.
-fn take_packets(node: &Node, peer: &Arc<Peer>, input: &mut Input) -> Taken {
+fn take_packets(node: &Node, peer: &Arc<Peer>, inbound: &mut Inbound) -> Taken {
     let mut taken = Taken { flow: Flow::Go, packets: 0, error: None };
     let mut run = Run { to: None, process: None, messages: Vec::new() };
-    let mut at = input.start();
+    let mut at = inbound.start();
     loop {
-        match input.packet_at(at) {
-            Ok(Some((next, end))) => {
-                at = end;
-                let Next::Data(data) = next else {
-                    trace!(node = %peer.name(), "tick received");
-                    continue;
-                };
-                taken.packets += 1;
-                trace!(node = %peer.name(), operation = control::operation(data), bytes = data.len(), "packet received");
-                match control::parse(data) {
-                    Ok(Signal::Message { to, message, needs }) => {
-                        peer.abilities().learn(needs, message);
-                        run.add(node, peer, to, message, &mut taken)
-                    }
-                    Ok(signal) => {
-                        run.flush(node, peer, &mut taken);
-                        taken.flow.and(node.signal(peer, signal));
-                    }
-                    Err(error) if error.is_refused_event() => {
-                        node.0.counters.events_malformed.inc();
-                        if strangers::MALFORMED.admit() {
-                            let source = std::error::Error::source(&error).map(ToString::to_string);
-                            warn!(node = %peer.name(), "event refused: {error}: {}", source.unwrap_or_default());
-                        }
-                        // What came before it is answered before it.
-                        run.flush(node, peer, &mut taken);
-                        refusal::answer(node, peer, data);
-                    }
-                    Err(error) => {
-                        taken.error = Some(error);
-                        break;
-                    }
-                }
-            }
+        let packet = match inbound.packet_at(at, peer.remote()) {
+            Ok(Some(packet)) => packet,
             Ok(None) => break,
             Err(error) => {
                 taken.error = Some(error);
                 break;
+            }
+        };
+        at = packet.end;
+        if enabled!(tracing::Level::TRACE) {
+            trace_received(peer, packet.data);
+        }
+        taken.packets += u64::from(!packet.data.is_empty());
+        match packet.received {
+            Received::Tick => {}
+            Received::Message(to, message) => run.add(node, peer, to, message, &mut taken),
+            Received::Signal(signal) => {
+                run.flush(node, peer, &mut taken);
+                taken.flow.and(node.signal(peer, signal));
+            }
+            Received::Refused(error) => {
+                node.0.counters.events_malformed.inc();
+                if strangers::MALFORMED.admit() {
+                    let source = std::error::Error::source(&error).map(ToString::to_string);
+                    warn!(node = %peer.name(), "event refused: {error}: {}", source.unwrap_or_default());
+                }
+                // What came before it is answered before it.
+                run.flush(node, peer, &mut taken);
+                refusal::answer(node, peer, packet.data);
             }
         }
     }
@@ -299,8 +277,16 @@ fn take_packets(node: &Node, peer: &Arc<Peer>, input: &mut Input) -> Taken {
     node.0.counters.packets.add(taken.packets);
     peer.received.fetch_add(taken.packets, std::sync::atomic::Ordering::Relaxed);
     drop(run);
-    input.consume(at);
+    inbound.consume(at);
     taken
+}
+
+fn trace_received(peer: &Peer, data: &[u8]) {
+    if data.is_empty() {
+        trace!(node = %peer.name(), "tick received");
+    } else {
+        trace!(node = %peer.name(), operation = control::operation(data), bytes = data.len(), "packet received");
+    }
 }
 
 /// When a handshake that begins now has failed.

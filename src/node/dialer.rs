@@ -11,7 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::listener::{Trust, check_listener, check_owners, exchange, within_time, write_messages};
+use super::listener::{
+    Ends, Trust, check_listener, check_owners, exchange, within_time, write_messages,
+};
 use super::socket_owner::Listeners;
 use super::{ConnectError, Node, NodeEvent, Peer, StartError, connection};
 use super::{epmd, socket_owner};
@@ -85,14 +87,13 @@ struct Calling<'a>(&'a Node, Called);
 impl<'a> Calling<'a> {
     /// `None` if it is being called already.
     fn begin(node: &'a Node, called: &Called) -> Option<Self> {
-        let mut calling = node.0.calling.lock().expect("no panic while the set is held");
-        calling.insert(called.clone()).then(|| Calling(node, called.clone()))
+        node.connections_mut().calls(called).then(|| Calling(node, called.clone()))
     }
 }
 
 impl Drop for Calling<'_> {
     fn drop(&mut self) {
-        self.0.0.calling.lock().expect("no panic while the set is held").remove(&self.1);
+        self.0.connections_mut().called(&self.1);
     }
 }
 
@@ -110,8 +111,10 @@ async fn call(
     let (stream, agreed) = within_time(async {
         let io = |source| ConnectError::Io { address: address.to_string(), source };
         let mut stream = TcpStream::connect(address).await.map_err(io)?;
+        let ends = Ends::of(&stream)?;
         write_messages(&mut stream, &[first]).await.map_err(io)?;
-        exchange(node, stream, &mut handshake, trust).await
+        let agreed = exchange(node, &mut stream, ends, &mut handshake, trust).await?;
+        Ok((stream, agreed))
     })
     .await
     .inspect_err(|error| {

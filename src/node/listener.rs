@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -15,10 +15,8 @@ use super::connection::{self, HANDSHAKE_TIME, handshake_deadline};
 use super::places::{Door, Origin, is_here};
 use super::socket_owner::{self, Listeners, Owner};
 use super::{ConnectError, Node, StartError, epmd};
-use crate::proto::handshake::{
-    Agreed, Called, Handshake, MAX_MESSAGE_BYTES, Status, Step, status_for,
-};
-use crate::proto::{HandshakeError, NodeName};
+use crate::proto::HandshakeError;
+use crate::proto::handshake::{Agreed, Handshake, MAX_MESSAGE_BYTES, Step};
 use crate::strangers;
 
 /// Opens the listening sockets, all on one port: the port mapper knows only one. Port 0 takes any.
@@ -99,11 +97,39 @@ fn random_number() -> u64 {
     getrandom::u64().expect("the operating system gives random numbers")
 }
 
-async fn accepted(node: &Node, stream: TcpStream) -> Result<(), ConnectError> {
+async fn accepted(node: &Node, mut stream: TcpStream) -> Result<(), ConnectError> {
+    let ends = Ends::of(&stream)?;
     let mut handshake = Handshake::accept(node.0.local.clone(), node.challenge());
-    let (stream, agreed) =
-        within_time(exchange(node, stream, &mut handshake, Trust::Anybody)).await?;
+    let exchange = exchange(node, &mut stream, ends, &mut handshake, Trust::Anybody);
+    let agreed = within_time(exchange).await?;
     connection::start(node, stream, agreed).map(drop)
+}
+
+/// Between which addresses a connection is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    /// The other node's.
+    pub(super) peer: SocketAddr,
+    /// Ours.
+    pub(super) here: SocketAddr,
+}
+
+impl Ends {
+    /// Those of a socket, which is made ready: small packets go out at once, and a dead host is noticed even where ticks
+    /// are rare.
+    pub(super) fn of(stream: &TcpStream) -> Result<Self, ConnectError> {
+        let io = |source| ConnectError::Io { address: "peer".into(), source };
+        let ends =
+            Ends { peer: stream.peer_addr().map_err(io)?, here: stream.local_addr().map_err(io)? };
+        let tuned = stream
+            .set_nodelay(true)
+            .and_then(|()| socket2::SockRef::from(stream).set_keepalive(true));
+        tuned.map_err(|source| ends.failed(source)).map(|()| ends)
+    }
+
+    fn failed(self, source: std::io::Error) -> ConnectError {
+        ConnectError::Io { address: self.peer.to_string(), source }
+    }
 }
 
 /// Bounds a handshake by `HANDSHAKE_TIME`.
@@ -127,16 +153,14 @@ pub(super) enum Trust {
 /// Exchanges messages until the handshake is over.
 pub(super) async fn exchange(
     node: &Node,
-    mut stream: TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ends: Ends,
     handshake: &mut Handshake,
     trust: Trust,
-) -> Result<(TcpStream, Agreed), ConnectError> {
-    let io = |source| ConnectError::Io { address: "peer".into(), source };
-    let (peer_address, here) = (stream.peer_addr().map_err(io)?, stream.local_addr().map_err(io)?);
-    let io = |source| ConnectError::Io { address: peer_address.to_string(), source };
-    tune(&stream).map_err(io)?;
+) -> Result<Agreed, ConnectError> {
+    let io = |source| ends.failed(source);
     loop {
-        let message = read_message(&mut stream).await.map_err(|error| {
+        let message = read_message(stream).await.map_err(|error| {
             use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
             let is_closed = matches!(error.kind(), UnexpectedEof | ConnectionReset);
             let meaning = handshake.if_closed().filter(|_| is_closed);
@@ -151,21 +175,22 @@ pub(super) async fn exchange(
         };
         match step {
             Step::NameMe(_) => unreachable!("it was just given a name"),
-            Step::Send(messages) => write_messages(&mut stream, &messages).await.map_err(io)?,
+            Step::Send(messages) => write_messages(stream, &messages).await.map_err(io)?,
             Step::Done(messages, agreed) => {
                 // We drop the connection before the last message rather than after it.
                 let limit = node.0.config.budget.connections;
-                if node.0.peers.len() >= limit && !node.0.peers.contains_key(&agreed.peer.name) {
+                if !node.connections().admits(&agreed.peer.name) {
                     return Err(ConnectError::TooMany { limit });
                 }
-                write_messages(&mut stream, &messages).await.map_err(io)?;
-                return Ok((stream, agreed));
+                write_messages(stream, &messages).await.map_err(io)?;
+                return Ok(agreed);
             }
             Step::Alive => {
                 // Only who certainly has no connection may let the peer drop the one it has.
-                let is_connected = handshake.called().is_none_or(|called| node.may_have(called));
+                let is_connected =
+                    handshake.called().is_none_or(|called| node.connections().may_have(called));
                 let (messages, result) = handshake.still_calling(!is_connected);
-                write_messages(&mut stream, &messages).await.map_err(io)?;
+                write_messages(stream, &messages).await.map_err(io)?;
                 result?;
             }
             Step::Challenged(peer) => {
@@ -174,22 +199,17 @@ pub(super) async fn exchange(
                     return Err(HandshakeError::NotAllowed { peer }.into());
                 }
                 if trust == Trust::OurUser {
-                    check_owner(peer_address, here)?;
+                    check_owner(ends.peer, ends.here)?;
                 }
                 let messages = handshake.prove()?;
-                write_messages(&mut stream, &messages).await.map_err(io)?;
+                write_messages(stream, &messages).await.map_err(io)?;
             }
             Step::Decide(peer) => {
-                let allowed = node.0.config.allows(peer.name.as_str());
-                let status = if !allowed || peer.name == *node.name() {
-                    Status::NotAllowed
-                } else {
-                    let connected = node.0.peers.contains_key(&peer.name);
-                    let calling = node.is_calling(&peer.name, is_here(peer_address, here));
-                    status_for(node.name(), &peer.name, connected, calling)
-                };
+                let is_allowed = node.0.config.allows(peer.name.as_str());
+                let is_here = is_here(ends.peer, ends.here);
+                let status = node.connections().status(&peer.name, is_allowed, is_here);
                 let (messages, result) = handshake.answer(status);
-                write_messages(&mut stream, &messages).await.map_err(io)?;
+                write_messages(stream, &messages).await.map_err(io)?;
                 result?;
             }
         }
@@ -226,14 +246,10 @@ pub(super) fn check_owners(listeners: &Listeners, address: SocketAddr) -> Result
     }
 }
 
-/// Small packets go out at once, and a dead host is noticed even where ticks are rare.
-fn tune(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_keepalive(true)
-}
-
 /// A message without its two-byte length.
-async fn read_message(stream: &mut TcpStream) -> std::io::Result<Result<Vec<u8>, HandshakeError>> {
+async fn read_message(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> std::io::Result<Result<Vec<u8>, HandshakeError>> {
     let len = usize::from(stream.read_u16().await?);
     if len > MAX_MESSAGE_BYTES {
         return Ok(Err(HandshakeError::Message { due: "any", found_bytes: len, first: None }));
@@ -245,7 +261,7 @@ async fn read_message(stream: &mut TcpStream) -> std::io::Result<Result<Vec<u8>,
 
 /// Writes messages, each with its two-byte length.
 pub(super) async fn write_messages(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncWrite + Unpin),
     messages: &[Vec<u8>],
 ) -> std::io::Result<()> {
     let mut bytes = Vec::new();
@@ -255,24 +271,6 @@ pub(super) async fn write_messages(
         bytes.extend_from_slice(message);
     }
     stream.write_all(&bytes).await
-}
-
-impl Node {
-    /// Whether we are calling the node; `is_here` tells whether it is on this host.
-    fn is_calling(&self, name: &NodeName, is_here: bool) -> bool {
-        let calling = self.0.calling.lock().expect("no panic while the set is held");
-        calling.contains(&Called::Node(name.clone()))
-            || is_here && calling.contains(&Called::Alive(name.alive().into()))
-    }
-
-    /// Whether there may be a connection to whom was called. Of a node known by half of its name that is so as soon
-    /// as any node of that half is connected.
-    pub(super) fn may_have(&self, called: &Called) -> bool {
-        match called {
-            Called::Node(name) => self.0.peers.contains_key(name),
-            Called::Alive(_) => self.0.peers.iter().any(|peer| called.fits(peer.key())),
-        }
-    }
 }
 
 /// Whether `text` fits `glob`, in which `*` stands for any characters.

@@ -23,9 +23,12 @@ mod refusal;
 pub mod socket_owner;
 pub mod spawn;
 pub mod task;
+mod transport;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -45,9 +48,10 @@ pub use spawn::{Applied, Functions, OnApplied};
 use crate::diagnostics::panic_words;
 use crate::etf::{Pid, Reference, TermRef, encode};
 use crate::metrics::NodeCounters;
+use crate::proto::connections::Connections;
 use crate::proto::control::{self, Destination, Signal, Watched};
-use crate::proto::handshake::{Called, Challenge, Challenges, Local};
-use crate::proto::process_table::{Bereaved, LocalId, ProcessTable, TieError};
+use crate::proto::handshake::{Challenge, Challenges, Local};
+use crate::proto::process_table::{Effect, LocalId, ProcessTable};
 use crate::proto::{Flags, NodeName};
 use crate::strangers;
 
@@ -98,9 +102,7 @@ struct Shared {
     counters: Arc<NodeCounters>,
     table: Mutex<ProcessTable>,
     processes: DashMap<LocalId, Arc<dyn Process>>,
-    peers: DashMap<NodeName, Arc<Peer>>,
-    /// Nodes we are calling right now, for the resolution of simultaneous calls.
-    calling: Mutex<std::collections::HashSet<Called>>,
+    connections: RwLock<Connections<Arc<Peer>>>,
     challenges: Challenges,
     /// Names for nodes that come without one.
     lent_names: lent_names::LentNames,
@@ -120,14 +122,14 @@ impl Node {
     /// A node of this name and creation. It listens and calls only when told to.
     pub fn new(local: Local, config: NodeConfig) -> Self {
         let table = ProcessTable::new(local.name.text(), local.creation);
+        let connections = Connections::new(local.name.clone(), config.budget.connections);
         let node = Node(Arc::new(Shared {
             local,
             config,
             counters: Arc::default(),
             table: Mutex::new(table),
             processes: DashMap::new(),
-            peers: DashMap::new(),
-            calling: Mutex::default(),
+            connections: RwLock::new(connections),
             challenges: Challenges::default(),
             lent_names: lent_names::LentNames::default(),
             mapper: OnceLock::new(),
@@ -165,13 +167,13 @@ impl Node {
 
     /// The nodes connected now.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        self.0.peers.iter().map(|peer| peer.value().clone()).collect()
+        self.connections().iter().cloned().collect()
     }
 
     /// The connection to a node, if there is one.
     pub fn peer(&self, name: &str) -> Option<Arc<Peer>> {
         let name = NodeName::new(name)?;
-        self.0.peers.get(&name).map(|peer| peer.value().clone())
+        self.connections().get(&name).cloned()
     }
 
     /// Lets the node know how it stands with the port mapper. The first call counts.
@@ -192,6 +194,16 @@ impl Node {
                 return challenge;
             }
         }
+    }
+
+    /// A panic of who changed them leaves them in order: each change is one step.
+    fn connections(&self) -> RwLockReadGuard<'_, Connections<Arc<Peer>>> {
+        self.0.connections.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to change them.
+    fn connections_mut(&self) -> RwLockWriteGuard<'_, Connections<Arc<Peer>>> {
+        self.0.connections.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The table goes on after a panic of who held it: each of its steps changes one process or one tie, so at
@@ -257,45 +269,31 @@ impl Node {
             (table.exit(local), monitors)
         };
         for (reference, node, watched) in monitors {
-            if let Some(peer) = self.peer(&node).filter(|peer| can_be_monitored(peer)) {
+            if let Some(peer) = self.peer(&node).filter(|peer| peer.remote().can_be_monitored()) {
                 peer.send(|out| control::demonitor(out, pid, &watched, &reference));
             }
         }
         for one in bereaved {
             let Some(peer) = self.peer(one.node()) else { continue };
-            // The reason may be another node's.
-            let reason = if peer.abilities().decode(reason) { reason } else { UNDECODABLE };
-            peer.send(|out| match &one {
-                Bereaved::Linked(other) => control::exit(out, peer.flags(), pid, other, reason),
-                Bereaved::Monitor { owner, watched, reference } => {
-                    control::monitor_exit(out, peer.flags(), watched, owner, reference, reason);
-                }
-            });
+            peer.send(|out| one.write(out, peer.remote(), pid, reason));
         }
     }
 
-    /// Links one of our processes to another node's; false if that node is not connected.
-    pub fn link(&self, pid: &Pid, remote: &Pid) -> bool {
-        let Some(peer) = self.peer(&remote.node) else { return false };
-        let mut table = self.table();
-        let Some(local) = table.local(pid) else { return false };
-        if table.link_to(local, remote.clone()) {
-            peer.send(|out| control::link(out, pid, remote));
-        }
-        true
+    /// Links one of our processes to another node's; false if that node is not connected, or ours is gone.
+    pub fn link(&self, pid: &Pid, to: &Pid) -> bool {
+        let Some(peer) = self.peer(&to.node) else { return false };
+        let (mut table, mut out) = (self.table(), Vec::new());
+        let is_linked = table.link(pid, to, &mut out);
+        peer.send_all(&out);
+        is_linked
     }
 
-    /// Monitors a process of another node; `None` if that node is not connected.
-    ///
-    /// A node whose flags do not announce monitors is sent none: there the monitor fires with the connection alone.
+    /// Monitors a process of another node; `None` if that node is not connected, or ours is gone.
     pub fn monitor(&self, pid: &Pid, node: &str, watched: &Watched) -> Option<Reference> {
         let peer = self.peer(node)?;
-        let mut table = self.table();
-        let local = table.local(pid)?;
-        let reference = table.monitor_to(local, peer.name().text(), watched.clone())?;
-        if can_be_monitored(&peer) {
-            peer.send(|out| control::monitor(out, pid, watched, &reference));
-        }
+        let (mut table, mut out) = (self.table(), Vec::new());
+        let reference = table.monitor(pid, peer.remote(), watched, &mut out)?;
+        peer.send_all(&out);
         Some(reference)
     }
 
@@ -304,7 +302,7 @@ impl Node {
         let mut table = self.table();
         let Some(local) = table.local(pid) else { return };
         if table.monitor_ended(local, reference)
-            && let Some(peer) = self.peer(node).filter(|peer| can_be_monitored(peer))
+            && let Some(peer) = self.peer(node).filter(|peer| peer.remote().can_be_monitored())
         {
             peer.send(|out| control::demonitor(out, pid, watched, reference));
         }
@@ -353,74 +351,23 @@ impl Node {
 
     /// Carries out a signal that is not a message.
     fn signal(&self, peer: &Arc<Peer>, signal: Signal<'_>) -> Flow {
-        // A peer speaks for its own processes: what is said of another node's would reach that node from us.
-        if signal.tied().is_some_and(|from| *from.node != *peer.name().as_str()) {
-            self.0.counters.messages_unaddressed.inc();
-            return Flow::Go;
-        }
-        match signal {
-            Signal::Link { from, to } => {
-                let mut table = self.table();
-                // A process of an earlier life of this node is as gone as any other.
-                let linked = match table.local(&to) {
-                    Some(local) => table.link_from(from.clone(), local),
-                    None => Err(TieError::NoProc),
-                };
-                if let Err(error) = linked {
-                    let reason = tie_error(error);
-                    peer.send(|out| control::exit(out, peer.flags(), &to, &from, &reason));
-                }
+        let effect = {
+            // Held while the answer is queued, so that answers leave in the order of what they say.
+            let (mut table, mut answer) = (self.table(), Vec::new());
+            let effect = table.handle(peer.remote(), signal, &mut answer);
+            peer.send_all(&answer);
+            effect
+        };
+        match effect {
+            Effect::Done => {}
+            Effect::Presumed => self.0.counters.messages_unaddressed.inc(),
+            Effect::Exit { to, from, reason } => {
+                self.with(to, |process| process.exit_signal(&from, reason));
             }
-            Signal::Unlink { id, from, to } => {
-                let mut table = self.table();
-                if let Some(local) = table.local(&to) {
-                    table.unlink_from(&from, local);
-                }
-                if let Some(id) = id {
-                    peer.send(|out| control::unlink_ack(out, id, &to, &from));
-                }
+            Effect::Down { to, reference, reason } => {
+                self.with(to, |process| process.down(&reference, reason));
             }
-            Signal::UnlinkAck { id, from, to } => {
-                let mut table = self.table();
-                if let Some(local) = table.local(&to) {
-                    table.unlink_acked(local, &from, id);
-                }
-            }
-            Signal::Exit { from, to, reason } => {
-                let mut table = self.table();
-                let Some(local) = table.local(&to) else { return Flow::Go };
-                if table.exit_from(&from, local) {
-                    drop(table);
-                    self.with(local, |process| process.exit_signal(&from, reason));
-                }
-            }
-            Signal::Exit2 { from, to, reason } => {
-                if let Some(local) = { self.table().local(&to) } {
-                    self.with(local, |process| process.exit_signal(&from, reason));
-                }
-            }
-            Signal::Monitor { from, to, reference } => {
-                let set_up = self.table().monitor_from(from.clone(), to.clone(), reference.clone());
-                if let Err(error) = set_up {
-                    let reason = tie_error(error);
-                    peer.send(|out| {
-                        control::monitor_exit(out, peer.flags(), &to, &from, &reference, &reason);
-                    });
-                }
-            }
-            Signal::Demonitor { from, to, reference } => {
-                self.table().demonitor_from(&from, &to, &reference);
-            }
-            Signal::MonitorExit { to, reference, reason } => {
-                let mut table = self.table();
-                let Some(local) = table.local(&to) else { return Flow::Go };
-                if table.monitor_ended(local, &reference) {
-                    drop(table);
-                    self.with(local, |process| process.down(&reference, reason));
-                }
-            }
-            Signal::SpawnRequest(request) => return spawn::requested(self, peer, &request),
-            Signal::Message { .. } | Signal::Ignored => {}
+            Effect::Spawn(request) => return spawn::requested(self, peer, &request),
         }
         Flow::Go
     }
@@ -435,7 +382,8 @@ impl Node {
 
     /// A handshake succeeded: the peer takes the place of any older connection of that name.
     fn connected(&self, peer: &Arc<Peer>) {
-        if let Some(old) = self.0.peers.insert(peer.name().clone(), peer.clone()) {
+        let replaced = self.connections_mut().connected(peer.name().clone(), peer.clone());
+        if let Some(old) = replaced {
             old.close(Ended::Replaced);
             self.lost(peer.name());
         }
@@ -450,13 +398,14 @@ impl Node {
 
     /// A connection ended.
     fn disconnected(&self, peer: &Arc<Peer>, why: &Ended) {
-        let removed = self.0.peers.remove_if(peer.name(), |_, now| Arc::ptr_eq(now, peer));
+        let is_down =
+            self.connections_mut().disconnected(peer.name(), |now| Arc::ptr_eq(now, peer));
         match std::error::Error::source(why) {
             _ if !strangers::CONNECTIONS.admit() => {}
             Some(source) => info!(node = %peer.name(), "disconnected: {why}: {source}"),
             None => info!(node = %peer.name(), "disconnected: {why}"),
         }
-        if removed.is_some() {
+        if is_down {
             self.lost(peer.name());
             if peer.flags().has(Flags::NAME_ME) {
                 self.0.lent_names.give_back(peer.name());
@@ -492,7 +441,7 @@ impl Node {
             peer.close(Ended::Here);
         }
         let all_gone = async {
-            while !self.0.peers.is_empty() {
+            while !self.connections().is_empty() {
                 if matches!(events.recv().await, Err(broadcast::error::RecvError::Closed)) {
                     break;
                 }
@@ -510,24 +459,10 @@ impl Node {
     }
 }
 
-/// The atom `undecodable`, for a node that cannot decode the term in its place.
-const UNDECODABLE: &[u8] = b"w\x0bundecodable";
-
 fn report(ended: &Result<(), tokio::task::JoinError>) {
     if let Err(failure) = ended
         && failure.is_panic()
     {
         error!("a task of the node failed: {failure}");
     }
-}
-
-/// Whether a node understands monitors of its processes: by pid and by name.
-pub fn can_be_monitored(peer: &Peer) -> bool {
-    peer.flags().has(Flags::MONITORS)
-}
-
-fn tie_error(error: TieError) -> Vec<u8> {
-    let mut reason = Vec::new();
-    encode::atom(&mut reason, &error.to_string());
-    reason
 }

@@ -19,7 +19,7 @@ use super::answers::Answers;
 use super::error::Ended;
 use super::reactor::Reactor;
 use crate::etf::Abilities;
-use crate::proto::{Flags, NodeName, handshake};
+use crate::proto::{Flags, NodeName, Remote, handshake};
 
 /// Queued bytes above which sessions wait. Large enough to keep a socket busy, small enough that a thousand
 /// stalled peers cost little.
@@ -35,9 +35,7 @@ const STALLED_BYTES: usize = 32 << 20;
 
 /// A connected node. Kept by whoever talks to it; a new connection of the same node is another `Peer`.
 pub struct Peer {
-    name: NodeName,
-    flags: Flags,
-    abilities: Abilities,
+    remote: Remote,
     address: SocketAddr,
     reactor: Reactor,
     queue: Mutex<Queue>,
@@ -62,20 +60,8 @@ struct Queue {
 
 impl Peer {
     pub(super) fn new(peer: handshake::Peer, address: SocketAddr, reactor: Reactor) -> Self {
-        let handshake::Peer { name, flags, creation } = peer;
-        let abilities = Abilities {
-            node: name.text(),
-            creation,
-            v4_nc: flags.has(Flags::V4_NC),
-            native_records: flags.has(Flags::NATIVE_RECORDS),
-            // The first flag that is newer than OTP 25: 26 and 27 have none of their own.
-            distinct_keys: flags.has(Flags::ALTACT_SIG),
-            wide: flags.has(Flags::ALTACT_SIG).into(),
-        };
         Peer {
-            name,
-            flags,
-            abilities,
+            remote: Remote::new(peer),
             address,
             reactor,
             queue: Mutex::new(Queue { bytes: Vec::new(), small: 0, ended: None }),
@@ -89,20 +75,24 @@ impl Peer {
         }
     }
 
+    /// What it said of itself.
+    pub const fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
     /// Its name.
     pub const fn name(&self) -> &NodeName {
-        &self.name
+        self.remote.name()
     }
 
     /// What it can decode and do.
     pub const fn flags(&self) -> Flags {
-        self.flags
+        self.remote.flags()
     }
 
-    /// Which terms it decodes. Nothing that another node had a say in may be sent to it without asking here: it drops
-    /// the connection over one term that it cannot decode.
+    /// Which terms it decodes; see [`Remote::abilities`].
     pub const fn abilities(&self) -> &Abilities {
-        &self.abilities
+        self.remote.abilities()
     }
 
     /// Where it is.
@@ -121,7 +111,7 @@ impl Peer {
 
     /// Whether it takes part in `global`: it is no hidden node.
     pub const fn is_visible(&self) -> bool {
-        self.flags.has(Flags::PUBLISHED)
+        self.remote.is_visible()
     }
 
     pub(super) const fn answers(&self) -> &Answers {
@@ -157,6 +147,13 @@ impl Peer {
         drop(queue);
         self.wake_writer.notify_one();
         true
+    }
+
+    /// Queues packets that are written already, if there are any.
+    pub(super) fn send_all(&self, packets: &[u8]) {
+        if !packets.is_empty() {
+            self.send(|out| out.extend_from_slice(packets));
+        }
     }
 
     /// Bytes that wait for the writing task.

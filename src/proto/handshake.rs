@@ -162,16 +162,6 @@ pub enum Status {
     NotAllowed,
 }
 
-/// Which status a node's call deserves, as `net_kernel` decides.
-pub fn status_for(ours: &NodeName, peer: &NodeName, connected: bool, calling: bool) -> Status {
-    match (connected, calling) {
-        (true, _) => Status::Alive,
-        (false, true) if ours > peer => Status::Nok,
-        (false, true) => Status::OkSimultaneous,
-        (false, false) => Status::Ok,
-    }
-}
-
 /// One handshake under way.
 pub struct Handshake {
     local: Local,
@@ -646,15 +636,6 @@ mod tests {
         assert!(Called::Alive("b".into()).fits(&name));
         assert!(!Called::Alive("b@h".into()).fits(&name));
         assert!(!Called::Alive("c".into()).fits(&name));
-    }
-
-    #[test]
-    fn status_is_what_net_kernel_would_say() {
-        let (a, b) = (NodeName::new("a@h").unwrap(), NodeName::new("b@h").unwrap());
-        assert_eq!(status_for(&a, &b, false, false), Status::Ok);
-        assert_eq!(status_for(&a, &b, false, true), Status::OkSimultaneous);
-        assert_eq!(status_for(&b, &a, false, true), Status::Nok);
-        assert_eq!(status_for(&b, &a, true, false), Status::Alive);
     }
 
     /// The messages are those of OTP 25's `dist_util`: `recv_status` takes the name, `do_setnode` asserts the flag.

@@ -6,6 +6,7 @@
 //! Protocol: ERTS User's Guide, "Distribution Protocol".
 
 pub mod connection;
+pub mod connections;
 pub mod control;
 pub mod epmd;
 mod error;
@@ -14,9 +15,13 @@ pub mod handshake;
 pub mod names;
 pub mod packet;
 pub mod process_table;
+mod remote;
+#[cfg(test)]
+mod simulation;
 
 pub use error::{EpmdError, HandshakeError, PacketError};
 pub use flags::Flags;
+pub use remote::Remote;
 
 /// A node's name, `name@host`, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -15,8 +15,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::control::Watched;
-use crate::etf::{Pid, Reference};
+use super::Remote;
+use super::control::{self, Signal, SpawnRequest, Watched};
+use crate::etf::{Pid, Reference, TermRef, encode};
 
 /// The most links and monitors that the processes of one node may hold on ours: a `gen_server:call` holds one while it
 /// waits.
@@ -37,6 +38,15 @@ pub enum TieError {
     /// That node has [`MAX_TIES`] already.
     #[error("system_limit")]
     SystemLimit,
+}
+
+impl TieError {
+    /// The reason that the other side is given, a term.
+    fn reason(self) -> Vec<u8> {
+        let mut reason = Vec::new();
+        encode::atom(&mut reason, &self.to_string());
+        reason
+    }
 }
 
 /// Who has to be told that a process of ours is gone.
@@ -62,6 +72,49 @@ impl Bereaved {
             Bereaved::Linked(pid) | Bereaved::Monitor { owner: pid, .. } => &pid.node,
         }
     }
+
+    /// Writes the signal that tells it that `ours` is gone, for `reason`, which may be another node's.
+    pub fn write(&self, out: &mut Vec<u8>, remote: &Remote, ours: &Pid, reason: &[u8]) {
+        let reason = if remote.abilities().decode(reason) { reason } else { UNDECODABLE };
+        match self {
+            Bereaved::Linked(other) => control::exit(out, remote.flags(), ours, other, reason),
+            Bereaved::Monitor { owner, watched, reference } => {
+                control::monitor_exit(out, remote.flags(), watched, owner, reference, reason);
+            }
+        }
+    }
+}
+
+/// The atom `undecodable`, for a node that cannot decode the term in its place.
+const UNDECODABLE: &[u8] = b"w\x0bundecodable";
+
+/// What a signal that is no message came to.
+#[derive(Debug)]
+pub enum Effect<'a> {
+    /// The table has taken it in: nobody else needs to know.
+    Done,
+    /// The peer spoke for another node's process: nothing was done.
+    Presumed,
+    /// A process of ours gets an exit signal.
+    Exit {
+        /// Which.
+        to: LocalId,
+        /// From whom.
+        from: Pid,
+        /// Why.
+        reason: TermRef<'a>,
+    },
+    /// A process of ours is told that what it monitors is gone.
+    Down {
+        /// Which.
+        to: LocalId,
+        /// The monitor, which is in force no longer.
+        reference: Reference,
+        /// Why.
+        reason: TermRef<'a>,
+    },
+    /// The peer asks for a process.
+    Spawn(SpawnRequest<'a>),
 }
 
 /// What ends when the connection to a node does.
@@ -208,6 +261,98 @@ impl ProcessTable {
         ties.map_or_else(Vec::new, |ties| ties.monitors.iter().map(monitor).collect())
     }
 
+    /// Takes in what a process of `remote` tells one of ours, messages aside; `out` takes the packets that answer it.
+    pub fn handle<'a>(
+        &mut self,
+        remote: &Remote,
+        signal: Signal<'a>,
+        out: &mut Vec<u8>,
+    ) -> Effect<'a> {
+        // A peer speaks for its own processes: what is said of another node's would reach that node from us.
+        if signal.tied().is_some_and(|from| *from.node != *remote.name().as_str()) {
+            return Effect::Presumed;
+        }
+        match signal {
+            Signal::Link { from, to } => {
+                // A process of an earlier life of this node is as gone as any other.
+                let local = self.local(&to).ok_or(TieError::NoProc);
+                if let Err(error) = local.and_then(|local| self.link_from(from.clone(), local)) {
+                    control::exit(out, remote.flags(), &to, &from, &error.reason());
+                }
+            }
+            Signal::Unlink { id, from, to } => {
+                if let Some(local) = self.local(&to) {
+                    self.unlink_from(&from, local);
+                }
+                if let Some(id) = id {
+                    control::unlink_ack(out, id, &to, &from);
+                }
+            }
+            Signal::UnlinkAck { id, from, to } => {
+                if let Some(local) = self.local(&to) {
+                    self.unlink_acked(local, &from, id);
+                }
+            }
+            Signal::Exit { from, to, reason } => {
+                let local = self.local(&to);
+                if let Some(to) = local.filter(|local| self.exit_from(&from, *local)) {
+                    return Effect::Exit { to, from, reason };
+                }
+            }
+            Signal::Exit2 { from, to, reason } => {
+                if let Some(to) = self.local(&to) {
+                    return Effect::Exit { to, from, reason };
+                }
+            }
+            Signal::Monitor { from, to, reference } => {
+                let set_up = self.monitor_from(from.clone(), to.clone(), reference.clone());
+                if let Err(error) = set_up {
+                    let (flags, reason) = (remote.flags(), error.reason());
+                    control::monitor_exit(out, flags, &to, &from, &reference, &reason);
+                }
+            }
+            Signal::Demonitor { from, to, reference } => {
+                self.demonitor_from(&from, &to, &reference);
+            }
+            Signal::MonitorExit { to, reference, reason } => {
+                let local = self.local(&to);
+                if let Some(to) = local.filter(|local| self.monitor_ended(*local, &reference)) {
+                    return Effect::Down { to, reference, reason };
+                }
+            }
+            Signal::SpawnRequest(request) => return Effect::Spawn(request),
+            Signal::Message { .. } | Signal::Ignored => {}
+        }
+        Effect::Done
+    }
+
+    /// Links one of ours to a process of another node, and writes what tells that node; false if ours is gone.
+    pub fn link(&mut self, pid: &Pid, to: &Pid, out: &mut Vec<u8>) -> bool {
+        let Some(local) = self.local(pid).filter(|local| self.is_alive(*local)) else {
+            return false;
+        };
+        if self.link_to(local, to.clone()) {
+            control::link(out, pid, to);
+        }
+        true
+    }
+
+    /// Monitors a process of `remote` for one of ours, and writes what tells that node; `None` if ours is gone.
+    pub fn monitor(
+        &mut self,
+        pid: &Pid,
+        remote: &Remote,
+        watched: &Watched,
+        out: &mut Vec<u8>,
+    ) -> Option<Reference> {
+        let local = self.local(pid)?;
+        let reference = self.monitor_to(local, remote.name().text(), watched.clone())?;
+        if remote.can_be_monitored() {
+            control::monitor(out, pid, watched, &reference);
+        }
+        Some(reference)
+    }
+
     /// The ties of a process to which `node` may add one, and the count of what it has.
     fn ties_for(
         &mut self,
@@ -228,8 +373,10 @@ impl ProcessTable {
     ///
     /// [`TieError`]: answer with an exit signal of that reason.
     pub fn link_from(&mut self, remote: Pid, local: LocalId) -> Result<(), TieError> {
-        // While our unlink is open, OTP reads a link that crossed it as the new link it is.
-        self.open_unlinks.remove(&(local, remote.clone()));
+        // It crossed our unlink, which ends it there as soon as it arrives; OTP drops it, too.
+        if self.open_unlinks.contains_key(&(local, remote.clone())) {
+            return Ok(());
+        }
         let (ties, held) = self.ties_for(local, &remote.node)?;
         *held += usize::from(ties.links.insert(remote));
         Ok(())
@@ -379,6 +526,27 @@ impl ProcessTable {
         self.open_unlinks.retain(|(_, remote), _| &*remote.node != node);
         self.held.remove(node);
         down
+    }
+}
+
+#[cfg(test)]
+impl ProcessTable {
+    /// Whom a process is linked to.
+    pub(super) fn links(&self, local: LocalId) -> Vec<Pid> {
+        let ties = self.processes.get(&local);
+        ties.map_or_else(Vec::new, |ties| ties.links.iter().cloned().collect())
+    }
+
+    /// The monitors that others have on a process.
+    pub(super) fn watchers(&self, local: LocalId) -> Vec<Reference> {
+        let ties = self.processes.get(&local);
+        let references = |ties: &Ties| ties.watchers.keys().map(|(_, of)| of.clone()).collect();
+        ties.map_or_else(Vec::new, references)
+    }
+
+    /// Unlinks that were not acknowledged.
+    pub(super) fn open_unlinks(&self) -> usize {
+        self.open_unlinks.len()
     }
 }
 

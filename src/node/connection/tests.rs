@@ -5,15 +5,16 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::etf::{Pid, Reference, encode};
+use crate::node::listener::{Ends, Trust, exchange, write_messages};
 use crate::node::peer::SMALL_BYTES;
 use crate::node::{Gate, NodeConfig, NodeEvent};
 use crate::proto::control::Watched;
-use crate::proto::handshake::{Agreed, Local};
+use crate::proto::handshake::{Agreed, Called, Handshake, Local};
 use crate::proto::{Flags, NodeName};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +28,11 @@ async fn wait_for(what: &str, condition: impl Fn() -> bool) {
 }
 
 fn node() -> Node {
-    let name = NodeName::new("lm@h").expect("a name");
+    node_named("lm@h")
+}
+
+fn node_named(name: &str) -> Node {
+    let name = NodeName::new(name).expect("a name");
     let local = Local { name, creation: 9, cookie: "c".into() };
     Node::new(local, NodeConfig::default())
 }
@@ -225,4 +230,37 @@ async fn the_queue_holds_whole_packets_after_a_panic() {
     let mut taken = [0; 5];
     socket.read_exact(&mut taken).await.expect("it is sent");
     assert_eq!(&taken, b"whole", "whole_packets");
+}
+
+/// From the handshake to the end of a monitored process, over a stream that is only memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_need_no_socket() {
+    let (caller, callee) = (node_named("a@h"), node_named("b@h"));
+    let (mut here, mut there) = tokio::io::duplex(1 << 10);
+    let nowhere = ([127, 0, 0, 1], 0).into();
+    let ends = Ends { peer: nowhere, here: nowhere };
+    let called = Called::Node(callee.name().clone());
+    let (mut calls, first) =
+        Handshake::initiate(caller.0.local.clone(), called, caller.challenge());
+    let mut accepts = Handshake::accept(callee.0.local.clone(), callee.challenge());
+    write_messages(&mut here, &[first]).await.expect("there is room");
+    let (ours, theirs) = tokio::join!(
+        exchange(&caller, &mut here, ends, &mut calls, Trust::Anybody),
+        exchange(&callee, &mut there, ends, &mut accepts, Trust::Anybody),
+    );
+    let peer = start(&caller, here, ours.expect("agreed")).expect("started");
+    start(&callee, there, theirs.expect("agreed")).expect("started");
+    let (watched, probe) = spawn(&callee, "x", Probe::default());
+    let (watcher, watching) = spawn(&caller, "y", Probe::default());
+    // More than the stream holds.
+    for _ in 0..1_000 {
+        assert!(peer.send(|out| out.extend_from_slice(&message("x"))));
+    }
+    wait_for("all arrive", || probe.messages.load(Ordering::SeqCst) == 1_000).await;
+    assert!(caller.monitor(&watcher, "b@h", &Watched::Pid(watched.clone())).is_some());
+    wait_for("the monitor is there", || callee.load().1 == 1).await;
+    callee.exit(&watched, TermRef::NIL.bytes());
+    wait_for("it fires", || watching.downs.load(Ordering::SeqCst) == 1).await;
+    peer.close(Ended::Here);
+    wait_for("both are alone", || caller.peers().is_empty() && callee.peers().is_empty()).await;
 }
