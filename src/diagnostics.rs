@@ -185,7 +185,9 @@ fn write_all(output: &mut impl Write, bytes: &[u8]) -> usize {
             Ok(n) => written += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Set by somebody who shares the terminal or pipe with us.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(TRY_AGAIN),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                crate::time::pause(TRY_AGAIN)
+            }
             Err(_) => break,
         }
     }

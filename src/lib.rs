@@ -2,7 +2,7 @@
 //!
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
-//! `time, metrics, diagnostics` < `strangers` < `etf` < `event_log, match_spec, proto` < `node` < `instance` <
+//! `time` < `metrics, diagnostics` < `strangers` < `etf` < `event_log, match_spec, proto` < `node` < `instance` <
 //! `app, config, cli`
 //!
 //! - [`time`]: timestamps, and the only place that asks what time it is
@@ -21,6 +21,7 @@
 //! `ARCHITECTURE.md` has the picture.
 
 pub mod app;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod diagnostics;

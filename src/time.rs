@@ -99,7 +99,7 @@ struct Manual {
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
-        Clock(Source::System(Instant::now()))
+        Clock(Source::System(monotonic()))
     }
 
     /// A clock for tests that stands at `start` until [`Clock::step`] moves it.
@@ -109,6 +109,7 @@ impl Clock {
     }
 
     /// The wall clock's time; it may step backwards. A clock before 1970 reads as 1970.
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System(_) => {
@@ -151,8 +152,15 @@ impl Clock {
 }
 
 /// The monotonic clock, for deadlines.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks")]
 pub fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// Keeps this thread from doing anything for a while. For threads of their own: on one that serves others, tasks wait.
+#[expect(clippy::disallowed_methods, reason = "the one place that does so")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -56,6 +57,36 @@ pub(super) struct Run {
     /// Form of the diagnostics on standard error [default: text]
     #[arg(long, value_enum, env = "LOGMACHINE_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+}
+
+impl ValueEnum for EpmdMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[EpmdMode::Auto, EpmdMode::External, EpmdMode::Embedded, EpmdMode::None]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            EpmdMode::Auto => ("auto", "The one that runs, or else our own"),
+            EpmdMode::External => ("external", "The one that runs"),
+            EpmdMode::Embedded => ("embedded", "Our own"),
+            EpmdMode::None => ("none", "None: only nodes that know our port can call us"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+impl ValueEnum for LogFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[LogFormat::Text, LogFormat::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            LogFormat::Text => ("text", "Lines for people"),
+            LogFormat::Json => ("json", "A JSON object a line"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 impl Run {

@@ -269,7 +269,7 @@ impl Copying<'_> {
             self.doubts = 0;
             return false;
         }
-        std::thread::sleep(DOUBT_PERIOD);
+        crate::time::pause(DOUBT_PERIOD);
         true
     }
 

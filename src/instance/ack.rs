@@ -123,7 +123,7 @@ impl Cursors {
         for tried in 1..=READ_TRIES {
             match cursors.read() {
                 Ok(()) => break,
-                Err(_) if tried < READ_TRIES => std::thread::sleep(READ_PAUSE),
+                Err(_) if tried < READ_TRIES => crate::time::pause(READ_PAUSE),
                 Err(error) => {
                     tracing::error!(dir = %cursors.0.dir.display(), "positions of cursors cannot be read: {error}");
                 }

@@ -795,7 +795,7 @@ impl Recorder {
                 }
                 Idle::Space => tail.closes_within(RETRY),
                 Idle::LastSpace => {
-                    std::thread::sleep(LAST_RETRY);
+                    crate::time::pause(LAST_RETRY);
                     false
                 }
             };

@@ -34,7 +34,7 @@ use crate::proto::{EpmdError, NodeName};
 use crate::strangers::{self, Escaped};
 
 /// Which port mapper to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The one that runs, or else our own.

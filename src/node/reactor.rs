@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tracing::{debug, error};
 
-use crate::time::monotonic;
+use crate::time::{self, monotonic};
 
 /// One thread for each two cores, up to this many: the other cores are the senders'.
 const MAX_REACTORS: usize = 8;
@@ -90,7 +90,7 @@ impl Reactor {
             .enable_all()
             .on_thread_park(move || {
                 if let Some(pause) = parked.next(monotonic()) {
-                    thread::sleep(pause);
+                    time::pause(pause);
                 }
             })
             .build()?;

@@ -39,6 +39,10 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+
     fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("below a usize")
     }
@@ -370,8 +374,7 @@ impl Simulation {
     /// What is no packet comes to a host.
     fn babble(&mut self, host: usize) {
         let Some(wire) = self.wire_of(host) else { return };
-        let bytes: Vec<u8> =
-            (0..1 + self.random.below(40)).map(|_| self.random.next() as u8).collect();
+        let bytes: Vec<u8> = (0..1 + self.random.below(40)).map(|_| self.random.byte()).collect();
         let to = &mut self.wires[wire];
         if !to.is_cut && !to.is_over[host] {
             to.queues[host].extend(bytes);
@@ -611,9 +614,9 @@ impl Simulation {
         let wires = [self.wire_of(0), self.wire_of(1)];
         assert_eq!(wires[0], wires[1], "one_connection, and both have the same");
         for (number, wire) in self.wires.iter().enumerate() {
-            for host in 0..2 {
+            for (host, ours) in wires.iter().enumerate() {
                 let is_up = matches!(wire.ends[host], End::Up { .. });
-                assert_eq!(is_up, wires[host] == Some(number), "what is up counts");
+                assert_eq!(is_up, *ours == Some(number), "what is up counts");
                 assert!(
                     !matches!(wire.ends[host], End::Handshake { .. }),
                     "none is left under way"

@@ -1,9 +1,10 @@
 //! Integration tests: the real program, real files, real Erlang nodes.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test says what it skips, and why it failed"
+    reason = "a test says what it skips, and why it failed; it waits with a deadline"
 )]
 
 mod harness; // starts and stops what the tests need: the program, port mappers, Erlang nodes

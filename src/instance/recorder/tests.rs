@@ -164,10 +164,10 @@ pub(crate) struct Trouble {
 impl Trouble {
     fn take_a_while(&self) {
         if self.is_slow.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_micros(500));
+            crate::time::pause(Duration::from_micros(500));
         }
         if self.stalls.load(Ordering::SeqCst) {
-            std::thread::sleep(SLOW);
+            crate::time::pause(SLOW);
         }
     }
 }
@@ -270,7 +270,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = monotonic() + Duration::from_secs(30);
     while !condition() {
         assert!(monotonic() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
+        crate::time::pause(Duration::from_millis(1));
     }
 }
 
@@ -318,7 +318,7 @@ fn a_recorder_that_panics_has_failed_and_answers() {
     let other = || event_log::open(still(), Arc::new(files.clone()), Clock::system());
     for _ in 0..20 {
         assert!(matches!(other(), Err(OpenError::Locked { .. })), "alone");
-        std::thread::sleep(Duration::from_millis(1));
+        crate::time::pause(Duration::from_millis(1));
     }
     tail.close();
     thread.join().expect("it ends in order");

@@ -1,6 +1,7 @@
 use Holder::{Nobody, Other, Ours, Stale};
 
 use super::*;
+use crate::time::monotonic;
 
 const TAKEOVER: Duration = Duration::from_secs(30);
 
@@ -26,7 +27,7 @@ struct Subject {
 
 impl Subject {
     fn new() -> Self {
-        Subject { alias: Alias::new(Some(TAKEOVER)), now: Instant::now() }
+        Subject { alias: Alias::new(Some(TAKEOVER)), now: monotonic() }
     }
 
     /// Decides on these nodes' knowledge; the step is done at once.
@@ -312,7 +313,7 @@ fn two_that_want_the_same_number_end_with_a_number_each_and_are_never_without() 
     for order in [[1, 2], [2, 1]] {
         let mut cluster = Cluster([None; ALIASES as usize]);
         cluster.0[..3].copy_from_slice(&[Some(0), Some(1), Some(2)]);
-        let mut now = Instant::now();
+        let mut now = monotonic();
         let mut aliases =
             [Alias::new(None), Alias::new(Some(TAKEOVER)), Alias::new(Some(TAKEOVER))];
         for us in order {
@@ -352,7 +353,7 @@ fn a_step_that_does_not_help_is_repeated_ever_more_rarely() {
 
 #[test]
 fn pauses_double_and_are_forgotten() {
-    let now = Instant::now();
+    let now = monotonic();
     let mut pauses = Pauses::default();
     assert!(!pauses.is_in(&1));
     pauses.begin(now, 1);
