@@ -296,8 +296,9 @@ impl Shared {
     pub(super) fn reserve(&self, last: Timestamp) -> std::io::Result<()> {
         let _listing = lock(&self.listing);
         let is_odd = lock(&self.state).is_clock_odd;
+        // The stamp goes last: by it the next start believes the clock, and a death may cut the lines anywhere.
         let odd = is_odd.then_some(Line::Clock(true));
-        let lines: Vec<_> = [Line::Stamp(last)].into_iter().chain(odd).collect();
+        let lines: Vec<_> = odd.into_iter().chain([Line::Stamp(last)]).collect();
         self.add_or_write(&lines)?;
         let mut state = lock(&self.state);
         state.reserved = state.reserved.max(last);
@@ -314,11 +315,11 @@ impl Shared {
         let _listing = lock(&self.listing);
         let mut state = lock(&self.state);
         state.floor = state.floor.max(Some(to));
+        // As for stamps that are reserved.
+        let odd = state.is_clock_odd.then_some(Line::Clock(true));
         drop(state);
-        match anew {
-            true => self.add_or_write(&[Line::Floor(to)]),
-            false => self.manifests.dir.add(&[Line::Floor(to)]),
-        }
+        let lines: Vec<_> = odd.into_iter().chain([Line::Floor(to)]).collect();
+        if anew { self.add_or_write(&lines) } else { self.manifests.dir.add(&lines) }
     }
 
     /// Adds lines to the manifest of the directory, or writes it anew with them. Whoever calls it holds `listing`.
