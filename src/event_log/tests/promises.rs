@@ -678,7 +678,7 @@ fn a_damaged_manifest_has_nothing_deleted_by_age() {
 /// was told of an end, with any part of those lines written: the next start does not believe the clock, so that nothing is
 /// deleted by age.
 #[test]
-fn a_leap_is_remembered_before_stamps_that_would_hide_it() {
+pub(super) fn a_leap_is_remembered_before_stamps_that_would_hide_it() {
     const YEARS: i64 = 77 * 365 * 86_400_000_000;
     let mut keeping = config(Path::new("/log"));
     keeping.delete_after = Some(Duration::from_secs(60));
