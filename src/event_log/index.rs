@@ -375,7 +375,8 @@ pub(super) enum Head {
     /// There is no file.
     #[default]
     Absent,
-    /// There is nothing in it: a crash came before the first write. Nobody else makes such a file.
+    /// There is nothing in it, or no more than the beginning of the header: a crash or a full disk came before the first
+    /// write was done. Nobody else makes such a file.
     Empty,
     /// It is there and cannot be read.
     Unreadable,
@@ -482,6 +483,10 @@ pub(super) fn parse(file: &[u8], segment_bytes: u64) -> Parsed {
 }
 
 fn head(header: &[u8], entries: &[u8], good_entries: usize) -> Head {
+    // A full disk, or a death, may have taken no more of the first write.
+    if header.len() < HEADER.len() && HEADER.starts_with(header) {
+        return Head::Empty;
+    }
     let Some((version, name)) = header.split_last() else { return Head::Empty };
     if header.len() < HEADER.len() || *name != HEADER[..HEADER.len() - 1] {
         return Head::Damaged;
@@ -650,8 +655,10 @@ mod tests {
         newer.resize(300, 77);
         assert_eq!(parse(&newer, 400).head, Head::Newer);
         assert_eq!(parse(&newer, 400).bad_entries, 0);
-        assert_eq!(parse(b"", 400).head, Head::Empty);
-        for nonsense in [&b"lmi"[..], b"nonsense", &[0; 4096]] {
+        for begun in 0..HEADER.len() {
+            assert_eq!(parse(&HEADER[..begun], 400).head, Head::Empty);
+        }
+        for nonsense in [&b"lmj"[..], b"nonsense", &[0; 4096]] {
             assert_eq!(parse(nonsense, 400).head, Head::Damaged);
             assert_eq!(positions(&parse(nonsense, 400)), [0; 0]);
         }

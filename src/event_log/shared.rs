@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::manifest::{Line, Listing, Manifest, Member, Noted};
 use super::map::{Committed, Started, State};
 use super::names::ARCHIVE_SUFFIX;
+use super::planted::planted;
 use super::segment::Segment;
 use super::source::Place;
 use super::storage::{Storage, StorageDir};
@@ -296,9 +297,7 @@ impl Shared {
     pub(super) fn reserve(&self, last: Timestamp) -> std::io::Result<()> {
         let _listing = lock(&self.listing);
         let is_odd = lock(&self.state).is_clock_odd;
-        let odd = is_odd.then_some(Line::Clock(true));
-        let lines: Vec<_> = [Line::Stamp(last)].into_iter().chain(odd).collect();
-        self.add_or_write(&lines)?;
+        self.add_or_write(&behind_leap(is_odd, Line::Stamp(last)))?;
         let mut state = lock(&self.state);
         state.reserved = state.reserved.max(last);
         Ok(())
@@ -314,11 +313,9 @@ impl Shared {
         let _listing = lock(&self.listing);
         let mut state = lock(&self.state);
         state.floor = state.floor.max(Some(to));
+        let lines = behind_leap(state.is_clock_odd, Line::Floor(to));
         drop(state);
-        match anew {
-            true => self.add_or_write(&[Line::Floor(to)]),
-            false => self.manifests.dir.add(&[Line::Floor(to)]),
-        }
+        if anew { self.add_or_write(&lines) } else { self.manifests.dir.add(&lines) }
     }
 
     /// Adds lines to the manifest of the directory, or writes it anew with them. Whoever calls it holds `listing`.
@@ -330,4 +327,15 @@ impl Shared {
         lines.iter().for_each(|line| listing.apply(line.clone()));
         self.manifests.dir.write(&*self.storage, &listing)
     }
+}
+
+/// A line about a stamp, behind the one that says that the clock is odd. By the stamp the next start believes the clock,
+/// and a death may cut the lines anywhere.
+fn behind_leap(is_odd: bool, line: Line) -> Vec<Line> {
+    let odd = is_odd.then_some(Line::Clock(true));
+    let mut lines: Vec<_> = odd.into_iter().chain([line]).collect();
+    if planted("manifest: the leap goes first") {
+        lines.reverse();
+    }
+    lines
 }

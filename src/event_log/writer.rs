@@ -274,6 +274,11 @@ impl Writer {
     /// where that can't be written it is remembered once it can.
     pub fn pass(&mut self, to: Timestamp) {
         self.floor = self.floor.max(Some(to));
+        // An end that is told after a leap must not make the next start believe the clock.
+        if !planted("pass: looking at the clock") {
+            self.ages.look();
+            self.shared.note_clock(self.ages.is_paused());
+        }
         let now = self.clock.uptime();
         let is_tried = now >= self.next.reserve;
         if let Err(error) = self.shared.pass(to, is_tried) {

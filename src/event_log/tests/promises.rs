@@ -674,6 +674,67 @@ fn a_damaged_manifest_has_nothing_deleted_by_age() {
     }
 }
 
+/// The process dies while the first stamps after a leap of the clock are reserved, or while it is remembered that a reader
+/// was told of an end, with any part of those lines written: the next start does not believe the clock, so that nothing is
+/// deleted by age.
+#[test]
+pub(super) fn a_leap_is_remembered_before_stamps_that_would_hide_it() {
+    const YEARS: i64 = 77 * 365 * 86_400_000_000;
+    let mut keeping = config(Path::new("/log"));
+    keeping.delete_after = Some(Duration::from_secs(60));
+    let open = |storage: &MemoryStorage, clock: &Clock| {
+        let storage = Arc::new(storage.clone());
+        open_with(keeping.clone(), storage, clock.clone(), Keeper::Inline).expect("opens")
+    };
+    for is_told in [false, true] {
+        let storage = segments(2).fork();
+        // Near the newest stamp, so that the clock is believed till it leaps.
+        let clock = Clock::manual(at(20_000_000));
+        let (mut writer, _log) = open(&storage, &clock);
+        let before = storage.bytes(Path::new(MANIFEST)).expect("is there").len();
+        let live = storage.bytes(Path::new(LIVE)).expect("is there");
+        clock.leap(YEARS);
+        match is_told {
+            true => writer.pass(clock.now()),
+            false => drop(writer.append(batch([clock.now().micros()], 10)).expect("appends")),
+        }
+        let manifest = storage.bytes(Path::new(MANIFEST)).expect("is there");
+        assert!(before < manifest.len());
+        for end in before..=manifest.len() {
+            let storage = storage.fork();
+            storage.put(Path::new(LIVE), live.clone());
+            storage.put(Path::new(MANIFEST), manifest[..end].to_vec());
+            // The machine was started again: what was reserved counts.
+            storage.lose_power(&mut Seeded::new(0));
+            let clock = Clock::manual(clock.now());
+            let (mut writer, log) = open(&storage, &clock);
+            clock.step(200_000_000);
+            writer.maintain().expect("maintains");
+            let of = manifest.len();
+            assert_eq!(log.stats().deleted, 0, "{end} of {before}..{of}, {is_told}");
+        }
+    }
+}
+
+/// A full disk takes any part of an index's first bytes: nothing is damaged by that, and nothing is lost.
+#[test]
+fn an_index_that_a_full_disk_cut_short_is_no_damage() {
+    for begun in 0..HEADER.len() {
+        let storage = MemoryStorage::new();
+        let (mut writer, log) = reopen(&storage);
+        writer.append(batch(1..11, 100)).expect("appends");
+        let seen = all(&log);
+        drop(writer);
+        storage.kill();
+        storage.put(Path::new("/log/.quotes.idx"), HEADER[..begun].to_vec());
+        let found = verified(&storage);
+        assert!(found.is_sound(), "{begun}: {found:?}");
+        assert_eq!(found.events(), 10);
+        let (_writer, log) = reopen(&storage);
+        assert_eq!((all(&log), log.stats().damaged), (seen, 0));
+    }
+}
+
 /// A log of which retention has just deleted two segments of three, and the path and the bytes of the first.
 fn deleted() -> (MemoryStorage, PathBuf, Vec<u8>) {
     let storage = segments(3).fork();

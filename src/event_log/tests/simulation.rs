@@ -218,6 +218,14 @@ impl Simulation {
         self.oracle.forget_told(floor);
         self.promised = self.oracle.told();
         let seen = self.read_all(Reads::Sound);
+        // No reader comes to what was there behind the newest entry that is left: now it is known whether that was deleted
+        // while the manifest could not say so.
+        if !self.storage.is_dead() {
+            let (_, log) = self.open.as_ref().expect("just opened");
+            let end = log.committed().last.map_or(0, |last| last.micros() + 1);
+            let first = self.begins();
+            self.oracle.came(end, u64::MAX, &[], Reads::Sound, first, self.times);
+        }
         self.is_manifest_hit = false;
         self.oracle.opened(&seen);
         self.agree(&seen);
@@ -580,6 +588,15 @@ impl Simulation {
         self.readers.push(reader);
     }
 
+    /// What retention has taken: up to where the log begins, or up to where it says that it has deleted, where a crash or
+    /// a fault left something older. Nobody knows while the manifest could not say so.
+    fn begins(&self) -> Option<u64> {
+        let (_, log) = self.open.as_ref().expect("is open");
+        let begins = log.interval().map(|(first, _)| first.micros());
+        let deleted = lock(&log.shared.state).deleted.map_or(0, |deleted| deleted.micros() + 1);
+        begins.map(|begins| begins.max(deleted)).filter(|_| !self.is_manifest_hit)
+    }
+
     /// One turn of a reader; false if it came to the end, or must be asked again later.
     fn turn(&mut self, reader: &mut Reader, max_bytes: usize, all: Option<&mut Vec<u64>>) -> bool {
         let (_, log) = self.open.as_ref().expect("is open");
@@ -588,11 +605,7 @@ impl Simulation {
         let committed = log.committed().last.map_or(0, |last| last.micros() + 1);
         let read = reader.cursor.next(max_bytes);
         let hits = self.storage.take_hits();
-        // What retention has taken: up to where the log begins, or up to where it says that it has deleted, where a
-        // crash or a fault left something older.
-        let begins = log.interval().map(|(first, _)| first.micros());
-        let deleted = lock(&log.shared.state).deleted.map_or(0, |deleted| deleted.micros() + 1);
-        let first = begins.map(|begins| begins.max(deleted)).filter(|_| !self.is_manifest_hit);
+        let first = self.begins();
         let has_failed = !hits.is_empty() || self.storage.is_dead();
         let is_lasting = hits.iter().any(|hit| !hit.is_transient) || self.storage.is_dead();
         let has_stepped = std::mem::take(&mut reader.stepped);
@@ -813,6 +826,8 @@ impl Simulation {
             self.note("bad sector", &format!("{} {sector}", path.display()));
         }
         self.is_damaged = true;
+        // How far retention has deleted may have stood there; what it could not remove lies before a hole then.
+        self.is_manifest_hit |= path.to_string_lossy().ends_with(".manifest");
         if let Some((first, last)) = hit.and_then(|hit| hit.interval) {
             self.oracle.may_miss(first.micros(), last.micros());
         }
@@ -947,6 +962,15 @@ const SEEDS: &[u64] = &[
     1795922730165710,
     // What a reader took for damage in a life that ended well was to be forgotten; no fault of the log.
     1795922730159178,
+    // Of two lines that a death cut apart the later said that the clock had leapt: all history was deleted by age.
+    1795935550487901,
+    1795935550491366,
+    // The header of an index that a full disk cut short was damage.
+    1795935550493775,
+    // What retention had deleted of the log's end, with the manifest not to be written, was missed later; no fault of the log.
+    1795935550502097,
+    // What could not be deleted came back with a bad sector in the manifest, without what was; no fault of the log.
+    1795935550510348,
 ];
 
 #[test]
