@@ -301,7 +301,7 @@ impl<'a> TermRef<'a> {
 ///
 /// `==` compares bytes, as that of [`TermRef`] does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TermBuf(Box<[u8]>);
+pub struct TermBuf(Vec<u8>);
 
 impl TermBuf {
     /// Takes `bytes` as one term without a version byte, and nothing else. Costs a walk.
@@ -309,7 +309,7 @@ impl TermBuf {
     /// # Errors
     ///
     /// [`DecodeError`] if they are something else.
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, DecodeError> {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, DecodeError> {
         let bytes = bytes.into();
         TermRef::whole(&bytes)?;
         Ok(TermBuf(bytes))
@@ -323,7 +323,7 @@ impl TermBuf {
     }
 
     /// Takes bytes that were walked, or made by us as one term.
-    pub(crate) fn from_walked(bytes: impl Into<Box<[u8]>>) -> Self {
+    pub(crate) fn from_walked(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         // An entry, as text has it, is one level deeper than its event.
         debug_assert!(
@@ -336,17 +336,17 @@ impl TermBuf {
 
     /// The term, to look inside.
     pub const fn as_term(&self) -> TermRef<'_> {
-        TermRef(&self.0)
+        TermRef(self.0.as_slice())
     }
 
     /// The term's bytes, without a version byte.
     pub const fn bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
     }
 
     /// The same, owned.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0.into_vec()
+        self.0
     }
 }
 

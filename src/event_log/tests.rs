@@ -677,7 +677,7 @@ fn dir_names(dir: &Path) -> Vec<String> {
 fn stamps_back(mut cursor: BackwardCursor) -> (Vec<u64>, Vec<ReadError>) {
     let (mut seen, mut errors) = (Vec::new(), Vec::new());
     loop {
-        match cursor.next() {
+        match cursor.previous() {
             Ok(None) => return (seen, errors),
             Ok(Some(chunk)) => {
                 let mut part = Vec::new();

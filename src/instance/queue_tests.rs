@@ -264,7 +264,7 @@ async fn a_descending_read_is_an_ascending_one_reversed() {
     }
 }
 
-/// Every answer of the receiver is a term, and so is that of a call in somebody's place.
+/// A caller whose connection is gone has nobody to answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_a_node_that_is_gone_is_forgotten() {
     let world = World::new();

@@ -222,7 +222,7 @@ impl Reader {
         if self.fetched.is_none() {
             self.fetched = match &mut self.place {
                 Place::Forward(cursor) => cursor.next(max_bytes)?,
-                Place::Backward(cursor) => cursor.next()?,
+                Place::Backward(cursor) => cursor.previous()?,
             };
         }
         Ok(self.fetched.is_some())
@@ -270,7 +270,7 @@ impl Reader {
         if let (Some(entry), Some(filter)) = (entry, &mut self.chooser.filter)
             && self.chooser.to.is_none_or(|to| entry.timestamp <= to)
         {
-            self.chooser.ready = Some(filter.run(entry.event, &mut u64::MAX.clone()));
+            self.chooser.ready = Some(filter.run(entry.event, &mut { u64::MAX }));
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ fn a_match_spec_decides_what_is_delivered_and_a_malformed_one_is_refused() {
     a.eval("gen_server:cast(R, {n, 5}), gen_server:cast(R, {n, 2000})");
     assert_eq!(a.eval("Take([])"), "[{big,2000}]");
     assert_eq!(a.eval("{ok, Es, Next} = gen_server:call(R, {read, earliest, #{match_spec => Spec, limit => 3}}), {[E || {_, E} <- Es], is_tuple(Next)}"), "{[{big,991},{big,992},{big,993}],true}");
-    let back = "Back = fun Back(From, Acc) -> case gen_server:call(R, {read, From, #{order => desc, limit => 7}}) of {ok, Es, eof} -> Acc ++ Es; {ok, Es, Next} -> Back(Next, Acc ++ Es) end end";
+    let back = "Back = fun Back(From, Acc) -> case gen_server:call(R, {read, From, #{order => desc, limit => 7}}) of {ok, Page, eof} -> Acc ++ Page; {ok, Page, Older} -> Back(Older, Acc ++ Page) end end";
     a.eval(&format!(
         "{back}, {{ok, All, eof}} = gen_server:call(R, {{read, earliest, #{{limit => 2000}}}})"
     ));

@@ -61,7 +61,7 @@ impl BackwardCursor {
     /// # Errors
     ///
     /// As those of [`Cursor::next`].
-    pub fn next(&mut self) -> Result<Option<Chunk>, ReadError> {
+    pub fn previous(&mut self) -> Result<Option<Chunk>, ReadError> {
         let mut range = match self.range.clone() {
             Some(range) => range,
             None => self.look_up()?,

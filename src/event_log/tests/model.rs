@@ -162,7 +162,7 @@ impl Model {
                 } else if to > 0 {
                     let mut seen = Vec::new();
                     // A strict one may end where entries were deleted.
-                    while let Ok(Some(chunk)) = cursor.next() {
+                    while let Ok(Some(chunk)) = cursor.previous() {
                         let mut part = Vec::new();
                         take(&chunk, &mut part);
                         part.append(&mut seen);
@@ -178,7 +178,7 @@ impl Model {
                 for (cursor, to, from) in &mut self.backward {
                     let within = |stamp: &&u64| (*to..=*from).contains(stamp);
                     let due: Vec<u64> = self.entries.iter().filter(within).copied().collect();
-                    match cursor.next() {
+                    match cursor.previous() {
                         Ok(Some(chunk)) => {
                             let mut seen = Vec::new();
                             take(&chunk, &mut seen);
