@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use logmachine::etf::{TermRef, order, text, walk};
+use logmachine::etf::{TermBuf, order, text, walk};
 use logmachine::match_spec::{Limits, MatchSpec, Scratch};
 
 /// An event of about 250 bytes, as error_logger's handlers get it.
@@ -22,15 +22,15 @@ fn many(keys: usize) -> String {
     format!("#{{{}}}", pairs.join(","))
 }
 
-fn term(source: &str) -> Vec<u8> {
+fn term(source: &str) -> TermBuf {
     text::parse(source).expect("the benchmark's own text")
 }
 
 fn filter(c: &mut Criterion, name: &str, spec: &str, event: &str) {
     let (spec, event) = (term(spec), term(event));
-    let spec = MatchSpec::compile(TermRef::from_walked(&spec), Limits::default())
+    let spec = MatchSpec::compile(spec.as_term(), Limits::default())
         .expect("the benchmark's own specification");
-    let event = TermRef::from_walked(&event);
+    let event = event.as_term();
     let (mut scratch, mut out) = (Scratch::default(), Vec::new());
     let mut group = c.benchmark_group("match_spec");
     group.throughput(Throughput::Elements(1));
@@ -63,21 +63,17 @@ fn main() {
         });
     }
     group.bench_function("cmp/late difference", |b| {
-        b.iter(|| {
-            order::cmp(black_box(TermRef::from_walked(&first)), TermRef::from_walked(&second))
-        });
+        b.iter(|| order::cmp(black_box(first.as_term()), second.as_term()));
     });
     group.bench_function("cmp/maps", |b| {
-        b.iter(|| {
-            order::cmp(black_box(TermRef::from_walked(&map)), TermRef::from_walked(&other_map))
-        });
+        b.iter(|| order::cmp(black_box(map.as_term()), other_map.as_term()));
     });
-    let printed = text::to_text(TermRef::from_walked(&report));
+    let printed = text::to_text(report.as_term());
     group.bench_function("print", |b| {
         let mut out = String::new();
         b.iter(|| {
             out.clear();
-            text::write_term(&mut out, black_box(TermRef::from_walked(&report)), usize::MAX)
+            text::write_term(&mut out, black_box(report.as_term()), usize::MAX)
         });
     });
     group.bench_function("parse", |b| b.iter(|| text::parse(black_box(&printed))));

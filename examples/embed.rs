@@ -11,10 +11,10 @@ use std::path::Path;
 
 use logmachine::app::{App, Settings};
 use logmachine::config::{EpmdMode, File};
-use logmachine::etf::{TermRef, text};
+use logmachine::etf::text;
+use logmachine::instance::reader::Selection;
 use logmachine::node::NodeConfig;
 use logmachine::proto::NodeName;
-use logmachine::time::Timestamp;
 
 #[tokio::main]
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
@@ -37,27 +37,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Events are Erlang terms; here they are written as text.
     let events = ["{ordered, 1, <<\"tea\">>}", "{ordered, 2, <<\"cake\">>}", "{paid, 1}"];
     let events = events.map(|event| text::parse(event).expect("an Erlang term"));
-    let (told, recorded) = tokio::sync::oneshot::channel();
-    let on_recorded = Box::new(|result| drop(told.send(result)));
-    orders.tail().append(events.iter().map(Vec::as_slice), Some(on_recorded));
-    let stamped = recorded.await?.map_err(|failure| failure.to_string())?;
+    let stamped = orders.append(&events).await?;
     println!("recorded from {} to {}", stamped.first, stamped.last);
 
-    // A cursor may read files: not on a thread that others wait for.
-    let mut cursor = orders.log().cursor(Timestamp::MIN);
-    let read = tokio::task::spawn_blocking(move || {
-        while let Some(chunk) = cursor.next(1 << 20)? {
-            for entry in chunk.entries() {
-                println!(
-                    "{} {}",
-                    entry.timestamp,
-                    text::to_text(TermRef::from_walked(entry.event))
-                );
-            }
-        }
-        Ok::<_, logmachine::event_log::ReadError>(())
-    });
-    read.await??;
+    for entry in orders.read(Selection::starting(stamped.first)).await?.entries {
+        println!("{} {}", entry.timestamp, text::to_text(entry.event.as_term()));
+    }
     app.stop().await?;
     Ok(())
 }

@@ -10,7 +10,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use logmachine::etf::{TermRef, encode, text};
+use logmachine::etf::{TermRef, text};
+use logmachine::instance::erlang::request::Subscribe;
+use logmachine::instance::from::From;
 use logmachine::node::{Flow, Node, NodeConfig, Peer, Process, dialer};
 use logmachine::proto::NodeName;
 use logmachine::proto::handshake::Local;
@@ -47,19 +49,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let peer = dialer::connect(&node, &target).await?;
 
     let (entries, mut arriving) = mpsc::unbounded_channel();
-    let subscriber = node.spawn(|_| Arc::new(Subscriber(entries)));
+    let pid = node.spawn(|_| Arc::new(Subscriber(entries)));
+    let subscribe =
+        Subscribe { from: From::Earliest, pid, marker: None, batch: None, credit: None };
     let receiver = format!(".{instance}.receiver.srv");
-    let answer = node.call(&peer, &receiver, |out| {
-        // `{subscribe, #{from => earliest, pid => Subscriber}}`
-        encode::tuple_header(out, 2);
-        encode::atom(out, "subscribe");
-        encode::map_header(out, 2);
-        encode::atom(out, "from");
-        encode::atom(out, "earliest");
-        encode::atom(out, "pid");
-        encode::pid(out, &subscriber);
-    });
-    println!("subscribed: {}", text::to_text(TermRef::from_walked(&answer.await?)));
+    let answer = node.call(&peer, &receiver, |out| subscribe.write(out));
+    println!("subscribed: {}", text::to_text(answer.await?.as_term()));
     for _ in 0..count.parse()? {
         println!("{}", arriving.recv().await.ok_or("the connection is gone")?);
     }

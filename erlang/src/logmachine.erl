@@ -81,9 +81,11 @@
     limit => pos_integer(),
     max_bytes => pos_integer(),
     match_spec => match_spec(),
+    order => asc | desc,
     strict => boolean()
 }.
-%% Bounds of one answer; with `strict' it tells of deleted and damaged stretches.
+%% Bounds of one answer; with `strict' it tells of deleted and damaged stretches, with `order => desc' it holds the
+%% entries at or before where it begins, newest first.
 -type error() :: {error, not_found | term()}.
 %% Why there is no answer.
 

@@ -12,11 +12,14 @@ use clap::{Args, Subcommand};
 use tokio::sync::Notify;
 
 use super::{Failure, cookie, say};
-use crate::etf::{Term, TermRef, encode, text};
+use crate::etf::{Term, TermBuf, TermRef, encode, text};
+use crate::instance::erlang::request;
+use crate::instance::from::From;
 use crate::node::{CallError, Flow, Node, NodeConfig, Peer, Process, dialer};
 use crate::proto::NodeName;
 use crate::proto::control;
 use crate::proto::handshake::Local;
+use crate::proto::packet::Envelope;
 use crate::time::{Clock, Timestamp, monotonic};
 
 /// Generate load and measure.
@@ -116,7 +119,7 @@ impl Target {
         let node = Node::new(local, config);
         let peer = dialer::connect(&node, &target).await.map_err(Failure::failed)?;
         let receiver = self.receiver();
-        let asked = node.call(&peer, &receiver, |out| encode::atom(out, "get_global_alias")).await;
+        let asked = node.call(&peer, &receiver, request::write_global_alias).await;
         match asked {
             Ok(_) => Ok((node, peer)),
             Err(CallError::Down(reason)) if reason == "noproc" => {
@@ -198,11 +201,11 @@ impl Ingest {
         number: usize,
     ) -> Result<Vec<u32>, Failure> {
         let (from, receiver) = (node.spawn_mailbox().0, self.target.receiver());
-        let mut head = Vec::new();
-        control::reg_send(&mut head, &from, &receiver, |out| {
-            encode::tuple_header(out, 2);
-            encode::atom(out, "$gen_cast");
-        });
+        let mut cast = Vec::new();
+        encode::tuple_header(&mut cast, 2);
+        encode::atom(&mut cast, "$gen_cast");
+        let head = |out: &mut Vec<u8>| control::reg_send_head(out, &from, &receiver);
+        let envelope = Envelope::new(head, &cast, &[]);
         let (clock, begin, share) = (Clock::system(), monotonic(), self.share(number));
         let per_connection = self.rate.map(|rate| (rate / u64::from(self.connections)).max(1));
         let mut sequence = 0;
@@ -223,11 +226,9 @@ impl Ingest {
             peer.send(|out| {
                 let until = out.len() + 128 * 1024;
                 while sequence < due && out.len() < until {
-                    let start = out.len();
-                    out.extend_from_slice(&head);
+                    let start = envelope.begin(out);
                     self.event(out, number as u64, sequence, now);
-                    let len = u32::try_from(out.len() - start - 4).expect("events are bounded");
-                    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+                    envelope.finish(out, start);
                     sequence += 1;
                 }
             });
@@ -247,14 +248,14 @@ impl Ingest {
     async fn barrier(&self, node: &Node, peer: &Arc<Peer>) -> Result<(), Failure> {
         let receiver = self.target.receiver();
         let answer = node.call(peer, &receiver, |out| {
-            encode::tuple_header(out, 2);
-            encode::atom(out, "append");
-            encode::tuple_header(out, 2);
-            encode::atom(out, "bench");
-            encode::atom(out, "end");
+            request::write_append(out, |out| {
+                encode::tuple_header(out, 2);
+                encode::atom(out, "bench");
+                encode::atom(out, "end");
+            });
         });
         let answer = answer.await.map_err(Failure::failed)?;
-        let appended = TermRef::from_walked(&answer).as_tuple::<2>();
+        let appended = answer.as_term().as_tuple::<2>();
         if appended.is_some_and(|[ok, _]| ok.is_atom("ok")) {
             return Ok(());
         }
@@ -274,9 +275,9 @@ impl Ingest {
         for sequence in 0..share {
             let begin = monotonic();
             let answer = node.call(&peer, &receiver, |out| {
-                encode::tuple_header(out, 2);
-                encode::atom(out, "append");
-                self.event(out, caller, sequence, clock.now());
+                request::write_append(out, |out| {
+                    self.event(out, caller, sequence, clock.now());
+                });
             });
             answer.await.map_err(Failure::failed)?;
             latencies.push(u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX));
@@ -368,25 +369,18 @@ impl Subscribe {
             done: Notify::new(),
         });
         let pid = node.spawn(|_| meter.clone());
-        let pairs = if self.batch.is_some() { 4 } else { 3 };
+        let marker = TermBuf::written(|out| encode::atom(out, "bench"));
+        let subscribe = request::Subscribe {
+            from: if self.from == "earliest" { From::Earliest } else { From::Now },
+            pid,
+            marker: Some(marker),
+            batch: self.batch,
+            credit: None,
+        };
         let receiver = self.target.receiver();
-        let answer = node.call(&peer, &receiver, |out| {
-            encode::tuple_header(out, 2);
-            encode::atom(out, "subscribe");
-            encode::map_header(out, pairs);
-            encode::atom(out, "from");
-            encode::atom(out, &self.from);
-            encode::atom(out, "pid");
-            encode::pid(out, &pid);
-            encode::atom(out, "marker");
-            encode::atom(out, "bench");
-            if let Some(batch) = self.batch {
-                encode::atom(out, "batch");
-                encode::unsigned(out, u64::from(batch));
-            }
-        });
+        let answer = node.call(&peer, &receiver, |out| subscribe.write(out));
         let answer = answer.await.map_err(Failure::failed)?;
-        let answer = TermRef::from_walked(&answer);
+        let answer = answer.as_term();
         if !answer.as_tuple::<2>().is_some_and(|[ok, _]| ok.is_atom("ok")) {
             return Err(Failure::failed(format!("subscribing: {}", text::to_text(answer))));
         }

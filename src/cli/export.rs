@@ -8,11 +8,12 @@ use clap::{Args, ValueEnum};
 
 use super::draft::Draft;
 use super::offline::{Place, Troubles, disk_bytes, progress};
-use super::{Failure, moment};
-use crate::etf::{TermRef, json, text};
-use crate::event_log::transfer::{self, ExportError};
-use crate::event_log::{EntryRef, Log, open_read_only, storage::RealStorage};
-use crate::match_spec::{Limits, MatchSpec, Outcome, Scratch};
+use super::{Failure, moment, say};
+use crate::etf::{json, text};
+use crate::event_log::transfer::{self, DiskLogFile, ExportError};
+use crate::event_log::{open_read_only, storage::RealStorage};
+use crate::instance::reader::{Reader, Selected, Selection, Taken};
+use crate::match_spec::{Limits, MatchSpec};
 use crate::time::{Clock, Timestamp};
 
 /// How entries are written.
@@ -59,7 +60,7 @@ impl Export {
         let since = self.since.as_deref().map(|text| moment::parse(text, now)).transpose();
         let until = self.until.as_deref().map(|text| moment::parse(text, now)).transpose();
         let since = since.map_err(Failure::usage)?.unwrap_or(Timestamp::MIN);
-        let until = until.map_err(Failure::usage)?.unwrap_or(Timestamp::MAX);
+        let until = until.map_err(Failure::usage)?;
         let filter = self.match_spec.as_deref().map(compile).transpose()?;
         if self.format == Format::DiskLog && self.output.is_none() {
             return Err(Failure::usage("--format disk-log needs --output FILE"));
@@ -70,33 +71,38 @@ impl Export {
         let draft = self.output.as_ref().map(begin).transpose()?;
         let bar = progress(disk_bytes(&config));
         let log = open_read_only(config, Arc::new(RealStorage)).map_err(Failure::failed)?;
-        let mut filter = filter.map(|spec| (spec, Scratch::default(), Vec::new()));
+        let is_disk_log = self.format == Format::DiskLog;
+        // There events stay as they are.
+        let selection = Selection { to: until, filter, ..Selection::starting(since) };
+        let mut reader = Reader::new(&log, selection);
         let mut on_progress = |bytes| bar.set_position(bytes);
-        let range = (since, until);
-        match &draft {
-            Some(draft) if self.format == Format::DiskLog => {
-                let mut keep = |entry: EntryRef<'_>| filtered(&mut filter, entry.event).is_some();
-                let (path, on_progress) = (draft.path(), &mut on_progress);
-                transfer::export_disk_log(&log, range, &RealStorage, path, &mut keep, on_progress)
-                    .map_err(Failure::failed)?;
+        let over_budget = match &draft {
+            Some(draft) if is_disk_log => {
+                let mut file =
+                    DiskLogFile::create(&RealStorage, draft.path()).map_err(Failure::failed)?;
+                let mut each = |entry: Selected<'_>| file.push(entry.timestamp, entry.original);
+                let over_budget = export(&mut reader, &mut each, &mut on_progress);
+                over_budget
+                    .and_then(|over_budget| file.finish().map(|()| over_budget))
+                    .map_err(Failure::failed)?
             }
             Some(draft) => {
                 let mut output = BufWriter::new(draft.file());
-                self.write(&log, range, &mut filter, &mut output, &mut on_progress)
-                    .map_err(Failure::failed)?;
+                self.write(&mut reader, &mut output, &mut on_progress).map_err(Failure::failed)?
             }
             None => {
                 let mut output = BufWriter::new(std::io::stdout().lock());
-                let written = self.write(&log, range, &mut filter, &mut output, &mut on_progress);
+                let written = self.write(&mut reader, &mut output, &mut on_progress);
                 // Who reads has seen enough.
                 if written.as_ref().is_err_and(is_broken_pipe) {
                     // What is left in the buffer has no reader either.
                     let _ = output.into_parts();
+                    0
                 } else {
-                    written.map_err(Failure::failed)?;
+                    written.map_err(Failure::failed)?
                 }
             }
-        }
+        };
         bar.finish_and_clear();
         draft.map_or(Ok(()), Draft::finish)?;
         let mut troubles = Troubles::default();
@@ -107,34 +113,66 @@ impl Export {
             let (dir, bytes) = (self.dir.display(), stats.torn_bytes);
             troubles.name(&format!("{dir}: the live segment ends in {bytes} bytes that are torn"));
         }
+        if over_budget > 0 {
+            let dir = self.dir.display();
+            say(&format!(
+                "{dir}: the match spec ran out of its budget for {over_budget} entries, which were left out"
+            ));
+        }
         troubles.result("stepped over")
     }
 
-    /// Writes the entries as text.
+    /// Writes the entries as text; how many were left out for want of budget.
     fn write(
         &self,
-        log: &Log,
-        (since, until): (Timestamp, Timestamp),
-        filter: &mut Option<Filter>,
+        reader: &mut Reader,
         output: &mut dyn Write,
         on_progress: &mut dyn FnMut(u64),
-    ) -> Result<(), ExportError> {
-        let mut each = |entry: EntryRef<'_>| {
-            if let Some(event) = filtered(filter, entry.event) {
-                match self.format {
-                    Format::Ndjson => {
-                        let (micros, event) = (entry.timestamp.micros(), json::to_json(event));
-                        writeln!(output, "{{\"timestamp\":{micros},\"event\":{event}}}")?;
-                    }
-                    _ => transfer::write_consult(&mut *output, entry.timestamp, event)?,
+    ) -> Result<u64, ExportError> {
+        let mut each = |entry: Selected<'_>| {
+            let written = match self.format {
+                Format::Ndjson => {
+                    let (micros, event) = (entry.timestamp.micros(), json::to_json(entry.event));
+                    writeln!(output, "{{\"timestamp\":{micros},\"event\":{event}}}")
                 }
-            }
-            Ok(())
+                _ => transfer::write_consult(&mut *output, entry.timestamp, entry.event),
+            };
+            written.map_err(|error| ExportError::Stopped(error.into()))
         };
-        transfer::export(log, since, until, &mut each, on_progress)?;
-        output.flush().map_err(|error| ExportError::Stopped(error.into()))
+        let over_budget = export(reader, &mut each, on_progress)?;
+        output.flush().map_err(|error| ExportError::Stopped(error.into()))?;
+        Ok(over_budget)
     }
 }
+
+/// Hands out the entries one by one; how many were left out because the match spec ran out of its budget. `on_progress` is
+/// told the bytes of records read. What is damaged or missing is stepped over; the log counts it.
+fn export(
+    reader: &mut Reader,
+    each: &mut dyn FnMut(Selected<'_>) -> Result<(), ExportError>,
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<u64, ExportError> {
+    let (mut over_budget, mut bytes) = (0, 0);
+    while reader.fetch(READ_BYTES)? {
+        let fetched = reader.fetched_bytes() as u64;
+        let mut result = Ok(());
+        let looked = reader.look(u64::MAX, |entry| {
+            result = each(entry);
+            if result.is_ok() { Taken::More } else { Taken::Not }
+        });
+        result?;
+        over_budget += looked.over_budget;
+        bytes += fetched;
+        on_progress(bytes);
+        if looked.stopped.is_some() {
+            break;
+        }
+    }
+    Ok(over_budget)
+}
+
+/// How much is read from a log at once.
+const READ_BYTES: usize = 1 << 20;
 
 /// Whether nobody reads what is written any more.
 fn is_broken_pipe(error: &ExportError) -> bool {
@@ -144,23 +182,9 @@ fn is_broken_pipe(error: &ExportError) -> bool {
         .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// A match spec with what it needs to run.
-type Filter = (MatchSpec, Scratch, Vec<u8>);
-
-/// What is delivered in the event's place, if it matches.
-fn filtered<'a>(filter: &'a mut Option<Filter>, event: &'a [u8]) -> Option<TermRef<'a>> {
-    let event = TermRef::from_walked(event);
-    let Some((spec, scratch, result)) = filter else { return Some(event) };
-    result.clear();
-    match spec.run(scratch, event, result) {
-        Outcome::Result => Some(TermRef::from_walked(result)),
-        Outcome::NoMatch | Outcome::Budget | Outcome::Unfinished => None,
-    }
-}
-
 /// A match spec written as Erlang text.
 fn compile(spec: &str) -> Result<MatchSpec, Failure> {
     let term = text::parse(spec).map_err(|error| Failure::usage(format!("--match: {error}")))?;
-    let spec = MatchSpec::compile(TermRef::from_walked(&term), Limits::default());
+    let spec = MatchSpec::compile(term.as_term(), Limits::default());
     spec.map_err(|error| Failure::usage(format!("--match: {error}")))
 }

@@ -15,7 +15,7 @@ use super::{
     ConfigError, File, InstanceSection, LocateEm, LoggerFilters, Size, Span, SyncSetting, Written,
     with_nearest,
 };
-use crate::etf::{Cells, Term, TermRef, text};
+use crate::etf::{Cells, Term, TermBuf, TermRef, text};
 
 /// Reads the text of a `.config` file, and the files it includes.
 ///
@@ -80,7 +80,7 @@ const FORM: &str =
 /// One file.
 struct Source {
     reader: Reader,
-    term: Box<[u8]>,
+    term: TermBuf,
 }
 
 impl Source {
@@ -94,18 +94,18 @@ impl Source {
             let message = format!("there are {} terms in the file; {FORM}", terms.len());
             return Err(reader.error(1, "", &message));
         };
-        let term = TermRef::from_walked(whole);
+        let term = whole.as_term();
         if term.as_list().is_none() {
             let message =
                 format!("not a list of applications, but {}; {FORM}", text::to_text(term));
             return Err(reader.error(1, "", &message));
         }
-        Ok(Source { reader, term: term.to_bytes() })
+        Ok(Source { reader, term: term.to_buf() })
     }
 
     /// The elements of the list that it is.
     fn elements(&self) -> impl Iterator<Item = TermRef<'_>> {
-        TermRef::from_walked(&self.term).cells()
+        self.term.as_term().cells()
     }
 
     /// Reads a file that this one names.

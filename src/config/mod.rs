@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
-use crate::etf::{TermRef, text};
+use crate::etf::text;
 use crate::event_log::LogConfig;
 use crate::instance::locator::target::{
     Capture, ERROR_LOGGER, LoggerFilters, LoggerLevel, Mode, OWN_HANDLER, Target,
@@ -236,7 +236,7 @@ impl Written for LoggerFilters {
     const EXPECTED: &'static str =
         "Erlang text such as \"[{quiet, {fun logger_filters:domain/2, {stop, sub, [otp]}}}]\"";
     fn from_text(text: &str) -> Option<Self> {
-        LoggerFilters::parse(TermRef::from_walked(&text::parse(text).ok()?))
+        LoggerFilters::parse(text::parse(text).ok()?.as_term())
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn close_list(out: &mut Vec<u8>, start: usize, count: u32, bytes: boo
 }
 
 /// Sets the number of elements in the head of a list or map.
-pub(super) fn set_count(out: &mut [u8], start: usize, count: u32) {
+pub(crate) fn set_count(out: &mut [u8], start: usize, count: u32) {
     out[start + 1..start + 5].copy_from_slice(&count.to_be_bytes());
 }
 

@@ -95,7 +95,7 @@ fn recorded_text_is_parsed_into_the_recorded_term() {
         for recorded in read(file).0.iter().filter(|recorded| recorded.kind == "term") {
             let parsed = text::parse(recorded.text)
                 .unwrap_or_else(|error| panic!("OTP {release}: {error}: {}", recorded.text));
-            let (found, expected) = (TermRef::from_walked(&parsed), term(&recorded.bytes));
+            let (found, expected) = (parsed.as_term(), term(&recorded.bytes));
             assert!(order::exactly_equal(found, expected), "OTP {release}: {}", recorded.text);
             if release >= 26 && !prints_otherwise(release, recorded.text) {
                 // And into the very same bytes.
@@ -111,7 +111,7 @@ fn every_recorded_term_comes_back_from_its_json() {
         for recorded in read(file).0.iter().filter(|recorded| recorded.kind != "zip") {
             let written = json::to_json(term(&recorded.bytes));
             let parsed = json::parse(&written).unwrap_or_else(|error| panic!("{error}: {written}"));
-            let same = order::exactly_equal(TermRef::from_walked(&parsed), term(&recorded.bytes));
+            let same = order::exactly_equal(parsed.as_term(), term(&recorded.bytes));
             assert!(same, "OTP {release}: {written}");
         }
     }

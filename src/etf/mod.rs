@@ -32,7 +32,7 @@ pub use decode::{Needs, Walked, walk};
 pub use error::DecodeError;
 pub use id::{Pid, Reference};
 pub use inflate::inflate;
-pub use term::{AtomRef, Cells, Elements, ListRef, Pairs, Term, TermRef};
+pub use term::{AtomRef, Cells, Elements, ListRef, Pairs, Term, TermBuf, TermRef};
 
 /// How deep terms may nest. A bound on the memory of every walk; OTP itself has none.
 pub const MAX_DEPTH: usize = 1024;

@@ -120,7 +120,7 @@ impl<'a> TermRef<'a> {
     /// Takes `bytes` that [`walk`] measured before, so that they are not walked twice.
     ///
     /// Looking into bytes that were not walked may panic.
-    pub const fn from_walked(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn from_walked(bytes: &'a [u8]) -> Self {
         TermRef(bytes)
     }
 
@@ -288,6 +288,73 @@ impl<'a> TermRef<'a> {
     /// The bytes, copied, to outlive their buffer.
     pub fn to_bytes(self) -> Box<[u8]> {
         self.0.into()
+    }
+
+    /// The term, copied, to outlive its buffer.
+    pub fn to_buf(self) -> TermBuf {
+        TermBuf(self.0.into())
+    }
+}
+
+/// An owned term: the bytes of exactly one, checked when it was made.
+///
+/// `==` compares bytes, as that of [`TermRef`] does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TermBuf(Vec<u8>);
+
+impl TermBuf {
+    /// Takes `bytes` as one term without a version byte, and nothing else. Costs a walk.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if they are something else.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, DecodeError> {
+        let bytes = bytes.into();
+        TermRef::whole(&bytes)?;
+        Ok(TermBuf(bytes))
+    }
+
+    /// The term that `write` appends by means of `etf::encode`; whoever writes sees to it that it is one.
+    pub(crate) fn written(write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut out = Vec::new();
+        write(&mut out);
+        TermBuf::from_walked(out)
+    }
+
+    /// Takes bytes that were walked, or made by us as one term.
+    pub(crate) fn from_walked(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        // An entry, as text has it, is one level deeper than its event.
+        debug_assert!(
+            super::decode::walk_within(super::MAX_DEPTH + 1, &bytes)
+                .is_ok_and(|walked| walked.len == bytes.len()),
+            "the bytes are one term"
+        );
+        TermBuf(bytes)
+    }
+
+    /// The term, to look inside.
+    pub const fn as_term(&self) -> TermRef<'_> {
+        TermRef(self.0.as_slice())
+    }
+
+    /// The term's bytes, without a version byte.
+    pub const fn bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
+    /// The same, owned.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// The term's bytes.
+impl std::ops::Deref for TermBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
     }
 }
 

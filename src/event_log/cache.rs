@@ -121,9 +121,14 @@ impl Cache {
 
     /// The entries from `offset` to the end of the chunk that holds it.
     pub(super) fn at(&self, offset: u64) -> Option<Chunk> {
+        Some(self.around(offset)?.clone().skip_to(offset))
+    }
+
+    /// The chunk that holds `offset`.
+    pub(super) fn around(&self, offset: u64) -> Option<&Chunk> {
         let at = self.chunks.partition_point(|cached| cached.chunk.end() <= offset);
         let cached = self.chunks.get(at).filter(|cached| cached.chunk.offset() <= offset)?;
-        Some(cached.chunk.clone().skip_to(offset))
+        Some(&cached.chunk)
     }
 
     /// The offset of the first entry stamped `from` or later, if it is certain to be in here.

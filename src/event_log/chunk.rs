@@ -106,6 +106,26 @@ impl Chunk {
         self.split(count, end, last)
     }
 
+    /// What is left before the last `count` entries; `None` if nothing is.
+    pub fn without_last(self, count: usize) -> Option<Chunk> {
+        let end = self.end() - count as u64;
+        (end > self.offset).then(|| self.up_to(end))
+    }
+
+    /// Without the entries from `end` on, which lies behind the first.
+    pub(super) fn up_to(self, end: u64) -> Chunk {
+        if end >= self.end() {
+            return self;
+        }
+        assert!(end > self.offset, "some entry is left");
+        let count = u32::try_from(end - self.offset).expect("fewer than there were");
+        let mut entries = Entries::new(&self.bytes);
+        let last = entries.by_ref().take(count as usize).map(|entry| entry.timestamp).max();
+        let bytes = self.bytes.len() - entries.rest().len();
+        let last = last.unwrap_or(self.first);
+        self.split(count, bytes, last).0
+    }
+
     /// Without the entries before `offset`, which lies in the chunk.
     pub(super) fn skip_to(self, offset: u64) -> Chunk {
         assert!((self.offset..self.end()).contains(&offset), "offset lies in the chunk");

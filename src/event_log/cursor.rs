@@ -9,6 +9,8 @@
 //! - `few_files`: of all cursors together at most `MAX_KEPT` keep a file open between two reads, and none that has
 //!   come to what is in RAM or was told to let go.
 
+mod backwards;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use super::source::{Place, Source};
 use super::storage::is_transient;
 use super::{ReadError, lock};
 use crate::time::Timestamp;
+pub use backwards::BackwardCursor;
 
 /// The least and the most a cursor reads from a file at once, apart from records that are longer.
 const READ_BYTES: std::ops::RangeInclusive<usize> = (256 << 10)..=(1 << 20);

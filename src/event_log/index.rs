@@ -308,6 +308,26 @@ impl Index {
         &self.slots[at..]
     }
 
+    /// The slots up to the one that holds the record before `ordinal`: stretches that lie side by side, at most `bytes`
+    /// of them but at least one. `open` comes behind all others.
+    pub(super) fn run_before(&self, ordinal: u64, open: Option<Slot>, bytes: usize) -> Vec<Slot> {
+        let at = self.slots.partition_point(|slot| slot.ordinal < ordinal);
+        let open = open.filter(|slot| slot.ordinal < ordinal);
+        let (mut left, mut run) = (bytes as u64, Vec::<Slot>::new());
+        for slot in open.into_iter().chain(self.slots[..at].iter().rev().copied()) {
+            let length = u64::from(slot.stretch.bytes);
+            if let Some(next) = run.last()
+                && (slot.stretch.end() != next.stretch.position || length > left)
+            {
+                break;
+            }
+            left = left.saturating_sub(length);
+            run.push(slot);
+        }
+        run.reverse();
+        run
+    }
+
     /// The whole index file of a segment that will not grow any more.
     pub(super) fn to_sealed_file(&self, summary: Summary) -> Vec<u8> {
         let mut out = self.to_file(summary.bytes);

@@ -69,4 +69,9 @@ impl Live {
         run.extend(self.open_slot().filter(|slot| slot.end() > ordinal));
         run
     }
+
+    /// The stretches up to the one that holds the record before `ordinal`, for about `bytes` bytes.
+    pub(super) fn run_before(&self, ordinal: u64, bytes: usize) -> Vec<Slot> {
+        self.index.run_before(ordinal, self.open_slot(), bytes)
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::cursor::Cursor;
+use super::cursor::{BackwardCursor, Cursor};
 use super::lock;
 use super::map::{Committed, Started};
 use super::shared::Shared;
@@ -82,6 +82,13 @@ impl Log {
     /// The same, but the cursor says where entries were deleted or are damaged instead of stepping over.
     pub fn strict_cursor(&self, from: Timestamp) -> Cursor {
         Cursor::new(Arc::clone(&self.shared), from, true)
+    }
+
+    /// A cursor that goes back from the last entry stamped `from` or earlier to the first one stamped `to` or later: over
+    /// the same entries as one that goes from `to` up to `from`. A strict one says where entries were deleted or are
+    /// damaged.
+    pub fn backward_cursor(&self, from: Timestamp, to: Timestamp, strict: bool) -> BackwardCursor {
+        BackwardCursor::new(Arc::clone(&self.shared), from, to, strict)
     }
 
     /// The first and the latest timestamp in the log.

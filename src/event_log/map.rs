@@ -205,6 +205,11 @@ impl State {
         self.cache.at(offset)
     }
 
+    /// The whole chunk that holds the record at `offset`, if it is in RAM.
+    pub(super) fn cached_around(&self, offset: u64) -> Option<Chunk> {
+        self.cache.around(offset).cloned()
+    }
+
     /// The offset of the first entry stamped `from` or later, if RAM suffices to tell.
     pub(super) fn search_cached(&self, from: Timestamp) -> Option<Found> {
         if self.committed.last.is_none_or(|last| last < from) {
@@ -233,5 +238,15 @@ impl State {
     pub(super) fn older_at(&self, offset: u64) -> Option<Arc<Segment>> {
         let at = self.older.partition_point(|segment| segment.end() <= offset);
         self.older.get(at).map(Arc::clone)
+    }
+
+    /// The rotated segment in which the last record before `offset` lies, or that ends before it; `None` if it lies in
+    /// the live one.
+    pub(super) fn older_before(&self, offset: u64) -> Option<Arc<Segment>> {
+        if offset > self.live.base {
+            return None;
+        }
+        let at = self.older.partition_point(|segment| segment.base < offset);
+        self.older.get(at.checked_sub(1)?).map(Arc::clone)
     }
 }

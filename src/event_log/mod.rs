@@ -131,7 +131,7 @@ use std::time::Duration;
 pub use backup::{BackedUp, BackupError, BackupWatch, backup};
 pub use batch::Batch;
 pub use chunk::Chunk;
-pub use cursor::{Cursor, Next};
+pub use cursor::{BackwardCursor, Cursor, Next};
 pub use error::{AppendError, OpenError, ReadError};
 pub use inventory::find_logs;
 pub use log::{Log, LogStats};

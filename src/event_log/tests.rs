@@ -122,8 +122,13 @@ fn take(chunk: &Chunk, seen: &mut Vec<u64>) {
     }
 }
 
+/// All entries, read forwards; reading backwards gives the same.
 fn all(log: &Log) -> Vec<u64> {
-    stamps(&mut log.cursor(MIN), 1 << 16)
+    let seen = stamps(&mut log.cursor(MIN), 1 << 16);
+    let (mut back, errors) = stamps_back(log.backward_cursor(Timestamp::MAX, MIN, false));
+    back.reverse();
+    assert_eq!((back == seen, errors.len()), (true, 0), "{back:?} is not {seen:?}");
+    seen
 }
 
 fn live(storage: &MemoryStorage) -> Vec<u8> {
@@ -666,4 +671,24 @@ fn dir_names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = names.collect();
     names.sort();
     names
+}
+
+/// The stamps a backward cursor gives, newest first, and how it ended.
+fn stamps_back(mut cursor: BackwardCursor) -> (Vec<u64>, Vec<ReadError>) {
+    let (mut seen, mut errors) = (Vec::new(), Vec::new());
+    loop {
+        match cursor.previous() {
+            Ok(None) => return (seen, errors),
+            Ok(Some(chunk)) => {
+                let mut part = Vec::new();
+                take(&chunk, &mut part);
+                seen.extend(part.into_iter().rev());
+            }
+            Err(error @ ReadError::Deleted { .. }) => {
+                errors.push(error);
+                return (seen, errors);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
 }

@@ -10,15 +10,17 @@ mod text;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use feed::{At, Feed, Given, Merge, Report};
 pub use import::{Import, ImportError, Imported, latest_believed};
 pub use segments::{Feeds, archive_feeds, file_feeds, log_feeds};
 pub use text::{Form, TextFeed, write_consult};
 
-use super::record::{self, CLOSED, EntryRef, HEAD_BYTES, LOG_MAGIC, OPENED};
-use super::storage::{Access, Storage, write_full};
-use super::{Log, ReadError};
+use super::ReadError;
+use super::record::{self, CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
+use super::storage::{Access, Storage, StorageFile, write_full};
+use crate::etf::TermRef;
 use crate::time::Timestamp;
 
 /// How much is read from a log at once.
@@ -53,76 +55,58 @@ impl ExportError {
     }
 }
 
-/// What is done with each entry; an error ends it.
-pub type Each<'a> =
-    &'a mut dyn FnMut(EntryRef<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-/// Hands the entries stamped `from` up to and with `to` to `each`, oldest first, and says how many there
-/// were. `progress` is told the bytes of records read. What is damaged or missing is stepped over; the log counts it.
-///
-/// # Errors
-///
-/// [`ExportError::Read`]; [`ExportError::Stopped`] with what `each` says.
-pub fn export(
-    log: &Log,
-    from: Timestamp,
-    to: Timestamp,
-    each: Each<'_>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<u64, ExportError> {
-    let mut cursor = log.cursor(from);
-    let (mut count, mut bytes) = (0, 0);
-    while let Some(chunk) = cursor.next(READ_BYTES)? {
-        for entry in chunk.entries() {
-            if entry.timestamp > to {
-                return Ok(count);
-            }
-            each(entry).map_err(ExportError::Stopped)?;
-            count += 1;
-        }
-        bytes += chunk.bytes().len() as u64;
-        progress(bytes);
-    }
-    Ok(count)
+/// A new `disk_log` file that is being filled.
+#[derive(Debug)]
+pub struct DiskLogFile {
+    file: Arc<dyn StorageFile>,
+    path: PathBuf,
+    /// Where the next write goes.
+    position: u64,
+    buffer: Vec<u8>,
 }
 
-/// Writes a new `disk_log` file with the entries that `keep` lets pass, and says how many.
-///
-/// # Errors
-///
-/// [`ExportError`]; the file is then incomplete.
-pub fn export_disk_log(
-    log: &Log,
-    (from, to): (Timestamp, Timestamp),
-    storage: &dyn Storage,
-    path: &Path,
-    keep: &mut dyn FnMut(EntryRef<'_>) -> bool,
-    progress: &mut dyn FnMut(u64),
-) -> Result<u64, ExportError> {
-    let io = || ExportError::io(path);
-    let file = storage.open(path, Access::Create).map_err(io())?;
-    write_full(&*file, &[LOG_MAGIC, OPENED].concat(), 0).map_err(io())?;
-    let (mut at, mut kept, mut buffer) = (HEAD_BYTES, 0, Vec::new());
-    let mut flush = |buffer: &mut Vec<u8>| {
-        write_full(&*file, buffer, at)?;
-        at += buffer.len() as u64;
-        buffer.clear();
-        io::Result::Ok(())
-    };
-    let mut each = |entry: EntryRef<'_>| {
-        if keep(entry) {
-            kept += 1;
-            record::push(&mut buffer, entry.timestamp, entry.event);
-            if buffer.len() >= WRITE_BYTES {
-                flush(&mut buffer)?;
-            }
-        }
+impl DiskLogFile {
+    /// Creates it.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Io`].
+    pub fn create(storage: &dyn Storage, path: &Path) -> Result<Self, ExportError> {
+        let io = || ExportError::io(path);
+        let file = storage.open(path, Access::Create).map_err(io())?;
+        write_full(&*file, &[LOG_MAGIC, OPENED].concat(), 0).map_err(io())?;
+        let path = path.to_owned();
+        Ok(DiskLogFile { file, path, position: HEAD_BYTES, buffer: Vec::new() })
+    }
+
+    /// Adds an entry; `event` is its term.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Io`]; the file is then incomplete.
+    pub fn push(&mut self, timestamp: Timestamp, event: TermRef<'_>) -> Result<(), ExportError> {
+        record::push(&mut self.buffer, timestamp, event.bytes());
+        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Closes it; it is durable then, apart from its name.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Io`]; the file is then incomplete.
+    pub fn finish(mut self) -> Result<(), ExportError> {
+        self.flush()?;
+        let closed = self.file.sync().and_then(|()| write_full(&*self.file, &CLOSED, 4));
+        closed.and_then(|()| self.file.sync()).map_err(ExportError::io(&self.path))
+    }
+
+    fn flush(&mut self) -> Result<(), ExportError> {
+        write_full(&*self.file, &self.buffer, self.position)
+            .map_err(ExportError::io(&self.path))?;
+        self.position += self.buffer.len() as u64;
+        self.buffer.clear();
         Ok(())
-    };
-    export(log, from, to, &mut each, progress)?;
-    flush(&mut buffer).and_then(|()| file.sync()).map_err(io())?;
-    write_full(&*file, &CLOSED, 4).and_then(|()| file.sync()).map_err(io())?;
-    Ok(kept)
+    }
 }
 
 #[cfg(test)]

@@ -166,12 +166,12 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etf::{TermRef, text};
+    use crate::etf::text;
 
     #[test]
     fn places_and_memory_are_bounded_and_given_back() {
         let spec = text::parse("[{{a,'$1'},[{'>','$1',5}],['$1']}]").unwrap();
-        let spec = MatchSpec::compile(TermRef::from_walked(&spec), Default::default()).unwrap();
+        let spec = MatchSpec::compile(spec.as_term(), Default::default()).unwrap();
         let bytes = spec.memory_bytes();
         let limits = Limits { sessions: 3, reads: 1, spec_bytes: 2 * bytes };
         let budget = Budget::new(limits, 2);

@@ -1,20 +1,15 @@
 //! An entry on its way to a node, or what stands in its place.
 
+use super::reader::Selected;
 use crate::etf::{Abilities, encode};
-use crate::time::Timestamp;
 
 /// Writes `{Timestamp, Event}`, or `{Timestamp, {logmachine, undecodable, Timestamp}}` if the node cannot decode the
-/// event; whether it can. `whole` is the entry's term, where it exists already.
-pub(super) fn write(
-    out: &mut Vec<u8>,
-    stamp: Timestamp,
-    event: &[u8],
-    whole: Option<&[u8]>,
-    abilities: &Abilities,
-) -> bool {
+/// event; whether it can.
+pub(super) fn write(out: &mut Vec<u8>, selected: &Selected<'_>, abilities: &Abilities) -> bool {
+    let (stamp, event) = (selected.timestamp, selected.event.bytes());
     let is_decodable = abilities.decode(event);
-    match whole {
-        Some(whole) if is_decodable => out.extend_from_slice(whole),
+    match selected.entry {
+        Some(entry) if is_decodable => out.extend_from_slice(entry.bytes()),
         _ => {
             encode::tuple_header(out, 2);
             encode::timestamp(out, stamp);

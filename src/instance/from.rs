@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::etf::{Term, TermRef};
+use crate::etf::{Term, TermRef, encode};
 use crate::time::Timestamp;
 
 /// Where to begin.
@@ -42,6 +42,22 @@ impl From {
                 }
             }
             _ => None,
+        }
+    }
+
+    /// Writes the form that [`From::parse`] reads.
+    pub fn write(self, out: &mut Vec<u8>) {
+        match self {
+            From::Earliest => encode::atom(out, "earliest"),
+            From::Now => encode::atom(out, "now"),
+            From::At(stamp) => encode::timestamp(out, stamp),
+            From::Ago(span) => {
+                encode::tuple_header(out, 2);
+                encode::atom(out, "ago");
+                encode::tuple_header(out, 2);
+                encode::unsigned(out, u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+                encode::atom(out, "ms");
+            }
         }
     }
 
@@ -111,7 +127,6 @@ fn date_time(date: TermRef<'_>, time: TermRef<'_>, millis: TermRef<'_>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etf::encode;
 
     fn ints(out: &mut Vec<u8>, parts: &[i64]) {
         encode::tuple_header(out, parts.len());

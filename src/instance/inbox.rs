@@ -10,12 +10,12 @@ use tracing::debug;
 
 use super::Instance;
 use super::from::From;
-use crate::etf::{Pid, Reference, TermRef, encode};
+use crate::etf::{Pid, Reference, TermBuf, TermRef, encode};
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::{Flow, Peer, Process, inquiry, short_reason};
 
 /// Why a session ends, as a term.
-pub(super) type Reason = Box<[u8]>;
+pub(super) type Reason = TermBuf;
 
 /// The process that a session is to others.
 pub(super) struct Inbox {
@@ -143,7 +143,7 @@ impl Process for Inbox {
     fn exit_signal(&self, from: &Pid, reason: TermRef<'_>) {
         match reason.as_atom() {
             Some(normal) if normal.is("normal") && self.linked_instead.as_ref() != Some(from) => {}
-            Some(kill) if kill.is("kill") => self.end(super::session::atom("killed")),
+            Some(kill) if kill.is("kill") => self.end(super::erlang::answer::atom("killed")),
             _ => self.end(short_reason(reason)),
         }
     }

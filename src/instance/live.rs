@@ -7,10 +7,11 @@ use std::sync::Arc;
 use dashmap::Entry;
 
 use super::Instance;
-use super::calls::{Reply, error, term};
-use super::session;
+use super::calls::Reply;
+use super::erlang::answer;
+use super::reader::Selection;
 use super::subscription::{MAX_MARKER_BYTES, Method, Subscriber, Subscription};
-use crate::etf::{Pid, TermRef, encode};
+use crate::etf::{Pid, TermBuf, TermRef, encode};
 
 /// Answers `ok`, `{error, already_subscribed}`, `{error, badarg}`, or why the subscriber cannot be reached.
 pub(super) fn subscribe(
@@ -24,9 +25,9 @@ pub(super) fn subscribe(
     let Some(method) = parse_method(method, reference).filter(|_| is_short) else {
         return reply(badarg_atom());
     };
-    let key = reference.to_bytes();
+    let key = reference.to_buf();
     if let Some(subscriber) = parse_reference(reference, caller) {
-        let key = term(|out| subscriber.write(out)).into();
+        let key = TermBuf::written(|out| subscriber.write(out));
         return reply(register(instance, key, subscriber, method));
     }
     let name = reference.as_tuple().filter(|[global, _]| global.is_atom("global"));
@@ -37,15 +38,15 @@ pub(super) fn subscribe(
     if !peer.abilities().decode(name.bytes()) {
         return reply(badarg_atom());
     }
-    let (instance, name) = (instance.clone(), name.to_bytes());
+    let (instance, name) = (instance.clone(), name.to_buf());
     instance.node().clone().run(async move {
         let found = instance.node().rpc(&peer, "global", "whereis_name", |out| {
             encode::list_header(out, 1);
-            out.extend_from_slice(&name);
+            out.extend_from_slice(name.bytes());
             encode::nil(out);
         });
         let found = found.await.ok();
-        let pid = found.and_then(|found| TermRef::from_walked(&found).as_pid());
+        let pid = found.and_then(|found| found.as_term().as_pid());
         reply(match pid {
             Some(pid) => register(&instance, key, Subscriber::Pid(pid), method),
             None => badarg_atom(),
@@ -54,22 +55,20 @@ pub(super) fn subscribe(
 }
 
 /// `{error, badarg}`, as the interface has it for a bad `Ref`.
-fn badarg_atom() -> Vec<u8> {
-    error(|out| encode::atom(out, "badarg"))
+fn badarg_atom() -> TermBuf {
+    answer::error_atom("badarg")
 }
 
 fn register(
     instance: &Arc<Instance>,
-    key: Box<[u8]>,
+    key: TermBuf,
     subscriber: Subscriber,
     method: Method,
-) -> Vec<u8> {
+) -> TermBuf {
     let subscription = Subscription {
         subscriber,
         method,
-        from: instance.tail().next_stamp(),
-        to: None,
-        filter: None,
+        selection: Selection::starting(instance.tail().next_stamp()),
         batch: None,
         credit: None,
         link: false,
@@ -80,15 +79,15 @@ fn register(
         return badarg_atom();
     }
     let free = match instance.live().entry(key) {
-        Entry::Occupied(_) => return error(|out| encode::atom(out, "already_subscribed")),
+        Entry::Occupied(_) => return answer::error_atom("already_subscribed"),
         Entry::Vacant(free) => free,
     };
-    match session::start(instance, subscription) {
+    match instance.subscribe(subscription) {
         Ok(pid) => {
             free.insert(pid);
-            term(|out| encode::atom(out, "ok"))
+            answer::atom("ok")
         }
-        Err(refused) => refused.to_answer(),
+        Err(refused) => answer::refusal(refused),
     }
 }
 
@@ -124,6 +123,6 @@ fn parse_method(method: TermRef<'_>, reference: TermRef<'_>) -> Option<Method> {
     Some(match (&*module, &*function) {
         ("gen_server", "cast") => Method::Cast,
         ("gen_event", "notify") => Method::Notify,
-        _ => Method::Apply(module.into(), function.into(), reference.to_bytes()),
+        _ => Method::Apply(module.into(), function.into(), reference.to_buf()),
     })
 }

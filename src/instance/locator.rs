@@ -31,16 +31,15 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{error, warn};
 
-use super::calls::term;
 use super::recorder::Tail;
-use crate::etf::{Pid, encode};
+use crate::etf::{Pid, TermBuf, encode};
 use crate::node::task::Owned;
 use crate::node::{Node, Peer};
 use crate::proto::NodeName;
 use crate::time::{Clock, Timestamp};
 use guest::Guest;
 use logger::{logger_id, remove_from_logger};
-use plan::State;
+pub use plan::HandlerState;
 use target::Capture;
 
 /// How long nodes may take to remove our handlers when we stop; those that stay remove themselves later.
@@ -78,9 +77,20 @@ impl Place {
     }
 }
 
+/// A handler of ours on another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerInfo {
+    /// The node.
+    pub node: NodeName,
+    /// The event manager, or `logger`.
+    pub place: String,
+    /// How far it has come.
+    pub state: HandlerState,
+}
+
 /// What the tasks of an instance share.
 struct Shared {
-    states: Mutex<BTreeMap<(NodeName, String), State>>,
+    states: Mutex<BTreeMap<(NodeName, String), HandlerState>>,
     captured: Mutex<HashMap<NodeName, Captured>>,
     tail: Arc<Tail>,
     clock: Clock,
@@ -118,28 +128,18 @@ impl Locator {
         Locator { node: node.clone(), shared, running: Mutex::new(running) }
     }
 
-    /// `[{Node, Place, State}]`, for `info`.
-    pub fn write_handlers(&self, out: &mut Vec<u8>) {
+    /// The handlers on connected nodes.
+    pub fn handlers(&self) -> Vec<HandlerInfo> {
         let states = self.shared.states();
         // A task that is being aborted may have left a last word about a node that is gone.
-        let connected: Vec<_> = states
-            .iter()
-            .filter(|((node, _), _)| self.node.peer(node.as_str()).is_some())
-            .collect();
-        encode::list(out, connected.into_iter(), |out, ((node, place), state)| {
-            encode::tuple_header(out, 3);
-            encode::atom(out, node.as_str());
-            encode::atom(out, place);
-            let (tag, why) = match state {
-                State::Installing => return encode::atom(out, "installing"),
-                State::Installed => return encode::atom(out, "installed"),
-                State::Waiting(why) => ("waiting", why),
-                State::Refused(why) => ("refused", why),
-            };
-            encode::tuple_header(out, 2);
-            encode::atom(out, tag);
-            encode::binary(out, why.as_bytes());
-        });
+        let connected =
+            states.iter().filter(|((node, _), _)| self.node.peer(node.as_str()).is_some());
+        let info = |((node, place), state): (&(NodeName, String), &HandlerState)| HandlerInfo {
+            node: node.clone(),
+            place: place.clone(),
+            state: state.clone(),
+        };
+        connected.map(info).collect()
     }
 
     /// Removes the handlers from all connected nodes.
@@ -248,7 +248,7 @@ impl Task {
 }
 
 impl Shared {
-    fn states(&self) -> MutexGuard<'_, BTreeMap<(NodeName, String), State>> {
+    fn states(&self) -> MutexGuard<'_, BTreeMap<(NodeName, String), HandlerState>> {
         self.states.lock().expect("no panic while the states are held")
     }
 
@@ -257,7 +257,7 @@ impl Shared {
     }
 
     /// Notes a state; the one before.
-    fn set(&self, node: &NodeName, place: &str, state: State) -> Option<State> {
+    fn set(&self, node: &NodeName, place: &str, state: HandlerState) -> Option<HandlerState> {
         self.states().insert((node.clone(), place.to_owned()), state)
     }
 
@@ -285,7 +285,7 @@ impl Shared {
 
     /// Records that a node's events since then are missing.
     fn report_gap(&self, node: &NodeName, from: Timestamp) {
-        let event = term(|out| {
+        let event = TermBuf::written(|out| {
             encode::tuple_header(out, 3);
             encode::atom(out, "logmachine");
             encode::atom(out, "dropped");
@@ -302,6 +302,6 @@ impl Shared {
             encode::timestamp(out, self.clock.now());
         });
         // It says nothing of the peer that is being talked to, so nobody waits.
-        let _ = self.tail.append([event.as_slice()].into_iter(), None);
+        let _ = self.tail.append([event.bytes()].into_iter(), None);
     }
 }

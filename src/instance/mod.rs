@@ -5,11 +5,16 @@ pub mod ack;
 pub mod budget;
 pub mod calls;
 mod entry;
+pub mod erlang;
 pub mod from;
 mod inbox;
+pub mod info;
 mod live;
 pub mod locator;
-mod read;
+#[cfg(test)]
+mod queue_tests;
+pub mod read;
+pub mod reader;
 pub mod receiver;
 pub mod recorder;
 pub mod session;
@@ -22,57 +27,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 pub use recorder::{Failure, Overload, Recording, Stamped, Sync};
 
-use crate::etf::{Pid, TermRef, encode};
-use crate::event_log::{self, Log, LogConfig, OpenError, RealStorage, Started, Storage};
+use crate::etf::{Pid, TermBuf};
+use crate::event_log::{self, Log, LogConfig, OpenError, RealStorage, Storage};
 use crate::metrics::InstanceCounters;
-use crate::node::epmd::Standing;
 use crate::node::names::{self, Conflicts, Held, Keeper};
 use crate::node::task::Owned;
 use crate::node::{Flow, Node};
 use crate::time::{Clock, Timestamp};
 use ack::Cursors;
 use budget::Budget;
-use calls::{term, timestamp_or_undefined};
+use erlang::answer;
+use info::InstanceInfo;
 use locator::Locator;
 use locator::target::Capture;
 use receiver::Receiver;
 use recorder::{OnRecorded, Recorder, RecorderConfig, Tail};
-use session::SessionInfo;
-
-/// How it stands with our registration: `registered`, `{lost, unreachable | name_taken}`, or `none`.
-fn write_port_mapper(out: &mut Vec<u8>, standing: Option<Standing>) {
-    let why = match standing {
-        None => return encode::atom(out, "none"),
-        Some(Standing::Registered) => return encode::atom(out, "registered"),
-        Some(Standing::Unreachable) => "unreachable",
-        Some(Standing::NameTaken) => "name_taken",
-    };
-    encode::tuple_header(out, 2);
-    encode::atom(out, "lost");
-    encode::atom(out, why);
-}
-
-/// `{waiting, Why}` or `{failed, Why}`.
-/// How the log had ended when the node started.
-const fn started(started: Started) -> &'static str {
-    match started {
-        Started::New => "new",
-        Started::Clean => "clean",
-        Started::Kill => "kill",
-        Started::PowerLoss => "power_loss",
-    }
-}
-
-/// `{waiting, Why}` or `{failed, Why}`.
-fn stopped(out: &mut Vec<u8>, how: &str, why: &str) {
-    encode::tuple_header(out, 2);
-    encode::atom(out, how);
-    encode::binary(out, why.as_bytes());
-}
+use session::{Refused, SessionInfo};
+use subscription::Subscription;
 
 /// How an instance is set up.
 #[derive(Clone, Debug)]
@@ -89,6 +64,26 @@ pub struct InstanceConfig {
     pub takeover: Option<Duration>,
 }
 
+/// Why events were not recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// There are none.
+    #[error("no event")]
+    Nothing,
+    /// One of them is too large; none was taken in.
+    #[error("an event of {bytes} bytes, limit is {limit_bytes}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest that is taken.
+        limit_bytes: usize,
+    },
+    /// The recorder failed, or is behind and does not take them.
+    #[error("not recorded: {0}")]
+    Recorder(Failure),
+}
+
 /// A running instance.
 pub struct Instance {
     name: Arc<str>,
@@ -101,7 +96,7 @@ pub struct Instance {
     counters: Arc<InstanceCounters>,
     sessions: DashMap<Pid, Arc<SessionInfo>>,
     /// Sessions of the original's live registry, by the term they were registered under.
-    live: DashMap<Box<[u8]>, Pid>,
+    live: DashMap<TermBuf, Pid>,
     cursors: Cursors,
     budget: Arc<Budget>,
     held: watch::Receiver<Held>,
@@ -235,8 +230,35 @@ impl Instance {
         &self.tail
     }
 
-    /// Takes events in, as [`Tail::append`]; whether the peer that sent them has to wait.
-    pub fn append<'a>(
+    /// Records events, one behind the other; the stamps they got, once they are as durable as the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]; what it says of the recorder leaves open whether they are in the log.
+    pub async fn append(&self, events: &[TermBuf]) -> Result<Stamped, AppendError> {
+        if events.is_empty() {
+            return Err(AppendError::Nothing);
+        }
+        if let Some(large) = events.iter().find(|event| !self.accepts(event.bytes().len())) {
+            let (bytes, limit_bytes) = (large.bytes().len(), self.config.max_event_bytes);
+            return Err(AppendError::TooLarge { bytes, limit_bytes });
+        }
+        let (told, recorded) = oneshot::channel();
+        let tell = move |result| {
+            // Nobody waits any more.
+            let _ = told.send(result);
+        };
+        // Who waits for the answer has no need to be held up as well.
+        let _ = self.take_in(events.iter().map(TermBuf::bytes), Some(Box::new(tell)));
+        recorded
+            .await
+            .map_err(|_| "the recorder panicked".into())
+            .flatten()
+            .map_err(AppendError::Recorder)
+    }
+
+    /// Takes the bytes of walked events in, as [`Tail::append`]; whether the peer that sent them has to wait.
+    pub(crate) fn take_in<'a>(
         &self,
         events: impl ExactSizeIterator<Item = &'a [u8]>,
         recorded: Option<OnRecorded>,
@@ -264,12 +286,12 @@ impl Instance {
     }
 
     /// The sessions that run.
-    pub const fn sessions(&self) -> &DashMap<Pid, Arc<SessionInfo>> {
+    const fn sessions(&self) -> &DashMap<Pid, Arc<SessionInfo>> {
         &self.sessions
     }
 
     /// The original's live registry.
-    pub(crate) const fn live(&self) -> &DashMap<Box<[u8]>, Pid> {
+    pub(crate) const fn live(&self) -> &DashMap<TermBuf, Pid> {
         &self.live
     }
 
@@ -288,96 +310,54 @@ impl Instance {
         &self.conflicts
     }
 
-    /// Whether an event is small enough; counts it otherwise.
-    pub fn accepts(&self, event: TermRef<'_>) -> bool {
-        let accepted = event.bytes().len() <= self.config.max_event_bytes;
+    /// Whether an event of so many bytes is small enough; counts it otherwise.
+    pub(crate) fn accepts(&self, event_bytes: usize) -> bool {
+        let accepted = event_bytes <= self.config.max_event_bytes;
         if !accepted {
             self.counters.refused.inc();
         }
         accepted
     }
 
-    /// `{Instance, N}`, or `undefined` while there is none.
-    pub fn write_global_alias(&self, out: &mut Vec<u8>) {
-        let held = *self.held.borrow();
-        match held {
-            Held::Alias(number) => {
-                encode::tuple_header(out, 2);
-                encode::atom(out, &self.name);
-                encode::integer(out, i64::from(number));
-            }
-            Held::Seeking => encode::atom(out, "undefined"),
-            Held::Exhausted => {
-                encode::tuple_header(out, 2);
-                encode::atom(out, "error");
-                encode::atom(out, "global_aliases_exhausted");
-            }
-        }
+    /// How it stands with its global name.
+    pub fn global_alias(&self) -> Held {
+        *self.held.borrow()
     }
 
-    /// What `info` answers: keys, and values as terms.
-    pub fn info(&self) -> Vec<(&'static str, Vec<u8>)> {
-        let stats = self.log.stats();
-        let count = |n: u64| term(|out| encode::unsigned(out, n));
-        let path =
-            |path: &std::path::Path| term(|out| encode::string(out, &path.to_string_lossy()));
-        let interval = |interval: Option<_>| {
-            term(|out| {
-                encode::tuple_header(out, 2);
-                timestamp_or_undefined(out, interval.map(|(first, _)| first));
-                timestamp_or_undefined(out, interval.map(|(_, last)| last));
-            })
-        };
-        let sessions: Vec<_> =
-            self.sessions.iter().map(|session| session.value().clone()).collect();
-        let recording = |recording: Recording| {
-            term(|out| match recording {
-                Recording::Running => encode::atom(out, "running"),
-                Recording::Waiting(why) => stopped(out, "waiting", &why),
-                Recording::Failed(why) => stopped(out, "failed", &why),
-            })
-        };
-        let mut info = vec![
-            ("data_dir", path(&self.config.log.dir)),
-            ("arch_data_dir", path(&self.config.log.arch_dir)),
-            ("global_alias", term(|out| self.write_global_alias(out))),
-            ("interval", interval(self.log.interval())),
-            ("cache_interval", interval(self.log.cache_interval())),
-            ("events", count(stats.events)),
-            ("bytes", count(stats.bytes)),
-            ("segments", count(stats.segments)),
-            ("cache_events", count(stats.cache_events)),
-            ("cache_bytes", count(stats.cache_bytes)),
-            ("pending_bytes", count(self.tail.pending_bytes() as u64)),
-            ("stamp_lead", count(self.tail.stamp_lead())),
-            ("syncs", count(stats.syncs)),
-            ("damaged", count(stats.damaged)),
-            ("missing", count(stats.missing)),
-            ("unreadable", count(stats.unread)),
-            ("scrubbed_bytes", count(stats.scrubbed_bytes)),
-            ("torn_bytes", count(stats.torn_bytes)),
-            ("archives", count(stats.archives)),
-            ("started", term(|out| encode::atom(out, started(stats.started)))),
-            ("recording", recording(self.tail.recording())),
-            (
-                "sessions",
-                term(|out| {
-                    encode::list(out, sessions.iter(), |out, session| {
-                        encode::tuple_header(out, 2);
-                        encode::pid(out, &session.pid);
-                        session.subscriber.write(out);
-                    });
-                }),
-            ),
-            (
-                "session_stats",
-                term(|out| encode::list(out, sessions.iter(), |out, session| session.write(out))),
-            ),
-            ("handlers", term(|out| self.locator.write_handlers(out))),
-            ("port_mapper", term(|out| write_port_mapper(out, self.node.port_mapper()))),
-        ];
-        info.extend(self.counters.table().into_iter().map(|(key, _, value)| (key, count(value))));
-        info
+    /// Starts a session; its pid. Where the subscription has a cursor that was acknowledged before, it goes on from
+    /// there; that may block.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]; nothing was started.
+    pub fn subscribe(self: &Arc<Self>, mut subscription: Subscription) -> Result<Pid, Refused> {
+        if let Some(cursor) = &subscription.cursor {
+            // After the last acknowledged entry; a new cursor begins where the subscriber says.
+            if let Some(position) = self.cursors.load(cursor).map_err(Refused::Cursor)? {
+                subscription.selection.from = position.next();
+            }
+        }
+        session::start(self, subscription)
+    }
+
+    /// What it says of itself.
+    pub fn info(&self) -> InstanceInfo {
+        InstanceInfo {
+            name: self.name.to_string(),
+            data_dir: self.config.log.dir.clone(),
+            arch_data_dir: self.config.log.arch_dir.clone(),
+            global_alias: self.global_alias(),
+            interval: self.log.interval(),
+            cache_interval: self.log.cache_interval(),
+            log: self.log.stats(),
+            pending_bytes: self.tail.pending_bytes(),
+            stamp_lead: self.tail.stamp_lead(),
+            recording: self.tail.recording(),
+            sessions: self.sessions.iter().map(|session| session.stats()).collect(),
+            handlers: self.locator.handlers(),
+            port_mapper: self.node.port_mapper(),
+            counters: self.counters.table(),
+        }
     }
 
     /// Stops taking events: handlers on other nodes are removed, its global names are given back.
@@ -385,7 +365,7 @@ impl Instance {
         self.locator.stop().await;
         self.keeper.abort();
         names::unregister_all(&self.node, &self.name, &self.pid).await;
-        self.node.exit(&self.pid, &term(|out| encode::atom(out, "shutdown")));
+        self.node.exit(&self.pid, answer::atom("shutdown").bytes());
     }
 
     /// Writes and syncs what has been taken in, and closes the log. Blocks.
@@ -509,24 +489,15 @@ mod tests {
         let budget = Budget::new(budget::Limits::default(), 1);
         let instance = opened.expect("the log opens").start(&node, &budget);
         let event = text::parse("{quote, 1}").expect("a term");
-        let append = async || {
-            let (told, answer) = tokio::sync::oneshot::channel();
-            let recorded = Box::new(|result| told.send(result).expect("it is waited for"));
-            let _ = instance.append([&*event].into_iter(), Some(recorded));
-            answer.await.expect("answered")
-        };
-        let recording = || {
-            let info = instance.info().into_iter().find(|(key, _)| *key == "recording");
-            text::to_text(TermRef::from_walked(&info.expect("it is told").1))
-        };
+        let append = || instance.append(std::slice::from_ref(&event));
         assert!(append().await.is_ok());
-        assert_eq!(recording(), "running");
+        assert_eq!(instance.info().recording, Recording::Running);
         trouble.panics.store(true, Ordering::SeqCst);
         for _ in 0..2 {
-            assert!(append().await.is_err());
+            assert!(matches!(append().await, Err(AppendError::Recorder(_))));
         }
-        assert!(recording().starts_with("{failed,"), "{}", recording());
-        assert!(recording().contains("the disk has gone mad"), "{}", recording());
+        let Recording::Failed(why) = instance.info().recording else { panic!("it is told") };
+        assert!(why.contains("the disk has gone mad"), "{why}");
         let failure = instance.stop_recording().expect_err("it failed");
         assert!(failure.contains("panicked"), "{failure}");
     }

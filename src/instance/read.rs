@@ -1,205 +1,160 @@
-//! `{read, From, Options}`: a bounded part of the log, and where to go on.
+//! A bounded part of the log, and where to go on.
+//!
+//! A read looks for entries on threads that may block on files, in slices, and gives up its place and its answer with
+//! what it has once it has looked for long enough.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::error;
 
+use super::Instance;
 use super::budget::SLICE_STEPS;
-use super::calls::{self, Reply, badarg};
-use super::from::From;
-use super::session::Refused;
-use super::{Instance, entry};
-use crate::etf::{Pid, Term, TermRef, encode};
-use crate::event_log::{Chunk, Cursor, ReadError};
-use crate::match_spec::{MatchSpec, Outcome, Scratch};
-use crate::node::Peer;
+use super::reader::{Order, Reader, Selected, Selection, Stopped, Taken};
+use crate::etf::TermBuf;
+use crate::event_log::ReadError;
 use crate::time::{Timestamp, monotonic};
 
-/// Entries in one answer unless `limit` says otherwise, and the most it may say.
-const DEFAULT_LIMIT: usize = 1000;
-const MAX_LIMIT: usize = 1_000_000;
+/// Takes what a read finds, entry by entry.
+pub(super) trait Collect: Send + 'static {
+    /// One more.
+    fn take(&mut self, entry: &Selected<'_>);
 
-/// Bytes of entries in one answer unless `max_bytes` says otherwise, and the most it may say. An answer holds at
-/// least one entry, whatever its size.
-const DEFAULT_BYTES: usize = 4 << 20;
-const MAX_BYTES: usize = 32 << 20;
-
-/// What one read may return.
-struct Bounds {
-    from: Timestamp,
-    to: Option<Timestamp>,
-    limit: usize,
-    max_bytes: usize,
-    filter: Option<MatchSpec>,
-    /// Whether deleted and damaged stretches are told of instead of stepped over.
-    strict: bool,
-    /// Whether the end of the log is the end of what was asked for; more is about to be recorded otherwise.
-    is_settled: bool,
+    /// Whether anybody still waits for it.
+    fn is_wanted(&self) -> bool {
+        true
+    }
 }
 
-/// Answers `{ok, [Entry], Next | eof}`, after looking for entries on a thread that may block on files, once the
-/// caller's connection has room for a large answer.
-pub(super) fn answer(
-    instance: &Arc<Instance>,
-    caller: &Pid,
-    from: TermRef<'_>,
-    options: TermRef<'_>,
-    reply: Reply,
-) {
-    let mut bounds = match bounds(instance, from, options) {
-        Ok(bounds) => bounds,
-        Err(refusal) => return reply(refusal),
-    };
-    // Nobody waits for the answer once that connection is gone.
-    let node = instance.node();
-    let Some(peer) = node.peer(&caller.node) else { return };
-    let (instance, within) = (instance.clone(), node.clone());
-    node.run(async move {
-        // Everything up to the end that was taken in, unless the recorder is stuck. Who waits for that has no place yet.
-        if let Some(to) = bounds.to {
-            let committed = tokio::time::timeout(SEARCH_TIME, instance.tail().committed(to));
-            bounds.is_settled = committed.await.is_ok();
-        }
-        let Some(allowance) = within.allowance(&peer, bounds.max_bytes).await else { return };
-        bounds.max_bytes = allowance.bytes();
-        // Only now, so that a node that does not read its answers uses up no places.
-        let Some(place) = instance.budget().read(bounds.filter.as_ref()) else {
-            instance.counters().sessions_refused.inc();
-            return reply(Refused::SystemLimit.to_answer());
-        };
-        let answer = search(&instance, bounds, &peer).await;
-        drop(place);
-        if let Some(answer) = answer {
-            // Large answers take a while to look through and copy; a panic was reported.
-            let _ = tokio::task::spawn_blocking(move || reply(answer)).await;
-        }
-        allowance.used().await;
-    });
+/// An entry that outlives the log's buffers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it was received.
+    pub timestamp: Timestamp,
+    /// The event, or what the match spec made of it.
+    pub event: TermBuf,
 }
 
-/// How long one read goes on filtering before it answers with what it has, and where to go on. `gen_server:call/2`
-/// waits for 5 seconds.
+impl Collect for Vec<Entry> {
+    fn take(&mut self, entry: &Selected<'_>) {
+        self.push(Entry { timestamp: entry.timestamp, event: entry.event.to_buf() });
+    }
+}
+
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The entries, in the order that was asked for.
+    pub entries: Vec<Entry>,
+    /// The `from` of a selection that goes on there; `None` if there was nothing more at that moment.
+    pub next: Option<Timestamp>,
+}
+
+/// Why a read found nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadFailure {
+    /// The node has as many reads as it takes, or no memory left for the match spec.
+    #[error("too many reads")]
+    SystemLimit,
+    /// Nobody waits for it any more.
+    #[error("nobody waits for the answer")]
+    Unwanted,
+    /// We have a bug; it was reported.
+    #[error("internal error")]
+    Internal,
+    /// The log says so, or the machine.
+    #[error("cannot read the log")]
+    Log(#[from] ReadError),
+}
+
+/// How long one read goes on filtering before it ends with what it has, and where to go on. `gen_server:call/2` waits
+/// for 5 seconds.
 const SEARCH_TIME: Duration = Duration::from_secs(2);
 
 /// Steps that a match spec takes at once, on a thread of its own.
 const READ_STEPS: u64 = 10 * SLICE_STEPS;
 
-/// The answer; `None` if nobody waits for it any more.
-async fn search(instance: &Arc<Instance>, bounds: Bounds, peer: &Arc<Peer>) -> Option<Vec<u8>> {
-    let turn = instance.budget().search().await;
+/// Bytes of records that are taken from the log at once.
+const FETCH_BYTES: usize = 1 << 20;
+
+impl Instance {
+    /// Reads what is selected, as far as its limits go: it is kept in memory. With a match spec that lets little
+    /// through it ends after 2 s with what it has, perhaps nothing, and where to go on.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFailure`].
+    pub async fn read(self: &Arc<Self>, selection: Selection) -> Result<Page, ReadFailure> {
+        let is_settled = settled(self, &selection).await;
+        let (entries, next) = collect(self, selection, is_settled, Vec::new()).await?;
+        Ok(Page { entries, next })
+    }
+}
+
+/// Waits until everything up to the later end that was taken in is in the log, unless the recorder is stuck. Whether
+/// the end of the log is then the end of what was asked for; more is about to be recorded otherwise.
+pub(super) async fn settled(instance: &Instance, selection: &Selection) -> bool {
+    let (latest, is_end) = match selection.order {
+        Order::Ascending => (selection.to, true),
+        Order::Descending => (Some(selection.from), false),
+    };
+    let Some(latest) = latest else { return true };
+    let committed = tokio::time::timeout(SEARCH_TIME, instance.tail().committed(latest));
+    committed.await.is_ok() || !is_end
+}
+
+/// Looks for entries; what took them, and where to go on.
+pub(super) async fn collect<C: Collect>(
+    instance: &Arc<Instance>,
+    selection: Selection,
+    is_settled: bool,
+    into: C,
+) -> Result<(C, Option<Timestamp>), ReadFailure> {
+    let budget = instance.budget();
+    let Some(_place) = budget.read(selection.filter.as_ref()) else {
+        instance.counters().sessions_refused.inc();
+        return Err(ReadFailure::SystemLimit);
+    };
+    let _turn = budget.search().await;
     let until = monotonic() + SEARCH_TIME;
-    let mut search = Search::new(instance, bounds, peer);
-    let mut allowance = READ_STEPS;
+    let fetch_bytes = selection.max_bytes.min(FETCH_BYTES);
+    let reader = Reader::new(instance.log(), selection);
+    let mut search =
+        Search { instance: instance.clone(), reader, fetch_bytes, is_settled, into, found: 0 };
+    let mut is_alone = false;
     loop {
-        if peer.is_closed() {
-            return None;
+        if !search.into.is_wanted() {
+            return Err(ReadFailure::Unwanted);
         }
-        let alone = match allowance {
-            u64::MAX => Some(instance.budget().read_alone().await),
-            _ => None,
-        };
+        let alone = if is_alone { Some(budget.read_alone().await) } else { None };
         let looking = tokio::task::spawn_blocking(move || {
-            let step = search.look(allowance);
+            let step = search.look(is_alone);
             (search, step)
         });
         let looked = looking.await;
         drop(alone);
-        let (back, step) = match looked {
-            Ok(looked) => looked,
-            Err(failure) => {
-                error!("a read failed: {failure}");
-                return Some(calls::error(|out| encode::atom(out, "internal_error")));
-            }
-        };
+        let (back, step) = looked.map_err(|failure| {
+            error!("a read failed: {failure}");
+            ReadFailure::Internal
+        })?;
         search = back;
-        allowance = match step {
-            Step::Answer(answer) => return Some(answer),
+        match step? {
+            Step::End(next) => return Ok((search.into, next)),
             // A read without a match spec is bounded by its limits.
-            Step::More if search.bounds.filter.is_some() && monotonic() >= until => {
-                drop(turn);
-                return Some(search.answer(Some(search.next())));
+            Step::More if search.reader.has_filter() && monotonic() >= until => {
+                return Ok((search.into, search.reader.position()));
             }
-            Step::More => READ_STEPS,
-            Step::Alone => u64::MAX,
-        };
-    }
-}
-
-fn bounds(instance: &Instance, from: TermRef<'_>, options: TermRef<'_>) -> Result<Bounds, Vec<u8>> {
-    let (now, next) = (instance.clock().now(), instance.tail().next_stamp());
-    let begin = |term| From::parse(term).map(|from| from.resolve(now, next));
-    let end = |term| From::parse(term).map(|to| to.resolve_end(now, next));
-    let mut bounds = Bounds {
-        from: begin(from).ok_or_else(|| badarg("from"))?,
-        to: None,
-        limit: DEFAULT_LIMIT,
-        max_bytes: DEFAULT_BYTES,
-        filter: None,
-        strict: false,
-        is_settled: true,
-    };
-    let Term::Map(pairs) = options.view() else { return Err(badarg("options")) };
-    let within = |value: TermRef<'_>, most: usize| {
-        let value = usize::try_from(value.as_integer()?).ok()?;
-        (1..=most).contains(&value).then_some(value)
-    };
-    for (key, value) in pairs {
-        let key = key.as_atom().ok_or_else(|| badarg("options"))?.to_str();
-        let within = |most| within(value, most).ok_or_else(|| badarg(&key));
-        match &*key {
-            "to" => bounds.to = Some(end(value).ok_or_else(|| badarg("to"))?),
-            "limit" => bounds.limit = within(MAX_LIMIT)?,
-            "max_bytes" => bounds.max_bytes = within(MAX_BYTES)?,
-            "strict" if value.is_atom("true") => bounds.strict = true,
-            "strict" if value.is_atom("false") => bounds.strict = false,
-            "match_spec" => bounds.filter = calls::filter(value)?,
-            _ => return Err(badarg(&key)),
+            Step::More => is_alone = false,
+            Step::Alone => is_alone = true,
         }
     }
-    Ok(bounds)
-}
-
-/// `{error, {deleted, Oldest}}`, `{error, {damaged, #{...}}}`, `{error, {missing, #{...}}}`, or why the machine failed.
-fn refusal(error: &ReadError) -> Vec<u8> {
-    calls::error(|out| match error {
-        ReadError::Deleted { oldest } => {
-            encode::tuple_header(out, 2);
-            encode::atom(out, "deleted");
-            encode::timestamp(out, *oldest);
-        }
-        ReadError::Corrupt { path, position, bytes } => {
-            encode::tuple_header(out, 2);
-            encode::atom(out, "damaged");
-            encode::map_header(out, 3);
-            encode::atom(out, "bytes");
-            encode::unsigned(out, *bytes);
-            encode::atom(out, "position");
-            encode::unsigned(out, *position);
-            encode::atom(out, "segment");
-            encode::binary(out, path.to_string_lossy().as_bytes());
-        }
-        ReadError::Missing { path, interval, events } => {
-            encode::tuple_header(out, 2);
-            encode::atom(out, "missing");
-            encode::map_header(out, 4);
-            encode::atom(out, "events");
-            encode::unsigned(out, *events);
-            encode::atom(out, "first");
-            calls::timestamp_or_undefined(out, interval.map(|(first, _)| first));
-            encode::atom(out, "last");
-            calls::timestamp_or_undefined(out, interval.map(|(_, last)| last));
-            encode::atom(out, "segment");
-            encode::binary(out, path.to_string_lossy().as_bytes());
-        }
-        error => encode::binary(out, error.to_string().as_bytes()),
-    })
 }
 
 /// What a stretch of looking for entries came to.
 enum Step {
-    /// It is done.
-    Answer(Vec<u8>),
+    /// It is done; where to go on.
+    End(Option<Timestamp>),
     /// There is more to look at.
     More,
     /// The next event needs more steps than were allowed.
@@ -207,134 +162,40 @@ enum Step {
 }
 
 /// A read on its way.
-struct Search {
+struct Search<C> {
     instance: Arc<Instance>,
-    /// Who asks.
-    peer: Arc<Peer>,
-    bounds: Bounds,
-    cursor: Cursor,
-    /// What was taken from the log and not looked at yet.
-    pending: Option<Chunk>,
-    scratch: Scratch,
-    /// What the match spec made of the entry that is looked at.
-    result: Vec<u8>,
-    /// The answer, in one piece of memory: its head, then the entries.
-    answer: Vec<u8>,
-    count: u32,
+    reader: Reader,
+    fetch_bytes: usize,
+    is_settled: bool,
+    into: C,
+    found: u64,
 }
 
-/// Bytes of the answer's head: that of `{ok, Entries, Next}`, and that of the list of entries.
-const HEAD_BYTES: usize = 6;
-const LIST_BYTES: usize = 5;
-
-impl Search {
-    fn new(instance: &Arc<Instance>, bounds: Bounds, peer: &Arc<Peer>) -> Self {
-        let log = instance.log();
-        let cursor = match bounds.strict {
-            true => log.strict_cursor(bounds.from),
-            false => log.cursor(bounds.from),
-        };
-        let (instance, peer) = (instance.clone(), peer.clone());
-        let (scratch, result) = Default::default();
-        let answer = calls::term(|out| {
-            encode::tuple_header(out, 3);
-            encode::atom(out, "ok");
-            debug_assert_eq!(out.len(), HEAD_BYTES);
-            // How many there are is known at the end.
-            encode::list_header(out, 0);
+impl<C: Collect> Search<C> {
+    /// Looks at what is next, about 1 MiB of entries or a slice at most; with `alone` at one entry for as long as it
+    /// takes.
+    fn look(&mut self, alone: bool) -> Result<Step, ReadError> {
+        let ahead = if alone { self.reader.look_ahead(self.fetch_bytes) } else { Ok(()) };
+        match ahead.and_then(|()| self.reader.fetch(self.fetch_bytes)) {
+            Ok(true) => {}
+            Ok(false) if self.is_settled => return Ok(Step::End(None)),
+            Ok(false) => return Ok(Step::End(self.reader.position())),
+            // First what came before; the next read meets the same again.
+            Err(_) if self.found > 0 => return Ok(Step::End(self.reader.position())),
+            Err(error) => return Err(error),
+        }
+        let into = &mut self.into;
+        let looked = self.reader.look(READ_STEPS, |entry| {
+            into.take(&entry);
+            Taken::More
         });
-        Search { instance, peer, bounds, cursor, pending: None, scratch, result, answer, count: 0 }
-    }
-
-    /// Where to go on.
-    fn next(&self) -> Timestamp {
-        self.pending.as_ref().map_or_else(|| self.cursor.position(), Chunk::first)
-    }
-
-    /// Looks at what is next, about 1 MiB of entries or `allowance` steps at most; with all the steps there are, at one
-    /// entry.
-    fn look(&mut self, mut allowance: u64) -> Step {
-        let (fresh, one_entry) = (allowance, allowance == u64::MAX);
-        let chunk = match self.pending.take() {
-            Some(chunk) => chunk,
-            None => match self.cursor.next(self.bounds.max_bytes.min(1 << 20)) {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => {
-                    let next = (!self.bounds.is_settled).then(|| self.next());
-                    return Step::Answer(self.answer(next));
-                }
-                // First what came before; the next read meets the same again.
-                Err(_) if self.count > 0 => {
-                    return Step::Answer(self.answer(Some(self.cursor.position())));
-                }
-                Err(error) => return Step::Answer(refusal(&error)),
-            },
-        };
-        let mut looked_at = 0;
-        let mut step = Step::More;
-        for entry in chunk.entries() {
-            if self.bounds.to.is_some_and(|to| entry.timestamp > to) {
-                return Step::Answer(self.answer(None));
-            }
-            let (event, whole) = match &self.bounds.filter {
-                None => (entry.event, Some(entry.entry)),
-                Some(filter) => {
-                    self.result.clear();
-                    let event = TermRef::from_walked(entry.event);
-                    let is_fresh = allowance == fresh;
-                    let (scratch, result) = (&mut self.scratch, &mut self.result);
-                    match filter.run_within(scratch, event, result, &mut allowance) {
-                        Outcome::Result => (&*self.result, None),
-                        Outcome::Unfinished => {
-                            step = if is_fresh { Step::Alone } else { Step::More };
-                            break;
-                        }
-                        missed => {
-                            let over_budget = u64::from(missed == Outcome::Budget);
-                            self.instance.counters().unfiltered.add(over_budget);
-                            looked_at += 1;
-                            if one_entry {
-                                break;
-                            }
-                            continue;
-                        }
-                    }
-                }
-            };
-            let (start, abilities) = (self.answer.len(), self.peer.abilities());
-            let is_decodable =
-                entry::write(&mut self.answer, entry.timestamp, event, whole, abilities);
-            let is_full = self.count as usize == self.bounds.limit
-                || (self.count > 0
-                    && self.answer.len() - HEAD_BYTES - LIST_BYTES > self.bounds.max_bytes);
-            if is_full {
-                self.answer.truncate(start);
-                return Step::Answer(self.answer(Some(entry.timestamp)));
-            }
-            self.instance.counters().undecodable.add(u64::from(!is_decodable));
-            self.count += 1;
-            looked_at += 1;
-            if one_entry {
-                break;
-            }
-        }
-        self.pending = chunk.without_first(looked_at);
-        step
-    }
-
-    /// `{ok, [Entry], Next | eof}`; the search is over.
-    fn answer(&mut self, next: Option<Timestamp>) -> Vec<u8> {
-        let mut answer = std::mem::take(&mut self.answer);
-        match self.count {
-            0 => answer.truncate(HEAD_BYTES),
-            _ => answer[HEAD_BYTES + 1..HEAD_BYTES + LIST_BYTES]
-                .copy_from_slice(&self.count.to_be_bytes()),
-        }
-        encode::nil(&mut answer);
-        match next {
-            Some(next) => encode::timestamp(&mut answer, next),
-            None => encode::atom(&mut answer, "eof"),
-        }
-        answer
+        self.found += looked.taken;
+        self.instance.counters().unfiltered.add(looked.over_budget);
+        Ok(match looked.stopped {
+            Some(Stopped::AtEnd) => Step::End(None),
+            Some(Stopped::Full | Stopped::Refused) => Step::End(self.reader.position()),
+            Some(Stopped::TooLong) => Step::Alone,
+            Some(Stopped::Paused) | None => Step::More,
+        })
     }
 }

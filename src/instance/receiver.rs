@@ -6,8 +6,9 @@
 use std::sync::{Arc, Weak};
 
 use super::Instance;
-use super::calls::{self, Request};
-use crate::etf::TermRef;
+use super::calls;
+use super::erlang::request::Request;
+use crate::etf::{TermBuf, TermRef};
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::{Flow, Peer, Process, inquiry};
 
@@ -31,7 +32,7 @@ impl Process for Receiver {
         for message in messages {
             match Gen::parse(*message) {
                 Gen::Cast(event) => {
-                    if instance.accepts(event) {
+                    if instance.accepts(event.bytes().len()) {
                         events.push(event.bytes());
                     }
                 }
@@ -57,7 +58,7 @@ fn take_in(instance: &Instance, events: &mut Vec<&[u8]>) -> Flow {
         return Flow::Go;
     }
     // A cast has no answer; what is lost is counted.
-    let flow = instance.append(events.iter().copied(), None);
+    let flow = instance.take_in(events.iter().copied(), None);
     events.clear();
     flow
 }
@@ -71,10 +72,10 @@ fn handle(instance: &Arc<Instance>, peer: &Peer, message: TermRef<'_>, parsed: G
             };
             let (node, pid) = (instance.node().clone(), instance.pid().clone());
             let caller = to.pid().clone();
-            let reply = move |answer: Vec<u8>| {
-                node.reply_with(&pid, &to, &answer);
+            let reply = move |answer: TermBuf| {
+                node.reply_with(&pid, &to, answer.bytes());
             };
-            return calls::answer(instance, Request::parse(request), &caller, Box::new(reply));
+            return calls::carry_out(instance, Request::parse(request), &caller, Box::new(reply));
         }
         Gen::Info(_) | Gen::Cast(_) | Gen::System(..) => {
             let role = ("receiver", instance.name());

@@ -23,18 +23,18 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::budget::{Place, SLICE_STEPS};
+use super::erlang::answer::atom;
 use super::inbox::{Inbox, Reason};
+use super::reader::{Fetched, Looked, Reader, Selected, Stopped, Taken};
 use super::recorder::{Outstanding, Tail};
 use super::subscription::{Method, Subscriber, Subscription};
 use super::{Instance, entry};
-use crate::etf::tag::{LIST_EXT, NIL_EXT, VERSION};
-use crate::etf::{Pid, TermRef, encode};
+use crate::etf::{Pid, build, encode};
 use crate::event_log::planted::planted;
-use crate::event_log::{Chunk, Committed, Cursor, EntryRef, Next};
-use crate::match_spec::{MatchSpec, Outcome, Scratch};
+use crate::event_log::{Committed, ReadError};
 use crate::node::Peer;
 use crate::proto::control;
-use crate::proto::packet::PASS_THROUGH;
+use crate::proto::packet::Envelope;
 use crate::time::Timestamp;
 
 /// Bytes that a session takes from the log, and gives to the connection, at once.
@@ -48,22 +48,35 @@ const OUTPUT_BYTES: usize = 4 * CHUNK_BYTES;
 /// has room again long before.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// A session, seen from outside.
-pub struct SessionInfo {
+/// What is known of a session at one moment.
+#[derive(Clone, Debug)]
+pub struct SessionStats {
     /// Its pid.
     pub pid: Pid,
     /// Who gets the entries.
     pub subscriber: Subscriber,
+    /// Where it stands.
+    pub position: Timestamp,
     /// Entries it has sent.
-    pub sent: AtomicU64,
-    /// Where it stands, in microseconds since the epoch.
-    pub position: AtomicU64,
+    pub sent: u64,
     /// Events that its match spec has looked at.
-    pub filtered: AtomicU64,
+    pub filtered: u64,
     /// Those that were withheld because the match spec ran out of its budget.
-    pub unfiltered: AtomicU64,
+    pub unfiltered: u64,
     /// Whether the newest of them was.
-    pub is_exhausted: AtomicBool,
+    pub is_exhausted: bool,
+}
+
+/// A session, seen from outside.
+pub(super) struct SessionInfo {
+    pid: Pid,
+    subscriber: Subscriber,
+    sent: AtomicU64,
+    /// In microseconds since the epoch.
+    position: AtomicU64,
+    filtered: AtomicU64,
+    unfiltered: AtomicU64,
+    is_exhausted: AtomicBool,
 }
 
 impl SessionInfo {
@@ -72,49 +85,40 @@ impl SessionInfo {
             pid,
             subscriber: subscription.subscriber.clone(),
             sent: AtomicU64::new(0),
-            position: AtomicU64::new(subscription.from.micros()),
+            position: AtomicU64::new(subscription.selection.from.micros()),
             filtered: AtomicU64::new(0),
             unfiltered: AtomicU64::new(0),
             is_exhausted: AtomicBool::new(false),
         }
     }
 
-    /// `{Pid, #{position, sent, filtered, unfiltered, exhausted}}`.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn stats(&self) -> SessionStats {
         let number = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        encode::tuple_header(out, 2);
-        encode::pid(out, &self.pid);
-        encode::map_header(out, 5);
-        encode::atom(out, "position");
-        encode::timestamp(out, Timestamp::from_micros(number(&self.position)));
-        for (key, count) in
-            [("sent", &self.sent), ("filtered", &self.filtered), ("unfiltered", &self.unfiltered)]
-        {
-            encode::atom(out, key);
-            encode::unsigned(out, number(count));
+        SessionStats {
+            pid: self.pid.clone(),
+            subscriber: self.subscriber.clone(),
+            position: Timestamp::from_micros(number(&self.position)),
+            sent: number(&self.sent),
+            filtered: number(&self.filtered),
+            unfiltered: number(&self.unfiltered),
+            is_exhausted: self.is_exhausted.load(Ordering::Relaxed),
         }
-        encode::atom(out, "exhausted");
-        encode::boolean(out, self.is_exhausted.load(Ordering::Relaxed));
     }
 }
 
 /// Why a session was not started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
     /// The subscriber's node is not connected.
+    #[error("the subscriber's node is not connected")]
     NoConnection,
     /// The node has as many sessions as it takes, or no memory left for the match spec.
+    #[error("too many sessions")]
     SystemLimit,
-}
-
-impl Refused {
-    /// `{error, Reason}`.
-    pub(super) fn to_answer(self) -> Vec<u8> {
-        super::calls::error(|out| match self {
-            Refused::NoConnection => encode::atom(out, "noconnection"),
-            Refused::SystemLimit => encode::atom(out, "system_limit"),
-        })
-    }
+    /// It is not known where its cursor stands.
+    #[error("the cursor's position cannot be read")]
+    Cursor(#[source] std::io::Error),
 }
 
 /// Starts a session; its pid.
@@ -122,14 +126,14 @@ impl Refused {
 /// # Errors
 ///
 /// [`Refused`]; nothing was started.
-pub fn start(instance: &Arc<Instance>, mut subscription: Subscription) -> Result<Pid, Refused> {
+pub(super) fn start(instance: &Arc<Instance>, subscription: Subscription) -> Result<Pid, Refused> {
     let node = instance.node();
     let peer = node.peer(subscription.subscriber.node()).ok_or(Refused::NoConnection)?;
     if subscription.undecodable(peer.abilities()).is_some() {
         // It was told apart before; another connection of that node has come since.
         return Err(Refused::NoConnection);
     }
-    let filter = subscription.filter.take();
+    let filter = &subscription.selection.filter;
     // Kept as it was asked for, and as it goes into each packet.
     let kept_bytes = 2 * subscription.method.term_bytes();
     let Some(place) = instance.budget().session(filter.as_ref(), kept_bytes) else {
@@ -153,87 +157,58 @@ pub fn start(instance: &Arc<Instance>, mut subscription: Subscription) -> Result
     if let Some(subscriber) = &linked {
         node.link(&pid, subscriber);
     }
-    let (subscriber, position) = (&subscription.subscriber, subscription.from);
+    let subscriber = &subscription.subscriber;
     if node.monitor(&pid, subscriber.node(), &subscriber.watched()).is_none() {
         // It was connected a moment ago.
         inbox.end(atom("noconnection"));
     }
     let info = Arc::new(SessionInfo::new(pid.clone(), &subscription));
     instance.sessions().insert(pid.clone(), info.clone());
-    let (head, tail) = packet_parts(&subscription, &pid);
+    let mut selection = subscription.selection.clone();
+    selection.filter = selection.filter.map(|spec| spec.for_process(&pid));
+    // Where it ends is for the session to see as well: it waits there.
+    let end = End::at(selection.to);
+    let reader = Reader::new(instance.log(), selection);
     let session = Session {
-        head,
-        tail,
+        envelope: envelope(&subscription, &pid),
         committed: instance.log().watch(),
         instance: instance.clone(),
         credit: subscription.credit,
         is_due: false,
-        end: End::at(subscription.to),
-        filter: filter.map(|spec| Filter::new(spec.for_process(&pid))),
+        has_filter: reader.has_filter(),
+        end,
         _place: place,
         subscription,
         peer,
         inbox,
         info,
     };
-    let cursor = instance.log().cursor(position);
     // A filter may take long; without one a session does little but fill the connection.
-    let there = if session.filter.is_some() { node.home() } else { session.peer.thread().clone() };
+    let there = if session.has_filter { node.home() } else { session.peer.thread().clone() };
     let (instance, node, session_pid) = (instance.clone(), node.clone(), pid.clone());
     there.clone().spawn(async move {
         // In a task of its own, so that a panic does not leave the pid behind.
-        let ended = there.spawn(session.run(cursor)).await;
+        let ended = there.spawn(session.run(reader)).await;
         let reason = ended.unwrap_or_else(|panic| {
             tracing::error!(session = %session_pid, "session failed: {panic}");
             atom("error")
         });
         instance.sessions().remove(&session_pid);
         instance.live().retain(|_, live| *live != session_pid);
-        node.exit(&session_pid, &reason);
+        node.exit(&session_pid, reason.bytes());
     });
     Ok(pid)
 }
 
-pub(super) fn atom(name: &str) -> Box<[u8]> {
-    let mut out = Vec::new();
-    encode::atom(&mut out, name);
-    out.into()
-}
-
-/// What every packet to the subscriber begins with after its length, and what it ends with: all but the entry, or
-/// the list of entries.
-fn packet_parts(subscription: &Subscription, session: &Pid) -> (Vec<u8>, Vec<u8>) {
-    let mut head = vec![PASS_THROUGH, VERSION];
-    match (&subscription.method, &subscription.subscriber) {
-        (Method::Apply(..), _) => control::reg_send_head(&mut head, session, "rex"),
-        (_, Subscriber::Pid(pid)) => control::send_head(&mut head, pid),
-        (_, Subscriber::Name { name, .. }) => control::reg_send_head(&mut head, session, name),
-    }
-    head.push(VERSION);
+/// What every packet to the subscriber holds but the entry, or the list of entries.
+fn envelope(subscription: &Subscription, session: &Pid) -> Envelope {
     let (before, after) = subscription.method.around();
-    head.extend_from_slice(&before);
-    (head, after)
-}
-
-/// A match spec with what it needs to run.
-struct Filter {
-    spec: MatchSpec,
-    scratch: Scratch,
-    result: Vec<u8>,
-}
-
-impl Filter {
-    fn new(spec: MatchSpec) -> Self {
-        Filter { spec, scratch: Scratch::default(), result: Vec::new() }
-    }
-
-    /// Looks at an event; what is made of it is in `result` then.
-    fn run(&mut self, event: &[u8], allowance: &mut u64) -> Outcome {
-        self.result.clear();
-        self.result.shrink_to(CHUNK_BYTES);
-        let event = TermRef::from_walked(event);
-        self.spec.run_within(&mut self.scratch, event, &mut self.result, allowance)
-    }
+    let head = |out: &mut Vec<u8>| match (&subscription.method, &subscription.subscriber) {
+        (Method::Apply(..), _) => control::reg_send_head(out, session, "rex"),
+        (_, Subscriber::Pid(pid)) => control::send_head(out, pid),
+        (_, Subscriber::Name { name, .. }) => control::reg_send_head(out, session, name),
+    };
+    Envelope::new(head, &before, &after)
 }
 
 /// The end that a session was asked for, if it was.
@@ -259,11 +234,6 @@ impl End {
         End { to, is_settled: false }
     }
 
-    /// Whether an entry lies behind it.
-    pub(super) fn is_before(&self, entry: &EntryRef<'_>) -> bool {
-        self.to.is_some_and(|to| entry.timestamp > to)
-    }
-
     /// What to do after a look at the log that found nothing more.
     pub(super) fn at_end_of_log(&mut self, tail: &Tail) -> AtEnd {
         if self.is_settled {
@@ -284,12 +254,11 @@ struct Session {
     instance: Arc<Instance>,
     peer: Arc<Peer>,
     subscription: Subscription,
-    head: Vec<u8>,
-    tail: Vec<u8>,
+    envelope: Envelope,
     credit: Option<u64>,
     /// The next entry is one to be sent, as soon as there is credit.
     is_due: bool,
-    filter: Option<Filter>,
+    has_filter: bool,
     _place: Place,
     inbox: Arc<Inbox>,
     committed: watch::Receiver<Committed>,
@@ -305,8 +274,8 @@ const ACK_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Session {
     /// Carries entries until something ends that, and the last acknowledgement is stored.
-    async fn run(mut self, cursor: Cursor) -> Reason {
-        let Err(reason) = self.carry(cursor).await;
+    async fn run(mut self, reader: Reader) -> Reason {
+        let Err(reason) = self.carry(reader).await;
         if let Some(name) = &self.subscription.cursor {
             // What a full disk does not take is tried on without the session.
             let stored = self.instance.cursors().stored(Some(name));
@@ -316,84 +285,73 @@ impl Session {
     }
 
     /// Goes on until it has a reason to end.
-    async fn carry(&mut self, mut cursor: Cursor) -> Result<std::convert::Infallible, Reason> {
-        // What was taken from the log and not looked at yet.
-        let mut pending: Option<Chunk> = None;
+    async fn carry(&mut self, mut reader: Reader) -> Result<std::convert::Infallible, Reason> {
         loop {
             self.take_in()?;
             if self.credit == Some(0) && self.is_due {
-                cursor.let_go(pending.take());
+                reader.let_go();
                 self.inbox.something().await;
                 continue;
             }
             // Nothing is taken from the log before there is room.
-            self.wait_for_room(&mut cursor, &mut pending).await?;
-            let chunk = match pending.take() {
-                Some(chunk) => Some(chunk),
-                None => {
-                    // Marked as seen before looking, so that a commit in between wakes us.
-                    self.committed.borrow_and_update();
-                    match cursor.next_cached(self.chunk_bytes()) {
-                        Next::Chunk(chunk) => Some(chunk),
-                        Next::End => None,
-                        Next::Cold => {
-                            (cursor, pending) = self.read_cold(cursor).await?;
-                            // That took a while: others of this connection may have used the room.
-                            if pending.is_some() {
-                                continue;
-                            }
-                            None
-                        }
+            self.wait_for_room(&mut reader).await?;
+            // Marked as seen before looking, so that a commit in between wakes us.
+            self.committed.borrow_and_update();
+            let has_entries = match reader.fetch_cached(self.chunk_bytes()) {
+                Fetched::Entries => true,
+                Fetched::End => false,
+                Fetched::Cold => {
+                    let has_entries;
+                    (reader, has_entries) = self.read_cold(reader).await?;
+                    // That took a while: others of this connection may have used the room.
+                    if has_entries {
+                        continue;
                     }
+                    false
                 }
             };
-            match chunk {
-                Some(chunk) => {
-                    let part = self.send(&chunk).await?;
-                    pending = chunk.without_first(part.looked_at);
-                    match part.stopped {
-                        Some(Stopped::AtEnd) => return Err(atom("normal")),
-                        Some(Stopped::ForMore) => {
-                            cursor.let_go(pending.take());
-                            (cursor, pending) = self.pass_on_alone(cursor).await?;
-                        }
-                        // Others have work too.
-                        Some(Stopped::ForOthers) => tokio::task::yield_now().await,
-                        Some(Stopped::ForCredit) | None => tokio::task::consume_budget().await,
+            if has_entries {
+                match self.send(&mut reader).await?.stopped {
+                    Some(Stopped::AtEnd) => return Err(atom("normal")),
+                    Some(Stopped::TooLong) => reader = self.look_ahead(reader).await?,
+                    // Others have work too.
+                    Some(Stopped::Paused) => tokio::task::yield_now().await,
+                    Some(Stopped::Refused | Stopped::Full) | None => {
+                        tokio::task::consume_budget().await;
                     }
-                    let next = pending.as_ref().map_or_else(|| cursor.position(), Chunk::first);
+                }
+                if let Some(next) = reader.position() {
                     self.info.position.store(next.micros(), Ordering::Relaxed);
                 }
-                None => {
-                    // Registered before asking, so that no commit in between is missed.
-                    let progress = self.instance.tail().progress();
-                    tokio::pin!(progress);
-                    progress.as_mut().enable();
-                    let outstanding = match self.end.at_end_of_log(self.instance.tail()) {
-                        AtEnd::Over => return Err(atom("normal")),
-                        AtEnd::LookAgain => continue,
-                        AtEnd::Wait(outstanding) => outstanding,
-                    };
-                    tokio::select! {
-                        // Only says that it is time to look whether the end has come.
-                        () = until(outstanding) => {}
-                        // The same.
-                        () = progress, if outstanding == Some(Outstanding::Commits) => {}
-                        // Only says that there is more.
-                        changed = self.committed.changed() => if changed.is_err() {
-                            return Err(atom("shutdown"));
-                        },
-                        // What came is taken in above.
-                        () = self.inbox.something() => {}
-                    }
-                }
+                continue;
+            }
+            // Registered before asking, so that no commit in between is missed.
+            let progress = self.instance.tail().progress();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            let outstanding = match self.end.at_end_of_log(self.instance.tail()) {
+                AtEnd::Over => return Err(atom("normal")),
+                AtEnd::LookAgain => continue,
+                AtEnd::Wait(outstanding) => outstanding,
+            };
+            tokio::select! {
+                // Only says that it is time to look whether the end has come.
+                () = until(outstanding) => {}
+                // The same.
+                () = progress, if outstanding == Some(Outstanding::Commits) => {}
+                // Only says that there is more.
+                changed = self.committed.changed() => if changed.is_err() {
+                    return Err(atom("shutdown"));
+                },
+                // What came is taken in above.
+                () = self.inbox.something() => {}
             }
         }
     }
 
     const fn chunk_bytes(&self) -> usize {
         // A filter looks at more than it passes on.
-        if self.filter.is_some() { 8 * CHUNK_BYTES } else { CHUNK_BYTES }
+        if self.has_filter { 8 * CHUNK_BYTES } else { CHUNK_BYTES }
     }
 
     /// Takes in what the session was told.
@@ -406,14 +364,10 @@ impl Session {
     }
 
     /// Waits until the connection has room for a chunk (`holds_nothing`).
-    async fn wait_for_room(
-        &mut self,
-        cursor: &mut Cursor,
-        pending: &mut Option<Chunk>,
-    ) -> Result<(), Reason> {
+    async fn wait_for_room(&mut self, reader: &mut Reader) -> Result<(), Reason> {
         let linger = tokio::time::sleep(LINGER);
         tokio::pin!(linger);
-        let mut holds = pending.is_some() || cursor.holds_something();
+        let mut holds = reader.holds_something();
         loop {
             tokio::select! {
                 biased;
@@ -424,7 +378,7 @@ impl Session {
                 () = self.inbox.something() => self.take_in()?,
                 // Says that this takes longer.
                 () = &mut linger, if holds => {
-                    cursor.let_go(pending.take());
+                    reader.let_go();
                     holds = false;
                 }
             }
@@ -433,22 +387,22 @@ impl Session {
 
     /// Reads the next chunk from files, on a thread that may block. What the machine lacks for that at the moment is
     /// waited for.
-    async fn read_cold(&mut self, mut cursor: Cursor) -> Result<(Cursor, Option<Chunk>), Reason> {
+    async fn read_cold(&mut self, mut reader: Reader) -> Result<(Reader, bool), Reason> {
         let bytes = self.chunk_bytes();
         let mut has_failed = false;
         loop {
             let turn = self.instance.budget().cold().await;
             let read = tokio::task::spawn_blocking(move || {
-                let chunk = cursor.next(bytes);
-                (cursor, chunk)
+                let fetched = reader.fetch(bytes);
+                (reader, fetched)
             });
-            let (back, chunk) = read.await.expect("reading the log does not panic");
+            let (back, fetched) = read.await.expect("reading the log does not panic");
             drop(turn);
-            let error = match chunk {
-                Ok(chunk) => return Ok((back, chunk)),
+            let error = match fetched {
+                Ok(has_entries) => return Ok((back, has_entries)),
                 Err(error) => error,
             };
-            cursor = back;
+            reader = back;
             if !std::mem::replace(&mut has_failed, true) {
                 warn!(session = %self.info.pid, "a session waits: {error}");
             }
@@ -465,33 +419,32 @@ impl Session {
         }
     }
 
-    /// Sends what a slice and credit allow of a chunk.
-    async fn send(&mut self, chunk: &Chunk) -> Result<Part, Reason> {
-        let mut part = Part::default();
-        let is_connected = match self.filter.take() {
-            None => self.peer.send(|out| self.write(out, chunk, &mut part)),
-            Some(mut filter) => {
-                // A filter is no work to do while the connection's queue is held.
-                let mut packets = Vec::new();
-                let turn = self.instance.budget().slice().await;
-                self.write_filtered(&mut packets, chunk, &mut filter, &mut part);
-                drop(turn);
-                self.filter = Some(filter);
-                packets.is_empty() || self.peer.send(|out| out.extend_from_slice(&packets))
-            }
+    /// Sends what a slice and credit allow of what was fetched.
+    async fn send(&mut self, reader: &mut Reader) -> Result<Looked, Reason> {
+        let (mut looked, mut undecodable) = (Looked::default(), 0);
+        let is_connected = if self.has_filter {
+            // A filter is no work to do while the connection's queue is held.
+            let mut packets = Vec::new();
+            let turn = self.instance.budget().slice().await;
+            looked = self.write(&mut packets, CHUNK_BYTES, reader, &mut undecodable);
+            drop(turn);
+            packets.is_empty() || self.peer.send(|out| out.extend_from_slice(&packets))
+        } else {
+            let write = |out: &mut Vec<u8>| {
+                looked = self.write(out, OUTPUT_BYTES, reader, &mut undecodable);
+            };
+            self.peer.send(write)
         };
         if !is_connected {
             return Err(atom("noconnection"));
         }
-        self.count(&part);
-        Ok(part)
+        self.count(&looked, undecodable);
+        Ok(looked)
     }
 
-    /// Looks at the next entry for as long as it takes, elsewhere, and passes it on; also what was read behind it.
-    async fn pass_on_alone(
-        &mut self,
-        mut cursor: Cursor,
-    ) -> Result<(Cursor, Option<Chunk>), Reason> {
+    /// Lets the match spec look at the next entry for as long as it takes, elsewhere.
+    async fn look_ahead(&mut self, mut reader: Reader) -> Result<Reader, Reason> {
+        reader.let_go();
         let turn = loop {
             tokio::select! {
                 turn = self.instance.budget().alone() => break turn,
@@ -501,182 +454,84 @@ impl Session {
             }
         };
         let bytes = self.chunk_bytes();
-        let mut filter = self.filter.take().expect("only a filter needs more than a slice");
         let look = tokio::task::spawn_blocking(move || {
             // Kept until it is done, also when the session has ended meanwhile.
             let _turn = turn;
-            let chunk = cursor.next(bytes);
-            let entry = chunk.as_ref().ok().and_then(|chunk| chunk.as_ref()?.entries().next());
-            let mut steps = u64::MAX;
-            let outcome = entry.map(|entry| filter.run(entry.event, &mut steps));
-            (cursor, filter, chunk, outcome)
+            // What cannot be read now is read again as any other entry.
+            let _: Result<(), ReadError> = reader.look_ahead(bytes);
+            reader
         });
         tokio::pin!(look);
-        let (cursor, mut filter, chunk, outcome) = loop {
+        loop {
             tokio::select! {
-                looked = &mut look => break looked.expect("neither reading nor filtering panics"),
+                looked = &mut look => return Ok(looked.expect("neither reading nor filtering panics")),
                 // What came is taken in here; a session that ends leaves the rest to the thread.
                 () = self.inbox.something() => self.take_in()?,
             }
-        };
-        let (Ok(Some(chunk)), Some(outcome)) = (chunk, outcome) else {
-            // It was deleted in between, or cannot be read at the moment.
-            self.filter = Some(filter);
-            return Ok((cursor, None));
-        };
-        let entry = chunk.entries().next().expect("a chunk is not empty");
-        if self.end.is_before(&entry) {
-            return Err(atom("normal"));
         }
-        let (mut packets, mut open, mut part) = (Vec::new(), None, Part::default());
-        self.take_result(&mut packets, &mut open, &entry, outcome, &mut filter, &mut part);
-        if let Some(open) = open {
-            open.finish(&mut packets, &self.tail);
-        }
-        self.filter = Some(filter);
-        if !packets.is_empty() && !self.peer.send(|out| out.extend_from_slice(&packets)) {
-            return Err(atom("noconnection"));
-        }
-        self.count(&part);
-        Ok((cursor, chunk.without_first(part.looked_at)))
     }
 
     /// Counts what was sent, and takes it off the credit.
-    fn count(&mut self, part: &Part) {
-        self.is_due = part.stopped == Some(Stopped::ForCredit);
+    fn count(&mut self, looked: &Looked, undecodable: u64) {
+        self.is_due = looked.stopped == Some(Stopped::Refused);
         if let Some(credit) = &mut self.credit {
-            *credit -= part.sent;
+            *credit -= looked.taken;
         }
-        self.info.sent.fetch_add(part.sent, Ordering::Relaxed);
+        self.info.sent.fetch_add(looked.taken, Ordering::Relaxed);
         let counters = self.instance.counters();
-        counters.delivered.add(part.sent);
-        counters.undecodable.add(part.undecodable);
-        counters.unfiltered.add(part.over_budget);
-        if self.filter.is_some() && part.looked_at > 0 {
-            self.info.filtered.fetch_add(part.looked_at as u64, Ordering::Relaxed);
-            self.info.unfiltered.fetch_add(part.over_budget, Ordering::Relaxed);
-            self.info.is_exhausted.store(part.was_last_over_budget, Ordering::Relaxed);
+        counters.delivered.add(looked.taken);
+        counters.undecodable.add(undecodable);
+        counters.unfiltered.add(looked.over_budget);
+        if self.has_filter && looked.entries > 0 {
+            self.info.filtered.fetch_add(looked.entries as u64, Ordering::Relaxed);
+            self.info.unfiltered.fetch_add(looked.over_budget, Ordering::Relaxed);
+            self.info.is_exhausted.store(looked.is_exhausted, Ordering::Relaxed);
         }
     }
 
-    /// Writes the packets for a chunk's entries, as far as credit goes.
-    fn write(&self, out: &mut Vec<u8>, chunk: &Chunk, part: &mut Part) {
-        let allowed = self.credit.unwrap_or(u64::MAX);
-        let (mut open, begin): (Option<OpenBatch>, _) = (None, out.len());
-        for entry in chunk.entries() {
-            if self.end.is_before(&entry) {
-                part.stopped = Some(Stopped::AtEnd);
-                break;
-            }
-            if out.len() - begin >= OUTPUT_BYTES {
-                part.stopped = Some(Stopped::ForOthers);
-                break;
-            }
-            if part.sent == allowed {
-                part.stopped = Some(Stopped::ForCredit);
-                break;
-            }
-            part.looked_at += 1;
-            let (stamp, event, whole) = (entry.timestamp, entry.event, Some(entry.entry));
-            self.write_entry(out, &mut open, stamp, event, whole, part);
-        }
-        if let Some(open) = open {
-            open.finish(out, &self.tail);
-        }
-    }
-
-    /// The same for what a filter makes of them, as far as one slice goes too.
-    fn write_filtered(
+    /// Writes packets of about `bytes` with what was fetched, as far as a slice and credit go.
+    fn write(
         &self,
         out: &mut Vec<u8>,
-        chunk: &Chunk,
-        filter: &mut Filter,
-        part: &mut Part,
-    ) {
-        let mut allowance = SLICE_STEPS;
+        bytes: usize,
+        reader: &mut Reader,
+        undecodable: &mut u64,
+    ) -> Looked {
+        let begin = out.len();
+        let mut allowed = self.credit.unwrap_or(u64::MAX);
         let mut open: Option<OpenBatch> = None;
-        for entry in chunk.entries() {
-            if self.end.is_before(&entry) {
-                part.stopped = Some(Stopped::AtEnd);
-                break;
-            }
-            if out.len() >= CHUNK_BYTES {
-                part.stopped = Some(Stopped::ForOthers);
-                break;
-            }
-            let is_fresh = allowance == SLICE_STEPS;
-            let outcome = filter.run(entry.event, &mut allowance);
-            if outcome == Outcome::Unfinished {
-                part.stopped = Some(if is_fresh { Stopped::ForMore } else { Stopped::ForOthers });
-                break;
-            }
-            self.take_result(out, &mut open, &entry, outcome, filter, part);
-            if part.stopped.is_some() {
-                break;
-            }
-        }
+        let looked = reader.look(SLICE_STEPS, |selected| {
+            let Some(left) = allowed.checked_sub(1) else { return Taken::Not };
+            allowed = left;
+            let is_decodable = self.write_entry(out, &mut open, &selected);
+            *undecodable += u64::from(!is_decodable);
+            if out.len() - begin < bytes { Taken::More } else { Taken::Enough }
+        });
         if let Some(open) = open {
-            open.finish(out, &self.tail);
+            open.finish(out, &self.envelope);
         }
+        looked
     }
 
-    /// Writes what a filter made of an entry, if that is something and there is credit for it.
-    fn take_result(
-        &self,
-        out: &mut Vec<u8>,
-        open: &mut Option<OpenBatch>,
-        entry: &EntryRef<'_>,
-        outcome: Outcome,
-        filter: &mut Filter,
-        part: &mut Part,
-    ) {
-        if outcome == Outcome::Result {
-            if part.sent == self.credit.unwrap_or(u64::MAX) {
-                part.stopped = Some(Stopped::ForCredit);
-                return;
-            }
-            self.write_entry(out, open, entry.timestamp, &filter.result, None, part);
-        }
-        part.looked_at += 1;
-        part.was_last_over_budget = matches!(outcome, Outcome::Budget | Outcome::Unfinished);
-        part.over_budget += u64::from(part.was_last_over_budget);
-    }
-
-    /// Writes one entry, in a message of its own or into the open batch. `whole` is the entry's term, where it
-    /// exists already.
+    /// Writes one entry, in a message of its own or into the open batch; whether the subscriber's node can decode it.
     fn write_entry(
         &self,
         out: &mut Vec<u8>,
         open: &mut Option<OpenBatch>,
-        stamp: Timestamp,
-        event: &[u8],
-        whole: Option<&[u8]>,
-        part: &mut Part,
-    ) {
-        part.sent += 1;
-        let start = match self.subscription.batch {
-            None => {
-                let start = out.len();
-                out.extend_from_slice(&[0; 4]);
-                out.extend_from_slice(&self.head);
-                Some(start)
-            }
-            Some(size) => {
-                if open.as_ref().is_some_and(|batch| batch.count as usize == size)
-                    && let Some(full) = open.take()
-                {
-                    full.finish(out, &self.tail);
-                }
-                open.get_or_insert_with(|| OpenBatch::begin(out, &self.head)).count += 1;
-                None
-            }
+        selected: &Selected<'_>,
+    ) -> bool {
+        let abilities = self.peer.abilities();
+        let Some(size) = self.subscription.batch else {
+            let start = self.envelope.begin(out);
+            let is_decodable = entry::write(out, selected, abilities);
+            self.envelope.finish(out, start);
+            return is_decodable;
         };
-        let is_decodable = entry::write(out, stamp, event, whole, self.peer.abilities());
-        part.undecodable += u64::from(!is_decodable);
-        if let Some(start) = start {
-            out.extend_from_slice(&self.tail);
-            close_packet(out, start);
+        if let Some(full) = open.take_if(|batch| batch.count as usize == size) {
+            full.finish(out, &self.envelope);
         }
+        open.get_or_insert_with(|| OpenBatch::begin(out, &self.envelope)).count += 1;
+        entry::write(out, selected, abilities)
     }
 }
 
@@ -688,60 +543,24 @@ async fn until(outstanding: Option<Outstanding>) {
     }
 }
 
-/// What became of a chunk.
-#[derive(Default)]
-struct Part {
-    /// Entries dealt with, from the first on.
-    looked_at: usize,
-    sent: u64,
-    undecodable: u64,
-    over_budget: u64,
-    was_last_over_budget: bool,
-    /// Why the next entry was left; `None` if there is none.
-    stopped: Option<Stopped>,
-}
-
-/// Why a session stops before an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopped {
-    /// Neither it nor a later one is of interest.
-    AtEnd,
-    /// It is to be sent, and there is no credit.
-    ForCredit,
-    /// The slice is used up, or there is enough to send.
-    ForOthers,
-    /// It needs more than a slice.
-    ForMore,
-}
-
 /// A message `{Marker, [Entry]}` whose list is still growing.
 struct OpenBatch {
     start: usize,
-    count_at: usize,
+    list: usize,
     count: u32,
 }
 
 impl OpenBatch {
-    fn begin(out: &mut Vec<u8>, head: &[u8]) -> Self {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(head);
-        out.push(LIST_EXT);
-        let count_at = out.len();
-        out.extend_from_slice(&[0; 4]);
-        OpenBatch { start, count_at, count: 0 }
+    fn begin(out: &mut Vec<u8>, envelope: &Envelope) -> Self {
+        let start = envelope.begin(out);
+        let list = out.len();
+        encode::list_header(out, 0);
+        OpenBatch { start, list, count: 0 }
     }
 
-    fn finish(self, out: &mut Vec<u8>, tail: &[u8]) {
-        out.push(NIL_EXT);
-        out.extend_from_slice(tail);
-        out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_be_bytes());
-        close_packet(out, self.start);
+    fn finish(self, out: &mut Vec<u8>, envelope: &Envelope) {
+        encode::nil(out);
+        build::set_count(out, self.list, self.count);
+        envelope.finish(out, self.start);
     }
-}
-
-/// Writes the length of the packet that began at `start`.
-fn close_packet(out: &mut [u8], start: usize) {
-    let len = u32::try_from(out.len() - start - 4).expect("bounded: a chunk or one event");
-    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
 }

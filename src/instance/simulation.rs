@@ -25,16 +25,17 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::reader::{Fetched, Reader, Selection, Stopped, Taken};
 use super::recorder::Outstanding;
 use super::session::{AtEnd, End};
 use super::*;
+use crate::etf::encode;
 use crate::event_log::planted::with;
 use crate::event_log::seeds::{self, Happened};
 use crate::event_log::stepped::{Queue, Steps};
 use crate::event_log::storage::memory::{
     Call, Failure as Fails, Fault, Hit, MemoryStorage, Seeded, When,
 };
-use crate::event_log::{Chunk, Cursor, Next};
 use oracle::{NAMES, Oracle};
 
 mod oracle;
@@ -47,9 +48,7 @@ const YEARS: i64 = 77 * 365 * 86_400_000_000;
 
 /// A session without a connection.
 struct Subscriber {
-    cursor: Cursor,
-    /// What was taken from the log and not looked at yet.
-    pending: Option<Chunk>,
+    reader: Reader,
     end: End,
     to: Option<u64>,
     /// What it must see next at the earliest.
@@ -518,8 +517,13 @@ impl Simulation {
             _ => now + self.seeded.below(20_000_000),
         });
         life.subscribers.push(Subscriber {
-            cursor: life.log.cursor(Timestamp::from_micros(from)),
-            pending: None,
+            reader: Reader::new(
+                &life.log,
+                Selection {
+                    to: to.map(Timestamp::from_micros),
+                    ..Selection::starting(Timestamp::from_micros(from))
+                },
+            ),
             end: End::at(to.map(Timestamp::from_micros)),
             to,
             next: from,
@@ -553,21 +557,18 @@ impl Simulation {
             }
             return;
         }
-        let read = match subscriber.pending.take() {
-            Some(pending) => Ok(Some(pending)),
-            None => match subscriber.cursor.next_cached(bytes) {
-                Next::Chunk(chunk) => Ok(Some(chunk)),
-                Next::End => Ok(None),
-                Next::Cold => subscriber.cursor.next(bytes),
-            },
+        let read = match subscriber.reader.fetch_cached(bytes) {
+            Fetched::Entries => Ok(true),
+            Fetched::End => Ok(false),
+            Fetched::Cold => subscriber.reader.fetch(bytes),
         };
         if self.storage.is_dead() {
             // Nobody gets it. What could not be read any more looks like damage, which a cursor steps over.
             return;
         }
-        let chunk = match read {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => {
+        match read {
+            Ok(true) => {}
+            Ok(false) => {
                 subscriber.is_at_end = true;
                 return;
             }
@@ -578,25 +579,22 @@ impl Simulation {
                 assert!(is_passing, "cannot be read: {error}");
                 return self.note("not read for now", "");
             }
-        };
-        let mut taken = 0;
-        let mut has_ended = false;
-        for entry in chunk.entries().take(takes) {
-            has_ended = subscriber.end.is_before(&entry);
-            if has_ended {
-                break;
-            }
-            let stamp = entry.timestamp.micros();
-            let due = self.oracle.next(subscriber.next);
-            assert_eq!(due, Some(stamp), "each_once: of {at}, from {}", subscriber.next);
-            self.oracle.got(stamp, entry.event);
-            subscriber.next = stamp + 1;
-            subscriber.seen.push(stamp);
-            taken += 1;
         }
-        subscriber.pending = chunk.without_first(taken);
+        let Subscriber { reader, next, seen, .. } = subscriber;
+        let oracle = &mut self.oracle;
+        let mut taken = 0;
+        let looked = reader.look(u64::MAX, |entry| {
+            let stamp = entry.timestamp.micros();
+            assert_eq!(oracle.next(*next), Some(stamp), "each_once: of {at}, from {next}");
+            oracle.got(stamp, entry.event.bytes());
+            *next = stamp + 1;
+            seen.push(stamp);
+            taken += 1;
+            if taken < takes { Taken::More } else { Taken::Enough }
+        });
+        let has_ended = looked.stopped == Some(Stopped::AtEnd);
         if self.seeded.below(3) == 0 {
-            subscriber.cursor.let_go(subscriber.pending.take());
+            subscriber.reader.let_go();
         }
         self.note("pull", &format!("{at}: {taken}"));
         if has_ended {

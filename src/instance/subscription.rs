@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::etf::{Abilities, Pid, encode};
-use crate::match_spec::MatchSpec;
+use super::reader::Selection;
+use crate::etf::{Abilities, Pid, TermBuf, encode};
 use crate::proto::control::Watched;
-use crate::time::Timestamp;
 
 /// Who gets the entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +52,7 @@ impl Subscriber {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `{Marker, Entry}`, with this marker.
-    Marked(Box<[u8]>),
+    Marked(TermBuf),
     /// The entry itself.
     Send,
     /// As by `gen_server:cast/2`.
@@ -62,7 +61,7 @@ pub enum Method {
     Notify,
     /// `Module:Function(Ref, Entry)` is called on the subscriber's node, as `gen_server:cast/2` would be; `Ref` is
     /// what was registered, a term. The result is of no interest.
-    Apply(Box<str>, Box<str>, Box<[u8]>),
+    Apply(Box<str>, Box<str>, TermBuf),
 }
 
 /// The longest marker, or reference of the live registry, in bytes: it goes into every message.
@@ -72,7 +71,7 @@ impl Method {
     /// Bytes of the term that every message carries besides the entry.
     pub(super) fn term_bytes(&self) -> usize {
         match self {
-            Method::Marked(term) | Method::Apply(_, _, term) => term.len(),
+            Method::Marked(term) | Method::Apply(_, _, term) => term.bytes().len(),
             Method::Send | Method::Cast | Method::Notify => 0,
         }
     }
@@ -84,7 +83,7 @@ impl Method {
             Method::Send => return (before, after),
             Method::Marked(marker) => {
                 encode::tuple_header(&mut before, 2);
-                before.extend_from_slice(marker);
+                before.extend_from_slice(marker.bytes());
             }
             Method::Cast => {
                 encode::tuple_header(&mut before, 2);
@@ -103,7 +102,7 @@ impl Method {
                     encode::atom(&mut before, name);
                 }
                 encode::list_header(&mut before, 2);
-                before.extend_from_slice(reference);
+                before.extend_from_slice(reference.bytes());
                 encode::nil(&mut after);
                 encode::atom(&mut after, "user");
             }
@@ -119,12 +118,8 @@ pub struct Subscription {
     pub subscriber: Subscriber,
     /// In which messages.
     pub method: Method,
-    /// The first timestamp of interest.
-    pub from: Timestamp,
-    /// The last one; the session ends after it.
-    pub to: Option<Timestamp>,
-    /// Which events, and what of them; `None`: all, as they are.
-    pub filter: Option<MatchSpec>,
+    /// Which entries, oldest first; the session ends after the last one of interest.
+    pub selection: Selection,
     /// Up to how many entries come in one message; `None`: one, not in a list.
     pub batch: Option<usize>,
     /// How many entries may be sent before more is allowed; `None`: any number.
@@ -143,7 +138,7 @@ impl Subscription {
         self.subscriber.write(&mut subscriber);
         match &self.method {
             _ if !abilities.decode(&subscriber) => Some("pid"),
-            Method::Marked(term) | Method::Apply(_, _, term) if !abilities.decode(term) => {
+            Method::Marked(term) | Method::Apply(_, _, term) if !abilities.decode(term.bytes()) => {
                 Some("marker")
             }
             _ => None,

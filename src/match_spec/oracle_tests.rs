@@ -182,9 +182,9 @@ impl Generator {
         let texts = ["fun lists:map/2", "fun a:b/0", "<<1:3>>", "<<97,5:7>>"];
         match self.random.below(7) {
             // Bitstrings were binaries to binary_part before OTP 28.
-            n @ 0..4 => {
-                Tree::Raw(text::parse(texts[if self.new { n } else { n / 2 }]).expect("a term"))
-            }
+            n @ 0..4 => Tree::Raw(
+                text::parse(texts[if self.new { n } else { n / 2 }]).expect("a term").into_bytes(),
+            ),
             4 => Tree::Raw(vec![88, 119, 3, b'a', b'@', b'b', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]),
             5 => Tree::Raw(vec![89, 119, 3, b'a', b'@', b'b', 0, 0, 0, 1, 0, 0, 0, 1]),
             _ => Tree::Raw(vec![

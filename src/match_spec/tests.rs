@@ -1,11 +1,11 @@
 //! What specifications mean, beyond what the oracle is asked.
 
 use super::*;
-use crate::etf::{Term, order, text};
+use crate::etf::{Term, TermBuf, order, text};
 
 fn compile_text(spec: &str) -> Result<MatchSpec, CompileError> {
     let spec = text::parse(spec).expect("a term");
-    MatchSpec::compile(TermRef::from_walked(&spec), Limits::default())
+    MatchSpec::compile(spec.as_term(), Limits::default())
 }
 
 fn run(spec: &MatchSpec, event: &[u8]) -> (Outcome, Vec<u8>) {
@@ -177,7 +177,7 @@ fn steps_and_results_are_bounded() {
     let map: Vec<_> = (0..2_000).rev().map(|n| format!("{n} => value")).collect();
     let spec = text::parse(&format!("[{{#{{{}}},[],[a]}}]", keys.join(","))).expect("a term");
     let event = text::parse(&format!("#{{{}}}", map.join(","))).expect("a term");
-    let spec = TermRef::from_walked(&spec);
+    let spec = spec.as_term();
     let plenty = MatchSpec::compile(spec, Limits::default()).expect("compiles");
     assert_eq!(run(&plenty, &event).0, Outcome::Result);
     let few = MatchSpec::compile(spec, limits).expect("compiles");
@@ -188,7 +188,7 @@ fn steps_and_results_are_bounded() {
 
 /// A specification of 21 KB and an event of 21 KB that together cost the whole budget: each guard compares two
 /// lists that begin with a map, for which both maps have to be sorted.
-fn hostile() -> (MatchSpec, Vec<u8>) {
+fn hostile() -> (MatchSpec, TermBuf) {
     let guards: Vec<_> = (0..400).map(|n| format!("{{'=/=',['$_'|{n}],['$_'|x]}}")).collect();
     let pairs: Vec<_> = (0..2_500).rev().map(|n| format!("{n} => {n}")).collect();
     let spec = compile_text(&format!("[{{'_',[{}],['$_']}}]", guards.join(","))).expect("compiles");
@@ -199,7 +199,7 @@ fn hostile() -> (MatchSpec, Vec<u8>) {
 #[test]
 fn no_run_takes_more_steps_than_it_is_allowed() {
     let (spec, event) = hostile();
-    let event = TermRef::from_walked(&event);
+    let event = event.as_term();
     let (mut scratch, mut out) = (Scratch::default(), Vec::new());
     for allowed in [0, 1, 100, 10_000, 1_999_999] {
         let mut allowance = allowed;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CallError, Letter, Node, Peer};
-use crate::etf::{Pid, Reference, Term, TermRef, encode};
+use crate::etf::{Pid, Reference, Term, TermBuf, TermRef, encode};
 use crate::proto::Flags;
 use crate::proto::control::{self, Watched};
 use crate::strangers::Escaped;
@@ -65,7 +65,7 @@ const MAX_TOLD_BYTES: usize = 16 << 10;
 #[derive(Clone, Debug)]
 pub struct ReplyTo {
     pid: Pid,
-    tag: Box<[u8]>,
+    tag: TermBuf,
     alias: Option<Reference>,
 }
 
@@ -76,14 +76,13 @@ impl ReplyTo {
         if tag.bytes().len() > MAX_TAG_BYTES {
             return None;
         }
-        Some(ReplyTo { pid: pid.as_pid()?, tag: tag.to_bytes(), alias: alias(tag) })
+        Some(ReplyTo { pid: pid.as_pid()?, tag: tag.to_buf(), alias: alias(tag) })
     }
 
     /// Who asked without `gen`, and waits for `{Tag, Reply}`.
     pub fn tagged(pid: Pid, tag: &str) -> Self {
-        let mut name = Vec::new();
-        encode::atom(&mut name, tag);
-        ReplyTo { pid, tag: name.into(), alias: None }
+        let tag = TermBuf::written(|out| encode::atom(out, tag));
+        ReplyTo { pid, tag, alias: None }
     }
 
     /// The caller.
@@ -119,13 +118,13 @@ impl Node {
         let Some(peer) = self.peer(&to.pid.node) else { return false };
         let mut caller = Vec::new();
         encode::pid(&mut caller, &to.pid);
-        if !peer.abilities().decode(&caller) || !peer.abilities().decode(&to.tag) {
+        if !peer.abilities().decode(&caller) || !peer.abilities().decode(to.tag.bytes()) {
             return false;
         }
         let is_decodable = peer.abilities().decode(answer);
         let message = |out: &mut Vec<u8>| {
             encode::tuple_header(out, 2);
-            out.extend_from_slice(&to.tag);
+            out.extend_from_slice(to.tag.bytes());
             if is_decodable {
                 out.extend_from_slice(answer);
             } else {
@@ -165,7 +164,7 @@ impl Node {
         peer: &Arc<Peer>,
         name: &str,
         request: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Box<[u8]>, CallError> {
+    ) -> Result<TermBuf, CallError> {
         self.call_within(CALL_TIME, peer, name, request).await
     }
 
@@ -175,7 +174,7 @@ impl Node {
         peer: &Arc<Peer>,
         name: &str,
         request: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Box<[u8]>, CallError> {
+    ) -> Result<TermBuf, CallError> {
         let (pid, mut letters) = self.spawn_mailbox();
         let node = peer.name().as_str();
         let watched = Watched::Name(name.into());
@@ -196,14 +195,14 @@ impl Node {
             while let Some(letter) = letters.recv().await {
                 match letter {
                     Letter::Message(message) => {
-                        if let Some([tag, reply]) = TermRef::from_walked(&message).as_tuple()
+                        if let Some([tag, reply]) = message.as_term().as_tuple()
                             && tag.as_reference().as_ref() == Some(&reference)
                         {
-                            return Ok(reply.to_bytes());
+                            return Ok(reply.to_buf());
                         }
                     }
                     Letter::Down { reason, .. } => {
-                        return Err(CallError::Down(reason_text(TermRef::from_walked(&reason))));
+                        return Err(CallError::Down(reason_text(reason.as_term())));
                     }
                     Letter::Exit { .. } => {}
                 }
@@ -228,7 +227,7 @@ impl Node {
         module: &str,
         function: &str,
         args: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Box<[u8]>, CallError> {
+    ) -> Result<TermBuf, CallError> {
         self.rpc_within(CALL_TIME, peer, module, function, args).await
     }
 
@@ -244,7 +243,7 @@ impl Node {
         module: &str,
         function: &str,
         args: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Box<[u8]>, CallError> {
+    ) -> Result<TermBuf, CallError> {
         self.call_within(patience, peer, "rex", |out| {
             encode::tuple_header(out, 5);
             encode::atom(out, "call");

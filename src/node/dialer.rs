@@ -273,7 +273,7 @@ async fn stay_joined(node: &Node, peer: &Arc<Peer>) -> bool {
 async fn join_known(node: &Node, peer: &Arc<Peer>) {
     let nodes = node.rpc(peer, "erlang", "nodes", encode::nil).await;
     let Ok(nodes) = nodes else { return };
-    let Some(names) = TermRef::from_walked(&nodes).as_list() else { return };
+    let Some(names) = nodes.as_term().as_list() else { return };
     let names: Vec<_> = names
         .filter_map(TermRef::as_atom)
         .filter_map(|name| NodeName::new(&name.to_str()))

@@ -46,7 +46,7 @@ pub use peer::Peer;
 pub use spawn::{Applied, Functions, OnApplied};
 
 use crate::diagnostics::panic_words;
-use crate::etf::{Pid, Reference, TermRef, encode};
+use crate::etf::{Pid, Reference, TermBuf, encode};
 use crate::metrics::NodeCounters;
 use crate::proto::connections::Connections;
 use crate::proto::control::{self, Destination, Signal, Watched};
@@ -396,6 +396,24 @@ impl Node {
         let _ = self.0.events.send(NodeEvent::Up(peer.clone()));
     }
 
+    /// A connected node that is only a queue: what is sent to it stays there.
+    #[cfg(test)]
+    pub(crate) fn attach(&self, name: &str) -> Arc<Peer> {
+        let name = NodeName::new(name).expect("a node's name");
+        let peer = crate::proto::handshake::Peer { name, flags: Flags::OFFERED, creation: 7 };
+        let address = ([127, 0, 0, 1], 0).into();
+        let peer = Arc::new(Peer::new(peer, address, self.0.reactors.next()));
+        self.connected(&peer);
+        peer
+    }
+
+    /// Its connection ends.
+    #[cfg(test)]
+    pub(crate) fn detach(&self, peer: &Arc<Peer>) {
+        peer.close(Ended::Closed);
+        self.disconnected(peer, &Ended::Closed);
+    }
+
     /// A connection ended.
     fn disconnected(&self, peer: &Arc<Peer>, why: &Ended) {
         let is_down =
@@ -417,9 +435,8 @@ impl Node {
     /// Links and monitors over a lost connection fire with `noconnection`.
     fn lost(&self, name: &NodeName) {
         let down = self.table().node_down(name.as_str());
-        let mut reason = Vec::new();
-        encode::atom(&mut reason, "noconnection");
-        let reason = TermRef::from_walked(&reason);
+        let reason = TermBuf::written(|out| encode::atom(out, "noconnection"));
+        let reason = reason.as_term();
         // One process that panics must not keep the others from hearing of it.
         let tell = |local, act: &dyn Fn(&dyn Process)| {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.with(local, act))) {

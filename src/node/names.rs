@@ -304,7 +304,7 @@ impl GlobalName {
             encode::list(out, 0..ALIASES, |out, number| self.write(out, number));
             encode::nil(out);
         });
-        holders(TermRef::from_walked(&answer.await.ok()?), &self.pid)
+        holders(answer.await.ok()?.as_term(), &self.pid)
     }
 
     /// Takes a step. Whether it helped is asked for afterwards.
@@ -326,7 +326,7 @@ impl GlobalName {
         if matches!(step, Step::Unregister(..)) {
             info!(instance = %self.instance, "giving {{{},{number}}} up", self.instance);
         }
-        let answer = answer.await.map(|answer| text::to_text(TermRef::from_walked(&answer)));
+        let answer = answer.await.map(|answer| text::to_text(answer.as_term()));
         debug!(instance = %self.instance, number, node = %via, ?answer, "global:{function}");
     }
 

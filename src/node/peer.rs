@@ -233,6 +233,15 @@ impl Peer {
         }
     }
 
+    /// What was queued, in place of the writing task.
+    #[cfg(test)]
+    pub(crate) async fn output(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let small = self.take_output(&mut bytes).await?;
+        self.written(bytes.len(), small);
+        Some(bytes)
+    }
+
     /// For the writing task: `bytes`, of which `small` were small answers, have reached the socket.
     pub(super) fn written(&self, bytes: usize, small: usize) {
         self.pending_small.fetch_sub(small, Ordering::AcqRel);

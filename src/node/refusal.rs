@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Node, Peer, inquiry};
-use crate::etf::{TermRef, encode, tag};
+use crate::etf::{TermBuf, TermRef, encode, tag};
 use crate::proto::control::{self, Refused, Spawned};
 
 /// How much of a refused message is looked at: who asks takes far less.
@@ -34,7 +34,7 @@ pub(super) fn answer(node: &Node, peer: &Arc<Peer>, data: &[u8]) {
             node.with(local, |process| process.refused());
             let us = node.table().pid(local);
             let Some(head) = head(payload) else { return };
-            let message = TermRef::from_walked(&head);
+            let message = head.as_term();
             match inquiry::call(message) {
                 Some(to) => {
                     node.reply(&us, &to, |out| inquiry::error(out, REFUSED));
@@ -49,7 +49,7 @@ pub(super) fn answer(node: &Node, peer: &Arc<Peer>, data: &[u8]) {
 }
 
 /// The tuple that a payload begins, with [`REFUSED`] for the first part that cannot be read and what follows it.
-fn head(payload: &[u8]) -> Option<Vec<u8>> {
+fn head(payload: &[u8]) -> Option<TermBuf> {
     let seen = &payload[..payload.len().min(MAX_HEAD_BYTES)];
     let [tag::VERSION, tag::SMALL_TUPLE_EXT, arity @ 2..=MAX_PARTS, parts @ ..] = seen else {
         return None;
@@ -64,7 +64,7 @@ fn head(payload: &[u8]) -> Option<Vec<u8>> {
         (parts, unread) = (rest, unread - 1);
     }
     (0..unread).for_each(|_| encode::atom(&mut head, REFUSED));
-    Some(head)
+    Some(TermBuf::from_walked(head))
 }
 
 #[cfg(test)]

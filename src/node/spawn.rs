@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::call::{Gen, ReplyTo};
 use super::{Flow, Node, Peer, Process, inquiry};
-use crate::etf::{Elements, Pid, Term, TermRef, encode};
+use crate::etf::{Elements, Pid, Term, TermBuf, TermRef, encode};
 use crate::proto::control::{self, Destination, SpawnRequest, Spawned, Watched};
 use crate::strangers::{self, Escaped};
 
@@ -21,9 +21,9 @@ use crate::strangers::{self, Escaped};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// It returns.
-    Return(Vec<u8>),
+    Return(TermBuf),
     /// It throws.
-    Throw(Vec<u8>),
+    Throw(TermBuf),
 }
 
 /// Told how a function ended. May be called on another thread, later; must not block.
@@ -111,12 +111,13 @@ impl Served {
                 passed_on.unwrap_or(Flow::Go)
             }
             Some([verb, name, message]) if verb.is_atom("send") => {
-                let mut with_sender = Vec::new();
-                encode::tuple_header(&mut with_sender, 2);
-                encode::pid(&mut with_sender, &from);
-                with_sender.extend_from_slice(message.bytes());
+                let with_sender = TermBuf::written(|out| {
+                    encode::tuple_header(out, 2);
+                    encode::pid(out, &from);
+                    out.extend_from_slice(message.bytes());
+                });
                 // It is up to the process to answer.
-                let passed_on = pass_on(node, peer, name, TermRef::from_walked(&with_sender));
+                let passed_on = pass_on(node, peer, name, with_sender.as_term());
                 if passed_on.is_none() {
                     self.passed_on(node, &from, name, false);
                 }
@@ -175,7 +176,7 @@ impl Served {
                             Box::new(move |applied| {
                                 // To `rpc` what is thrown is a value like any other.
                                 let (Applied::Return(term) | Applied::Throw(term)) = applied;
-                                node.reply_with(&pid, &to, &term);
+                                node.reply_with(&pid, &to, term.bytes());
                             }),
                         );
                     }
@@ -328,7 +329,7 @@ pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_
                 Applied::Throw(term) => ("throw", term),
             };
             encode::atom(&mut reason, class);
-            reason.extend_from_slice(&term);
+            reason.extend_from_slice(term.bytes());
             body.exit(reason);
         }),
     )

@@ -320,7 +320,7 @@ pub fn send(out: &mut Vec<u8>, to: &Pid, message: impl FnOnce(&mut Vec<u8>)) {
     packet::write(out, |out| send_head(out, to), Some(message));
 }
 
-/// The control message of `SEND` alone, for who keeps it for many messages.
+/// The control message of `SEND` alone, for an [`Envelope`](packet::Envelope).
 pub fn send_head(out: &mut Vec<u8>, to: &Pid) {
     encode::tuple_header(out, 3);
     encode::integer(out, op::SEND);
@@ -333,7 +333,7 @@ pub fn reg_send(out: &mut Vec<u8>, from: &Pid, name: &str, message: impl FnOnce(
     packet::write(out, |out| reg_send_head(out, from, name), Some(message));
 }
 
-/// The control message of `REG_SEND` alone.
+/// The control message of `REG_SEND` alone, for an [`Envelope`](packet::Envelope).
 pub fn reg_send_head(out: &mut Vec<u8>, from: &Pid, name: &str) {
     encode::tuple_header(out, 4);
     encode::integer(out, op::REG_SEND);

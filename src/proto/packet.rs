@@ -69,15 +69,53 @@ pub fn write(
     payload: Option<impl FnOnce(&mut Vec<u8>)>,
 ) {
     let start = out.len();
-    out.extend_from_slice(&[0, 0, 0, 0, PASS_THROUGH, VERSION]);
+    out.extend_from_slice(&OPEN);
     control(out);
     if let Some(payload) = payload {
         out.push(VERSION);
         payload(out);
     }
+    close(out, start);
+}
+
+/// What a packet begins with, its length not known yet.
+const OPEN: [u8; 6] = [0, 0, 0, 0, PASS_THROUGH, VERSION];
+
+/// Writes the length of the packet that began at `start` and ends here.
+fn close(out: &mut [u8], start: usize) {
     let length = u32::try_from(out.len() - start - 4)
         .expect("bounded: what we send is at most an event, a batch or an answer");
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Packets that are alike but for one part of their message: what lies around that is written down once.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl Envelope {
+    /// `control` writes the control message, `before` and `after` are the bytes of the message around the part.
+    pub fn new(control: impl FnOnce(&mut Vec<u8>), before: &[u8], after: &[u8]) -> Self {
+        let mut head = OPEN.to_vec();
+        control(&mut head);
+        head.push(VERSION);
+        head.extend_from_slice(before);
+        Envelope { before: head, after: after.to_vec() }
+    }
+
+    /// Begins a packet; where it begins, for [`Envelope::finish`]. What is appended next is the part.
+    pub fn begin(&self, out: &mut Vec<u8>) -> usize {
+        out.extend_from_slice(&self.before);
+        out.len() - self.before.len()
+    }
+
+    /// Ends the packet that began at `start`.
+    pub fn finish(&self, out: &mut Vec<u8>, start: usize) {
+        out.extend_from_slice(&self.after);
+        close(out, start);
+    }
 }
 
 /// The bytes of a tick.
@@ -97,6 +135,20 @@ mod tests {
             assert_eq!(next(&bytes[..cut]).unwrap(), Next::Incomplete { needed });
         }
         assert_eq!(next(&TICK).unwrap(), Next::Tick);
+    }
+
+    #[test]
+    fn an_envelope_makes_the_packets_that_are_written_whole() {
+        let (mut whole, mut made) = (Vec::new(), Vec::new());
+        let payload = |out: &mut Vec<u8>| out.extend([104, 2, 106, 97, 7]);
+        write(&mut whole, |out| out.push(106), Some(payload));
+        let envelope = Envelope::new(|out| out.push(106), &[104, 2], &[97, 7]);
+        for _ in 0..2 {
+            let start = envelope.begin(&mut made);
+            made.push(106);
+            envelope.finish(&mut made, start);
+        }
+        assert_eq!(made, whole.repeat(2));
     }
 
     #[test]

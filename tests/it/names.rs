@@ -62,7 +62,7 @@ fn serve(mut stream: TcpStream, answer: Option<&[u8]>, asked: &AtomicUsize) {
             let is_about_names = packet.windows(12).any(|bytes| bytes == b"whereis_name");
             asked.fetch_add(usize::from(is_about_names), Ordering::SeqCst);
             let Some(answer) = answer else { continue };
-            let [pid, tag] = TermRef::from_walked(&from).as_tuple().unwrap();
+            let [pid, tag] = TermRef::whole(&from).unwrap().as_tuple().unwrap();
             out.clear();
             control::send(&mut out, &pid.as_pid().unwrap(), |out| {
                 encode::tuple_header(out, 2);

@@ -101,7 +101,7 @@ impl RawNode {
 }
 
 fn term(source: &str) -> Vec<u8> {
-    text::parse(source).expect("a term")
+    text::parse(source).expect("a term").into_bytes()
 }
 
 /// A term around an event of `bytes` bytes: `head` with the event as the last of so many elements.

@@ -28,6 +28,15 @@ fn a_match_spec_decides_what_is_delivered_and_a_malformed_one_is_refused() {
     a.eval("gen_server:cast(R, {n, 5}), gen_server:cast(R, {n, 2000})");
     assert_eq!(a.eval("Take([])"), "[{big,2000}]");
     assert_eq!(a.eval("{ok, Es, Next} = gen_server:call(R, {read, earliest, #{match_spec => Spec, limit => 3}}), {[E || {_, E} <- Es], is_tuple(Next)}"), "{[{big,991},{big,992},{big,993}],true}");
+    let back = "Back = fun Back(From, Acc) -> case gen_server:call(R, {read, From, #{order => desc, limit => 7}}) of {ok, Page, eof} -> Acc ++ Page; {ok, Page, Older} -> Back(Older, Acc ++ Page) end end";
+    a.eval(&format!(
+        "{back}, {{ok, All, eof}} = gen_server:call(R, {{read, earliest, #{{limit => 2000}}}})"
+    ));
+    assert_eq!(a.eval("Back(now, []) =:= lists:reverse(All)"), "true");
+    a.eval("{Third, _} = lists:nth(3, All), {Fifth, _} = lists:nth(5, All)");
+    assert_eq!(a.eval("{ok, Few, eof} = gen_server:call(R, {read, Fifth, #{order => desc, to => Third}}), [E || {_, E} <- Few]"), "[{n,5},{n,4},{n,3}]");
+    assert_eq!(a.eval("{ok, Some, _} = gen_server:call(R, {read, now, #{order => desc, match_spec => Spec, limit => 3}}), [E || {_, E} <- Some]"), "[{big,2000},other,{big,1000}]");
+    assert_eq!(a.eval("gen_server:call(R, {read, now, #{order => up}})"), "{error,{badarg,order}}");
     for bad in
         ["[{'$1', [{no_such_guard, '$1'}], ['$1']}]", "[{'$1', [], ['$2']}]", "nonsense", "[]"]
     {

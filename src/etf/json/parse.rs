@@ -5,7 +5,7 @@ use num_bigint::BigInt;
 use crate::etf::tag::{BIT_BINARY_EXT, EXPORT_EXT, MAP_EXT, SMALL_INTEGER_EXT};
 use crate::etf::text::MAX_DIGITS;
 use crate::etf::{
-    MAX_DEPTH, Pid, Reference, Term, TermRef, base64, build, decode, encode, order, text,
+    MAX_DEPTH, Pid, Reference, Term, TermBuf, TermRef, base64, build, decode, encode, order, text,
 };
 
 /// The most characters of an atom.
@@ -73,10 +73,10 @@ pub enum JsonProblem {
 /// # Errors
 ///
 /// [`JsonError`] with line and column.
-pub fn parse(json: &str) -> Result<Vec<u8>, JsonError> {
+pub fn parse(json: &str) -> Result<TermBuf, JsonError> {
     let mut parser = Parser { json, at: 0, out: Vec::new() };
     let parsed = parser.document();
-    parsed.map_err(|problem| {
+    parsed.map(TermBuf::from_walked).map_err(|problem| {
         let before = &json[..parser.at];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.matches('\n').count() + 1;
@@ -530,8 +530,8 @@ impl<'a> Parser<'a> {
     fn integer(&mut self) -> Parsed<()> {
         let digits = self.string()?;
         let term = text::parse(&digits).map_err(|_| JsonProblem::Value("$int"))?;
-        match TermRef::from_walked(&term).view() {
-            Term::Integer(_) | Term::BigInteger { .. } => self.out.extend(term),
+        match term.as_term().view() {
+            Term::Integer(_) | Term::BigInteger { .. } => self.out.extend(term.into_bytes()),
             _ => return Err(JsonProblem::Value("$int")),
         }
         Ok(())

@@ -5,7 +5,7 @@ use num_bigint::BigInt;
 use super::binary::MAX_WIDE_SEGMENT_BYTES;
 use super::{RESERVED, continues_atom, forms, starts_atom};
 use crate::etf::tag::{EXPORT_EXT, SMALL_INTEGER_EXT};
-use crate::etf::{DecodeError, MAX_DEPTH, TermRef, build, decode, encode, order};
+use crate::etf::{DecodeError, MAX_DEPTH, TermBuf, TermRef, build, decode, encode, order};
 
 /// The most digits of an integer whose base is not a power of two: reading them costs the square.
 pub const MAX_DIGITS: usize = 16_384;
@@ -87,7 +87,7 @@ pub enum TextProblem {
     NoTerm(#[source] DecodeError),
 }
 
-/// Parses one term, with or without a dot after it, into its bytes (without a version byte).
+/// Parses one term, with or without a dot after it, (without a version byte).
 ///
 /// Takes what `erl_parse:parse_term/1` takes, except that a key given twice in a map is an error and that
 /// triple-quoted strings and sigils are not known. Costs a few ns a byte; the result is at most a small
@@ -96,8 +96,8 @@ pub enum TextProblem {
 /// # Errors
 ///
 /// [`TextError`] with line and column.
-pub fn parse(text: &str) -> Result<Vec<u8>, TextError> {
-    whole(Parser::new(text))
+pub fn parse(text: &str) -> Result<TermBuf, TextError> {
+    whole(Parser::new(text)).map(TermBuf::from_walked)
 }
 
 /// The same for text in which terms without syntax are written in their [`forms`], as [`to_lossless`](super::to_lossless)
@@ -106,12 +106,12 @@ pub fn parse(text: &str) -> Result<Vec<u8>, TextError> {
 /// # Errors
 ///
 /// [`TextError`] with line and column.
-pub fn parse_lossless(text: &str) -> Result<Vec<u8>, TextError> {
+pub fn parse_lossless(text: &str) -> Result<TermBuf, TextError> {
     // A closure is a tuple with a list here.
     let max_depth = 2 * MAX_DEPTH + 1;
     let term = whole(Parser { max_depth, forms: true, ..Parser::new(text) })?;
     match decode::walk_within(MAX_DEPTH + 1, &term) {
-        Ok(_) => Ok(term),
+        Ok(_) => Ok(TermBuf::from_walked(term)),
         Err(error) => {
             let problem = match error {
                 DecodeError::RepeatedKey => TextProblem::RepeatedKey,
@@ -138,12 +138,12 @@ fn whole(mut parser: Parser<'_>) -> Result<Vec<u8>, TextError> {
     parsed.map_err(|problem| parser.error(problem))
 }
 
-/// Parses terms that each end in a dot, as `file:consult/1` does, into their bytes.
+/// Parses terms that each end in a dot, as `file:consult/1` does.
 ///
 /// # Errors
 ///
 /// [`TextError`] with line and column.
-pub fn parse_terms(text: &str) -> Result<Vec<Vec<u8>>, TextError> {
+pub fn parse_terms(text: &str) -> Result<Vec<TermBuf>, TextError> {
     let mut parser = Parser::new(text);
     let mut terms = Vec::new();
     loop {
@@ -160,7 +160,8 @@ pub fn parse_terms(text: &str) -> Result<Vec<Vec<u8>>, TextError> {
                 Some(found) => Err(TextProblem::Unexpected { found, due: "space after the dot" }),
             }
         });
-        terms.push(term.map_err(|problem| parser.error(problem))?);
+        let term = term.map_err(|problem| parser.error(problem))?;
+        terms.push(TermBuf::from_walked(term));
     }
 }
 

@@ -292,6 +292,9 @@ fn a_bad_sector_costs_a_stretch_and_is_counted() {
         }
     }
     assert_eq!(corrupt, 3);
+    let (mut back, errors) = stamps_back(log.backward_cursor(Timestamp::MAX, MIN, true));
+    back.reverse();
+    assert_eq!((back == seen, errors.len()), (true, 3));
 }
 
 /// An archive loses its directory: readers of other segments go on, and it is counted.

@@ -23,6 +23,8 @@ struct Model {
     lost_power: bool,
     /// Readers that went on since they were made, and what they must see next at the earliest.
     cursors: Vec<(Cursor, u64)>,
+    /// Readers that go back, down to which stamp, and what they must see next at the latest.
+    backward: Vec<(BackwardCursor, u64, u64)>,
     happened: BTreeMap<&'static str, u64>,
 }
 
@@ -48,6 +50,7 @@ impl Model {
             last: 0,
             lost_power: false,
             cursors: Vec::new(),
+            backward: Vec::new(),
             happened: BTreeMap::new(),
         }
     }
@@ -55,6 +58,7 @@ impl Model {
     fn reopen(&mut self) {
         self.open = None;
         self.cursors.clear();
+        self.backward.clear();
         let (config, clock) = (self.config.clone(), self.clock.clone());
         let storage = Arc::new(self.storage.clone());
         self.open = Some(open_with(config, storage, clock, Keeper::Inline).expect("opens"));
@@ -82,8 +86,10 @@ impl Model {
             45..55 => "sync",
             55..65 => "maintain",
             65..67 => "rotate",
-            67..80 => "read",
-            80..92 => "go on",
+            67..75 => "read",
+            75..82 => "read back",
+            82..88 => "go on",
+            88..92 => "go on back",
             92..94 => "close",
             94..96 => "kill",
             96..98 => "lose power",
@@ -141,6 +147,51 @@ impl Model {
                     let from = self.entries.partition_point(|stamp| *stamp < from);
                     let seen = stamps(&mut cursor, max_bytes);
                     same(&seen, &self.entries[from..]);
+                }
+            }
+            "read back" => {
+                let any = |seeded: &mut Seeded| match seeded.index(self.entries.len() + 2) {
+                    0 => 0,
+                    1 => self.last + 1,
+                    any => self.entries[any - 2] + 1 - seeded.below(3),
+                };
+                let (from, to) = (any(seeded), any(seeded));
+                let mut cursor = log.backward_cursor(at(from), at(to), seeded.below(2) > 0);
+                if seeded.below(2) > 0 {
+                    self.backward.push((cursor, to, from));
+                } else if to > 0 {
+                    let mut seen = Vec::new();
+                    // A strict one may end where entries were deleted.
+                    while let Ok(Some(chunk)) = cursor.previous() {
+                        let mut part = Vec::new();
+                        take(&chunk, &mut part);
+                        part.append(&mut seen);
+                        seen = part;
+                    }
+                    let within = |stamp: u64| (to..=from).contains(&stamp);
+                    let expected: Vec<_> =
+                        self.entries.iter().copied().filter(|stamp| within(*stamp)).collect();
+                    same(&seen, &expected);
+                }
+            }
+            "go on back" => {
+                for (cursor, to, from) in &mut self.backward {
+                    let within = |stamp: &&u64| (*to..=*from).contains(stamp);
+                    let due: Vec<u64> = self.entries.iter().filter(within).copied().collect();
+                    match cursor.previous() {
+                        Ok(Some(chunk)) => {
+                            let mut seen = Vec::new();
+                            take(&chunk, &mut seen);
+                            // What had been deleted may still be in RAM.
+                            let first = due.first().copied().unwrap_or(u64::MAX);
+                            let kept = seen.iter().filter(|seen| first <= **seen).count();
+                            assert_eq!(seen[seen.len() - kept..], due[due.len() - kept..]);
+                            assert_eq!(cursor.position(), Some(at(seen[0] - 1)));
+                            *from = seen[0] - 1;
+                        }
+                        Ok(None) | Err(ReadError::Deleted { .. }) => assert_eq!(due, [0; 0]),
+                        Err(other) => panic!("{other}"),
+                    }
                 }
             }
             "go on" => {

@@ -8,7 +8,7 @@ use crate::etf::{TermRef, encode};
 use crate::event_log::keeper::Keeper;
 use crate::event_log::open::open_with;
 use crate::event_log::storage::memory::MemoryStorage;
-use crate::event_log::{Batch, LogConfig, Writer, find_logs};
+use crate::event_log::{Batch, Log, LogConfig, Writer, find_logs};
 use crate::time::Clock;
 
 fn open(storage: &MemoryStorage, dir: &str) -> (Writer, Log) {
@@ -61,12 +61,10 @@ fn fill(writer: &mut Writer, stamps: impl Iterator<Item = u64>) {
 }
 
 fn all(log: &Log) -> Vec<(u64, Vec<u8>)> {
-    let mut seen = Vec::new();
-    let mut each = |entry: EntryRef<'_>| {
-        seen.push((entry.timestamp.micros(), entry.event.to_vec()));
-        Ok(())
-    };
-    export(log, Timestamp::MIN, Timestamp::MAX, &mut each, &mut |_| ()).expect("exports");
+    let (mut cursor, mut seen) = (log.cursor(Timestamp::MIN), Vec::new());
+    while let Some(chunk) = cursor.next(READ_BYTES).expect("reads") {
+        seen.extend(chunk.entries().map(|e| (e.timestamp.micros(), e.event.to_vec())));
+    }
     seen
 }
 
@@ -109,21 +107,22 @@ fn both_forms_come_back_as_they_went_out() {
     let storage = MemoryStorage::new();
     let (mut writer, log) = open(&storage, "/log");
     fill(&mut writer, (1..2000).map(|i| i * 500_000));
-    let mut text = Vec::new();
-    let mut each = |entry: EntryRef<'_>| {
-        Ok(write_consult(&mut text, entry.timestamp, TermRef::from_walked(entry.event))?)
-    };
-    let (from, to) = (at(1_000_000), at(900_000_000));
-    let count = export(&log, from, to, &mut each, &mut |_| ()).expect("exports");
+    let (mut text, mut count) = (Vec::new(), 0);
+    let path = Path::new("/out");
+    let mut file = DiskLogFile::create(&storage, path).expect("is created");
+    let term = |event| TermRef::whole(event).expect("a term");
+    for (micros, event) in all(&log).iter().filter(|(at, _)| (1_000_000..=900_000_000).contains(at))
+    {
+        write_consult(&mut text, at(*micros), term(event)).expect("is written");
+        count += 1;
+        if micros.is_multiple_of(1_000_000) {
+            file.push(at(*micros), term(event)).expect("is added");
+        }
+    }
+    file.finish().expect("is closed");
     assert_eq!(count, 1799);
     let text = String::from_utf8(text).expect("is text");
     assert!(text.starts_with("{{0,1,0},{\"text. with\\na dot.\\n\",1000000}}.\n"), "{text:.80}");
-
-    let path = Path::new("/out");
-    let mut even = |entry: EntryRef<'_>| entry.timestamp.micros().is_multiple_of(1_000_000);
-    let range = (from, to);
-    let kept = export_disk_log(&log, range, &storage, path, &mut even, &mut |_| ());
-    assert_eq!(kept.expect("exports"), 900);
     assert_eq!(find_logs(&storage, Path::new("/")).expect("lists"), ["out"]);
 
     let (mut writer, copy) = open(&storage, "/copy");

@@ -169,7 +169,7 @@ impl<R: BufRead> Reader<R> {
             match text::parse_lossless(text) {
                 Ok(term) => {
                     self.ended = is_last;
-                    let external = [&[tag::VERSION], &*term].concat();
+                    let external = [&[tag::VERSION], term.bytes()].concat();
                     let Some((stamp, event_at)) = record::stamp(&external) else {
                         let why = "this is a term, but no {Timestamp, Event}".to_owned();
                         return Read::Bad { line, why };
@@ -212,7 +212,7 @@ impl<R: BufRead> Reader<R> {
             return match json::parse(event) {
                 Ok(event) => {
                     let stamp = Timestamp::from_micros(micros);
-                    Read::Entry(Given { stamp, event, at: At::Line(line) })
+                    Read::Entry(Given { stamp, event: event.into_bytes(), at: At::Line(line) })
                 }
                 Err(error) => {
                     bad(format!("JSON of the event, column {}: {}", error.column, error.problem))

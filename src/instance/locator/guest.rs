@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::plan::{Outcome, Plan, State};
+use super::plan::{HandlerState, Outcome, Plan};
 use super::target::Capture;
 use super::{Place, Shared};
-use crate::etf::{Term, TermRef, encode, text};
+use crate::etf::{Term, TermBuf, TermRef, encode, text};
 use crate::node::{CallError, Node, Peer};
 use crate::time::monotonic;
 
@@ -80,7 +80,7 @@ impl Guest {
     }
 
     /// Shows how far it is, and tells the operator what is new.
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &HandlerState) {
         let place = self.place.name(&self.capture);
         let (instance, node) = (&self.instance, self.peer.name());
         let before = self.shared.set(node, place, state.clone());
@@ -88,15 +88,17 @@ impl Guest {
             return;
         }
         match (before, state) {
-            (_, State::Installing) => {}
-            (_, State::Installed) => info!(%instance, %node, "capturing {place}"),
-            (Some(State::Installed), State::Waiting(why)) => {
+            (_, HandlerState::Installing) => {}
+            (_, HandlerState::Installed) => info!(%instance, %node, "capturing {place}"),
+            (Some(HandlerState::Installed), HandlerState::Waiting(why)) => {
                 info!(%instance, %node, "no longer capturing {place}, trying again: {why}");
             }
-            (_, State::Waiting(why)) => {
+            (_, HandlerState::Waiting(why)) => {
                 debug!(%instance, %node, "not capturing {place} yet: {why}");
             }
-            (_, State::Refused(why)) => warn!(%instance, %node, "cannot capture {place}: {why}"),
+            (_, HandlerState::Refused(why)) => {
+                warn!(%instance, %node, "cannot capture {place}: {why}")
+            }
         }
     }
 
@@ -112,11 +114,11 @@ impl Guest {
         module: &str,
         function: &str,
         args: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Box<[u8]>, Failure> {
+    ) -> Result<TermBuf, Failure> {
         let answer = self.node.rpc(&self.peer, module, function, args).await;
         let failed = |why: &str| Outcome::NotReady(format!("{module}:{function}: {why}"));
         let answer = answer.map_err(|error: CallError| failed(&error.to_string()))?;
-        match TermRef::from_walked(&answer).as_tuple() {
+        match answer.as_term().as_tuple() {
             Some([tag, reason]) if tag.is_atom("badrpc") => Err(failed(&brief(reason))),
             _ => Ok(answer),
         }
@@ -129,7 +131,7 @@ impl Guest {
             Term::Tuple(mut parts) => parts.next().is_some_and(|name| name.is_atom("kernel")),
             _ => false,
         };
-        if TermRef::from_walked(&running).cells().any(is_kernel) {
+        if running.as_term().cells().any(is_kernel) {
             Ok(())
         } else {
             Err(Outcome::NotReady("it is starting".to_owned()))
@@ -142,7 +144,7 @@ impl Guest {
                 list(out, &[&|out| encode::atom(out, "otp_release")]);
             })
             .await?;
-        let release = match TermRef::from_walked(&answer).view() {
+        let release = match answer.as_term().view() {
             Term::String(digits) => std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()),
             _ => None,
         };
@@ -162,7 +164,7 @@ impl Guest {
             Code::None => {}
             Code::Ours => {
                 let version = self.rpc(beam.module, "version", encode::nil).await?;
-                let version = TermRef::from_walked(&version).as_integer();
+                let version = version.as_term().as_integer();
                 if version.is_some_and(|version| version >= HANDLER_VERSION) {
                     return Ok(());
                 }
@@ -179,7 +181,7 @@ impl Guest {
             list(out, &[module, file, &|out| encode::binary(out, code)]);
         };
         let answer = self.rpc("code", "load_binary", load).await?;
-        let answer = TermRef::from_walked(&answer);
+        let answer = answer.as_term();
         match answer.as_tuple() {
             Some([tag, _]) if tag.is_atom("module") => {
                 debug!(node = %self.peer.name(), module = beam.module, "uploaded");
@@ -195,7 +197,7 @@ impl Guest {
             list(out, &[&|out| encode::atom(out, module)]);
         });
         let answer = answer.await?;
-        let answer = TermRef::from_walked(&answer);
+        let answer = answer.as_term();
         if !matches!(answer.as_tuple(), Some([tag, _]) if tag.is_atom("module")) {
             // In embedded mode nothing is loaded on demand: what is not there now is in nobody's use.
             return match error_tag(answer).as_deref() {
@@ -208,7 +210,7 @@ impl Guest {
         });
         let exports = exports.await?;
         let has = |name: &str, arity: i64| {
-            TermRef::from_walked(&exports).cells().any(|export| {
+            exports.as_term().cells().any(|export| {
                 matches!(export.as_tuple(), Some([found, of])
                     if found.is_atom(name) && of.as_integer() == Some(arity))
             })
@@ -241,7 +243,7 @@ impl Guest {
             );
         };
         let holder = self.rpc("erlang", "spawn", spawn).await?;
-        let write_holder: Write<'_> = &|out| out.extend_from_slice(&holder);
+        let write_holder: Write<'_> = &|out| out.extend_from_slice(holder.bytes());
         let mut is_ours = false;
         for _ in 0..LOCK_TRIES {
             let register = |out: &mut Vec<u8>| {
@@ -249,7 +251,7 @@ impl Guest {
             };
             // `badarg` if the name is taken.
             let answer = self.rpc("erlang", "register", register).await;
-            is_ours = answer.is_ok_and(|answer| TermRef::from_walked(&answer).is_atom("true"));
+            is_ours = answer.is_ok_and(|answer| answer.as_term().is_atom("true"));
             if is_ours {
                 break;
             }

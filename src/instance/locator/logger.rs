@@ -9,7 +9,7 @@ use tracing::debug;
 use super::guest::{Beam, Failure, Guest, Write, brief, error_tag, list};
 use super::plan::{Outcome, Plan};
 use super::target::Mode;
-use crate::etf::{TermRef, encode};
+use crate::etf::encode;
 use crate::node::{Node, Peer};
 
 static LOGGER_HANDLER: Beam = Beam {
@@ -67,7 +67,7 @@ impl Guest {
                 list(out, &[&|out| encode::atom(out, &id), module, config]);
             };
             let answer = self.rpc("logger", "add_handler", add).await?;
-            let answer = TermRef::from_walked(&answer);
+            let answer = answer.as_term();
             if answer.is_atom("ok") {
                 return Ok(());
             }
@@ -89,7 +89,7 @@ impl Guest {
             list(out, &[&|out| encode::atom(out, &id), config]);
         };
         let answer = self.rpc("logger", "update_handler_config", update).await?;
-        let answer = TermRef::from_walked(&answer);
+        let answer = answer.as_term();
         if answer.is_atom("ok") {
             return self.check_listed(&id).await.map(|()| true);
         }
@@ -129,7 +129,7 @@ impl Guest {
     /// Whether `logger` has a handler of this id; `None` if it does not say.
     pub(super) async fn logger_has(&self, id: &str) -> Option<bool> {
         let answer = self.rpc("logger", "get_handler_ids", encode::nil).await.ok()?;
-        Some(TermRef::from_walked(&answer).as_list()?.any(|found| found.is_atom(id)))
+        Some(answer.as_term().as_list()?.any(|found| found.is_atom(id)))
     }
 }
 

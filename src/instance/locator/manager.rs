@@ -8,8 +8,8 @@ use super::guest::{Beam, Code, Failure, Guest, Write, brief, error_tag, list};
 use super::logger::remove_from_logger;
 use super::plan::{MISSING, Outcome, Plan};
 use super::target::{ERROR_LOGGER, Mode, ORIGINAL_HANDLER, OWN_HANDLER};
-use crate::etf::{Pid, Reference, TermRef, encode, order};
-use crate::instance::calls::term;
+use crate::etf::{Pid, Reference, TermBuf, TermRef, encode, order};
+use crate::instance::erlang::answer;
 use crate::node::{Letter, Letters, Node};
 use crate::proto::control::Watched;
 
@@ -31,7 +31,7 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.node.exit(&self.pid, &term(|out| encode::atom(out, "shutdown")));
+        self.node.exit(&self.pid, answer::atom("shutdown").bytes());
     }
 }
 
@@ -40,7 +40,7 @@ struct Installed<'g> {
     guest: &'g Guest,
     owner: Owner,
     manager: Pid,
-    id: Vec<u8>,
+    id: TermBuf,
 }
 
 impl Drop for Installed<'_> {
@@ -78,13 +78,14 @@ impl Guest {
         monitor.ok_or_else(|| Outcome::NotReady("noconnection".to_owned()))?;
         let id = self.handler_id(handler);
         let present = owner.ask(&manager, |out| encode::atom(out, "which_handlers")).await?;
-        let present = TermRef::from_walked(&present);
+        let present = present.as_term();
         // A manager takes the same id twice, so what an earlier life left goes first.
-        owner.delete_all(&manager, present, &id).await?;
+        owner.delete_all(&manager, present, id.bytes()).await?;
         if handler == OWN_HANDLER {
             let first = self.handler_id(ORIGINAL_HANDLER);
-            if count(present, &first) > 0 && self.code(ORIGINAL_HANDLER).await? == Code::Ours {
-                owner.delete_all(&manager, present, &first).await?;
+            if count(present, first.bytes()) > 0 && self.code(ORIGINAL_HANDLER).await? == Code::Ours
+            {
+                owner.delete_all(&manager, present, first.bytes()).await?;
             }
         }
         let us = owner.pid.clone();
@@ -92,12 +93,12 @@ impl Guest {
             .ask(&manager, |out| {
                 encode::tuple_header(out, 4);
                 encode::atom(out, "add_sup_handler");
-                out.extend_from_slice(&id);
+                out.extend_from_slice(id.bytes());
                 self.write_handler_args(out, handler);
                 encode::pid(out, &us);
             })
             .await?;
-        let answer = TermRef::from_walked(&answer);
+        let answer = answer.as_term();
         if !answer.is_atom("ok") {
             let why = format!("adding the handler: {}", brief(answer));
             let is_error = matches!(answer.as_tuple(), Some([tag, _]) if tag.is_atom("error"));
@@ -152,13 +153,13 @@ impl Guest {
             }
             let add = |out: &mut Vec<u8>| list(out, &[id, id, config]);
             let mut answer = self.rpc("logger", "add_handler", add).await?;
-            if is_leftover(TermRef::from_walked(&answer)) {
+            if is_leftover(answer.as_term()) {
                 // It was stopped, not killed: its supervisor neither restarts it nor lets it be started.
                 let sup: Write<'_> = &|out| encode::atom(out, "logger_sup");
                 self.rpc("supervisor", "delete_child", |out| list(out, &[sup, id])).await?;
                 answer = self.rpc("logger", "add_handler", add).await?;
             }
-            let answer = TermRef::from_walked(&answer);
+            let answer = answer.as_term();
             if answer.is_atom("ok") {
                 return Ok(());
             }
@@ -180,7 +181,7 @@ impl Guest {
                 list(out, &[&|out| encode::atom(out, name)]);
             });
             let answer = answer.await?;
-            let found = TermRef::from_walked(&answer).as_pid();
+            let found = answer.as_term().as_pid();
             Ok(found.filter(|pid| *pid.node == *self.peer.name().as_str()))
         };
         if let Some(pid) = ask("erlang", "whereis").await? {
@@ -200,8 +201,8 @@ impl Guest {
     }
 
     /// `{Handler, OurNode}`, or `{Handler, {OurNode, Instance}}` where another instance has the first.
-    fn handler_id(&self, handler: &str) -> Vec<u8> {
-        term(|out| {
+    fn handler_id(&self, handler: &str) -> TermBuf {
+        TermBuf::written(|out| {
             encode::tuple_header(out, 2);
             encode::atom(out, handler);
             if self.capture.is_shared {
@@ -263,7 +264,7 @@ impl Owner {
         &mut self,
         manager: &Pid,
         request: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Box<[u8]>, Failure> {
+    ) -> Result<TermBuf, Failure> {
         let reference: Reference = self.node.make_reference();
         let us = &self.pid;
         self.node.send(manager, |out| {
@@ -278,14 +279,14 @@ impl Owner {
             while let Some(letter) = self.letters.recv().await {
                 match letter {
                     Letter::Message(message) => {
-                        if let Some([tag, answer]) = TermRef::from_walked(&message).as_tuple()
+                        if let Some([tag, answer]) = message.as_term().as_tuple()
                             && tag.as_reference().as_ref() == Some(&reference)
                         {
-                            return Ok(answer.to_bytes());
+                            return Ok(answer.to_buf());
                         }
                     }
                     Letter::Exit { reason, .. } | Letter::Down { reason, .. } => {
-                        let why = brief(TermRef::from_walked(&reason));
+                        let why = brief(reason.as_term());
                         return Err(Outcome::NotReady(format!("the event manager is gone: {why}")));
                     }
                 }
@@ -308,12 +309,12 @@ impl Installed<'_> {
                 // Receiving a letter drops nothing when it loses the race.
                 letter = self.owner.letters.recv() => match letter {
                     Some(Letter::Message(message)) => {
-                        if let Some(why) = self.removal(TermRef::from_walked(&message)) {
+                        if let Some(why) = self.removal(message.as_term()) {
                             return why;
                         }
                     }
                     Some(Letter::Exit { reason, .. } | Letter::Down { reason, .. }) => {
-                        let why = brief(TermRef::from_walked(&reason));
+                        let why = brief(reason.as_term());
                         return format!("the event manager is gone: {why}");
                     }
                     None => return "noconnection".to_owned(),
@@ -332,7 +333,7 @@ impl Installed<'_> {
     /// The reason in `{gen_event_EXIT, Handler, Reason}`.
     fn removal(&self, message: TermRef<'_>) -> Option<String> {
         let [tag, handler, reason] = message.as_tuple()?;
-        let ours = TermRef::from_walked(&self.id);
+        let ours = self.id.as_term();
         (tag.is_atom("gen_event_EXIT") && order::exactly_equal(handler, ours))
             .then(|| format!("the handler was removed from {}: {}", self.manager, brief(reason)))
     }

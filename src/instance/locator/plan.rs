@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How far the handler of one place has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub enum HandlerState {
     /// It is being installed.
     Installing,
     /// It is there.
@@ -48,7 +48,7 @@ const LASTED: Duration = Duration::from_secs(5);
 /// The plan for one place.
 #[derive(Debug)]
 pub(super) struct Plan {
-    state: State,
+    state: HandlerState,
     failures: u32,
     installed_at: Option<Instant>,
     due: Option<Instant>,
@@ -57,11 +57,11 @@ pub(super) struct Plan {
 impl Plan {
     /// Nothing is installed, and it is due now.
     pub(super) const fn new() -> Self {
-        Plan { state: State::Installing, failures: 0, installed_at: None, due: None }
+        Plan { state: HandlerState::Installing, failures: 0, installed_at: None, due: None }
     }
 
     /// The state, for `info`.
-    pub(super) const fn state(&self) -> &State {
+    pub(super) const fn state(&self) -> &HandlerState {
         &self.state
     }
 
@@ -72,7 +72,7 @@ impl Plan {
 
     /// A try begins.
     pub(super) fn begin(&mut self) {
-        (self.state, self.due) = (State::Installing, None);
+        (self.state, self.due) = (HandlerState::Installing, None);
     }
 
     /// Takes in what happened.
@@ -80,11 +80,11 @@ impl Plan {
         let (state, wait) = match outcome {
             Outcome::Installed => {
                 self.installed_at = Some(now);
-                (State::Installed, None)
+                (HandlerState::Installed, None)
             }
-            Outcome::NotReady(why) => (State::Waiting(why), Some(self.growing())),
-            Outcome::Missing(why) => (State::Waiting(why), Some(MISSING)),
-            Outcome::Refused(why) => (State::Refused(why), Some(REFUSED)),
+            Outcome::NotReady(why) => (HandlerState::Waiting(why), Some(self.growing())),
+            Outcome::Missing(why) => (HandlerState::Waiting(why), Some(MISSING)),
+            Outcome::Refused(why) => (HandlerState::Refused(why), Some(REFUSED)),
             Outcome::Removed(why) => {
                 let installed_at = self.installed_at.take();
                 let lasted = installed_at.is_some_and(|since| now >= since + LASTED);
@@ -93,7 +93,7 @@ impl Plan {
                 }
                 let is_first = self.failures == 0;
                 let wait = self.growing();
-                (State::Waiting(why), Some(if is_first { Duration::ZERO } else { wait }))
+                (HandlerState::Waiting(why), Some(if is_first { Duration::ZERO } else { wait }))
             }
         };
         self.state = state;

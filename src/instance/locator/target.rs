@@ -136,7 +136,7 @@ pub enum Nodes {
 impl Target {
     /// From the text of a term, as TOML has it; `None` if it has none of the forms.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::from_term(TermRef::from_walked(&text::parse(text).ok()?))
+        Self::from_term(text::parse(text).ok()?.as_term())
     }
 
     /// From `{local, EM}`, `{global, EM}`, `{global, EM, {inc, Nodes}}`, `{global, EM, {exc, Nodes}}`,

@@ -20,7 +20,7 @@ fn tail(overload: Overload, pending_bytes: usize) -> (Arc<Tail>, Arc<InstanceCou
     let config = RecorderConfig { sync: Sync::Always, overload, pending_bytes };
     let counters: Arc<InstanceCounters> = Arc::default();
     let tail = Tail::new(config, None, Clock::system(), counters.clone());
-    (Arc::new(tail), counters, text::parse("{quote, 1}").expect("a term"))
+    (Arc::new(tail), counters, text::parse("{quote, 1}").expect("a term").into_bytes())
 }
 
 fn cast(tail: &Tail, event: &[u8], count: usize) -> bool {
@@ -262,7 +262,7 @@ fn tail_at(sync: Sync, clock: &Clock) -> (Arc<Tail>, Arc<InstanceCounters>, Vec<
     let config = RecorderConfig { sync, overload: BLOCK, pending_bytes: 1 << 20 };
     let counters: Arc<InstanceCounters> = Arc::default();
     let tail = Tail::new(config, None, clock.clone(), counters.clone());
-    (Arc::new(tail), counters, text::parse("{quote, 1}").expect("a term"))
+    (Arc::new(tail), counters, text::parse("{quote, 1}").expect("a term").into_bytes())
 }
 
 /// Polls until it holds.

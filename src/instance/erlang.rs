@@ -1,0 +1,6 @@
+//! The instance as Erlang code sees it: requests that come as terms, and the terms that answer them.
+//!
+//! Nothing else of an instance but the messages of its sessions knows how something is written as a term.
+
+pub(super) mod answer;
+pub mod request;
