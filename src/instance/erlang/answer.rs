@@ -156,13 +156,17 @@ pub(crate) struct Page {
     peer: Arc<Peer>,
 }
 
+/// Room that an answer has from the beginning. It grows where that lies: in the memory of the few threads that begin
+/// answers, and not of the many that look for entries, for each of which the allocator would keep an answer's size.
+const FIRST_BYTES: usize = 64 << 10;
+
 /// Bytes of the head of `{ok, Entries, Next}`; that of the list of entries follows.
 const HEAD_BYTES: usize = 6;
 
 impl Page {
     /// The beginning of an answer to this peer.
     pub(crate) fn new(instance: Arc<Instance>, peer: Arc<Peer>) -> Self {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(FIRST_BYTES);
         encode::tuple_header(&mut out, 3);
         encode::atom(&mut out, "ok");
         debug_assert_eq!(out.len(), HEAD_BYTES);
