@@ -414,7 +414,8 @@ impl Simulation {
         let is_taken = life.counters.received.get() > before;
         assert_eq!(is_taken, !life.has_failed, "taken in as long as somebody records");
         let last = life.tail.next_stamp().micros() - 1;
-        let first = last + 1 - count as u64;
+        // Of nothing taken in, when nothing ever was, there is none.
+        let first = (last + 1).saturating_sub(count as u64);
         if is_taken {
             self.oracle.taken_in(first, events);
         }
