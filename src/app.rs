@@ -41,6 +41,23 @@ pub struct Settings {
     pub instances: Vec<InstanceConfig>,
 }
 
+impl Settings {
+    /// A node of this name, `name@host`, without instances: it listens on loopback and is found through the port mapper of
+    /// its host. `None` if that is no node's name.
+    pub fn new(name: &str, cookie: &str) -> Option<Self> {
+        Some(Settings {
+            name: NodeName::new(name)?,
+            cookie: cookie.to_owned(),
+            connect: Vec::new(),
+            connect_local: false,
+            listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
+            epmd: Mode::Auto,
+            node: NodeConfig::default(),
+            instances: Vec::new(),
+        })
+    }
+}
+
 /// Why the program could not start. Everything begun was taken back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

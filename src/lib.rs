@@ -1,36 +1,94 @@
 //! logmachine: a durable event log that joins an Erlang cluster as a hidden node.
 //!
+//! This is the library, for programs that have such a node, or only its log, inside them; most people run the program
+//! `logmachine`. What is listed here is the interface. The modules behind it are public for the program, its benchmarks and
+//! its fuzz targets alone, and change from day to day.
+//!
+//! ```
+//! use logmachine::{App, EpmdMode, InstanceConfig, Selection, Settings, SyncMode};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let mut orders = InstanceConfig::new("orders", &dir.path().join("orders"));
+//! orders.recorder.sync = SyncMode::Always;
+//! let mut settings = Settings::new("shop@127.0.0.1", "a cookie").expect("a node's name");
+//! // Nobody has to find this node.
+//! settings.epmd = EpmdMode::None;
+//! settings.instances.push(orders);
+//!
+//! let app = App::start(settings).await?;
+//! let orders = app.instances()["orders"].clone();
+//! let stamped = orders.append(&["{paid, 1}".parse()?]).await?;
+//! let page = orders.read(Selection::starting(stamped.first)).await?;
+//! assert_eq!(page.entries[0].event.to_string(), "{paid,1}");
+//! app.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The code
+//!
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
 //! `time` < `metrics, diagnostics` < `strangers` < `etf` < `event_log, match_spec, proto` < `node` < `instance` <
 //! `app, config, cli`
 //!
-//! - [`time`]: timestamps, and the only place that asks what time it is
-//! - [`metrics`]: every counter
-//! - [`diagnostics`]: what the program says of itself, on its way to standard error
-//! - [`strangers`]: what strangers may put into our diagnostics
-//! - [`etf`]: Erlang terms and their bytes
-//! - [`match_spec`]: match specifications, the filters of subscribers
-//! - [`proto`]: the distribution protocol, without sockets
-//! - [`node`]: the same, with sockets and tasks
-//! - [`event_log`]: the log: segments, index, cache, cursors
-//! - [`instance`]: one event log with all its parts, in the order an event travels
-//! - [`app`]: builds everything, stops everything
-//! - [`config`], [`cli`]: what the operator writes
+//! - `time`: timestamps, and the only place that asks what time it is
+//! - `metrics`: every counter
+//! - `diagnostics`: what the program says of itself, on its way to standard error
+//! - `strangers`: what strangers may put into our diagnostics
+//! - `etf`: Erlang terms and their bytes
+//! - `match_spec`: match specifications, the filters of subscribers
+//! - `proto`: the distribution protocol, without sockets
+//! - `node`: the same, with sockets and tasks
+//! - `event_log`: the log: segments, index, cache, cursors
+//! - `instance`: one event log with all its parts, in the order an event travels
+//! - `app`: builds everything, stops everything
+//! - `config`, `cli`: what the operator writes
 //!
 //! `ARCHITECTURE.md` has the picture.
 
+#[doc(hidden)]
 pub mod app;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod diagnostics;
+#[doc(hidden)]
 pub mod etf;
+#[doc(hidden)]
 pub mod event_log;
+#[doc(hidden)]
 pub mod instance;
+#[doc(hidden)]
 pub mod match_spec;
+#[doc(hidden)]
 pub mod metrics;
+#[doc(hidden)]
 pub mod node;
+#[doc(hidden)]
 pub mod proto;
+#[doc(hidden)]
 pub mod strangers;
+#[doc(hidden)]
 pub mod time;
+
+pub use app::{App, AppError, Settings, StopError};
+pub use etf::text::TextError;
+pub use etf::{DecodeError, Pid, Reference, Term, TermBuf, TermRef};
+pub use event_log::{LogConfig, ReadError};
+pub use instance::info::InstanceInfo;
+pub use instance::read::{Entry, Page, ReadFailure};
+pub use instance::reader::{Order, Selection};
+pub use instance::recorder::RecorderConfig;
+pub use instance::subscription::{Method, Subscriber, Subscription};
+pub use instance::{AppendError, Instance, InstanceConfig, Overload, Stamped, SyncMode};
+pub use match_spec::{CompileError, Limits, MatchSpec};
+pub use node::epmd::Mode as EpmdMode;
+pub use node::{Node, NodeConfig};
+pub use proto::NodeName;
+pub use time::Timestamp;

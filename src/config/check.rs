@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{ConfigError, File, InstanceSection, Limit, LocateEm, Size, Span, SyncSetting};
 use crate::event_log::MAX_NAME_BYTES;
-use crate::instance::Sync;
+use crate::instance::SyncMode;
 use crate::instance::locator::target::Nodes;
 use crate::proto::NodeName;
 
@@ -103,7 +103,7 @@ const SPAN_KEYS: [(&str, Get<Duration>); 10] = [
     ("block_for", |i| limit_span(i.block_for)),
     ("takeover", |i| limit_span(i.takeover)),
     ("sync", |i| match i.sync {
-        Some(SyncSetting(Sync::Interval(interval))) => Some(interval),
+        Some(SyncSetting(SyncMode::Interval(interval))) => Some(interval),
         _ => None,
     }),
 ];

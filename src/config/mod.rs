@@ -18,8 +18,7 @@ use crate::event_log::LogConfig;
 use crate::instance::locator::target::{
     Capture, ERROR_LOGGER, LoggerFilters, LoggerLevel, Mode, OWN_HANDLER, Target,
 };
-use crate::instance::recorder::RecorderConfig;
-use crate::instance::{InstanceConfig, Overload, Sync};
+use crate::instance::{InstanceConfig, Overload, SyncMode};
 pub use crate::node::epmd::Mode as EpmdMode;
 
 /// Why a configuration cannot be used. Nothing was started.
@@ -182,7 +181,7 @@ pub enum Limit<T> {
 
 /// `sync`: `"none"`, `"always"`, or an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SyncSetting(pub Sync);
+pub struct SyncSetting(pub SyncMode);
 
 /// A value written as text or, where that makes sense, as a number.
 trait Written: Sized {
@@ -254,9 +253,9 @@ impl Written for SyncSetting {
     const EXPECTED: &'static str = "\"none\", \"always\" or an interval such as \"1s\"";
     fn from_text(text: &str) -> Option<Self> {
         Some(SyncSetting(match text {
-            "none" => Sync::None,
-            "always" => Sync::Always,
-            interval => Sync::Interval(Span::from_text(interval)?.0),
+            "none" => SyncMode::None,
+            "always" => SyncMode::Always,
+            interval => SyncMode::Interval(Span::from_text(interval)?.0),
         }))
     }
 }
@@ -363,9 +362,6 @@ impl File {
     }
 }
 
-/// The name of an instance's directory of archives, within its own.
-const ARCHIVES: &str = "archive";
-
 /// Instances may share directories, since their files begin with their names; but where one has its live segment, which
 /// bears its name alone, no instance can have a directory.
 fn check_places(configs: &[InstanceConfig]) -> Result<(), ConfigError> {
@@ -444,68 +440,66 @@ impl InstanceSection {
 
     /// With the built-in defaults for what is left open.
     fn complete(self, data_dir: &Path) -> Result<InstanceConfig, ConfigError> {
-        const MINUTE: u64 = 60;
-        const HOUR: u64 = 60 * MINUTE;
-        const DAY: u64 = 24 * HOUR;
         let name = self.name.unwrap_or_default();
         check::instance_name(&name).map_err(ConfigError::Value)?;
         let dir = self.dir.unwrap_or_else(|| data_dir.join(&name));
-        let arch_dir = self.arch_dir.unwrap_or_else(|| dir.join(ARCHIVES));
-        let span = |span: Option<Span>, default: u64| {
-            span.map_or(Duration::from_secs(default), |Span(span)| span)
+        let mut config = InstanceConfig::new(&name, &dir);
+        let span = |into: &mut Duration, span: Option<Span>| {
+            if let Some(Span(span)) = span {
+                *into = span;
+            }
         };
-        let span_limit = |limit: Option<Limit<Span>>, default: Option<u64>| match limit {
-            None => default.map(Duration::from_secs),
-            Some(Limit::None) => None,
-            Some(Limit::Some(Span(span))) => Some(span),
+        let span_limit = |into: &mut Option<Duration>, limit: Option<Limit<Span>>| match limit {
+            None => {}
+            Some(Limit::None) => *into = None,
+            Some(Limit::Some(Span(span))) => *into = Some(span),
         };
-        let size_limit = |limit: Option<Limit<Size>>, default: Option<u64>| match limit {
-            None => default,
-            Some(Limit::None) => None,
-            Some(Limit::Some(Size(size))) => Some(size),
+        let size_limit = |into: &mut Option<u64>, limit: Option<Limit<Size>>| match limit {
+            None => {}
+            Some(Limit::None) => *into = None,
+            Some(Limit::Some(Size(size))) => *into = Some(size),
         };
-        let bytes = |size: Option<Size>, default: u64| {
-            usize::try_from(size.map_or(default, |Size(size)| size)).unwrap_or(usize::MAX)
+        let bytes = |into: &mut usize, size: Option<Size>| {
+            if let Some(Size(size)) = size {
+                *into = usize::try_from(size).unwrap_or(usize::MAX);
+            }
         };
-        let max_event_bytes = bytes(self.max_event_bytes, 16 << 20);
         // What an instance of this name is for, however it came to be.
         let locate_em = self.locate_em.or_else(|| {
             (name == ERROR_LOGGER).then(|| Limit::Some(LocateEm(Capture::of_error_logger().target)))
         });
-        let mut capture = capture(&name, locate_em, self.handler, self.capture)?;
-        if let Some(capture) = &mut capture {
+        config.capture = capture(&name, locate_em, self.handler, self.capture)?;
+        if let Some(capture) = &mut config.capture {
             capture.logger_level = self.logger_level.unwrap_or_default();
             capture.logger_filters = self.logger_filters.unwrap_or_default();
         }
-        Ok(InstanceConfig {
-            capture,
-            log: LogConfig {
-                name,
-                dir,
-                arch_dir,
-                segment_bytes: size_limit(self.segment_bytes, Some(256 << 20)),
-                reopen_period: span_limit(self.reopen_period, Some(30 * MINUTE)),
-                cache_bytes: size_limit(self.cache_bytes, Some(256 << 20)),
-                evict_after: span_limit(self.evict_after, Some(4 * HOUR)),
-                evict_period: span(self.evict_period, 5),
-                archive_after: span_limit(self.archive_after, Some(7 * DAY)),
-                archive_period: span(self.archive_period, 60 * MINUTE),
-                delete_after: span_limit(self.delete_after, None),
-                max_bytes: size_limit(self.max_bytes, None),
-                min_free_bytes: size_limit(self.min_free_bytes, Some(1 << 30)),
-                scrub_period: span_limit(self.scrub_period, Some(30 * DAY)),
-            },
-            recorder: RecorderConfig {
-                sync: self.sync.map_or(Sync::Interval(Duration::from_secs(1)), |sync| sync.0),
-                overload: match self.overload {
-                    Some(OverloadSetting::Drop) => Overload::Drop,
-                    _ => Overload::Block { at_most: span_limit(self.block_for, Some(2)) },
-                },
-                pending_bytes: bytes(self.pending_bytes, 64 << 20),
-            },
-            max_event_bytes,
-            takeover: span_limit(self.takeover, Some(30)),
-        })
+        let log = &mut config.log;
+        if let Some(arch_dir) = self.arch_dir {
+            log.arch_dir = arch_dir;
+        }
+        size_limit(&mut log.segment_bytes, self.segment_bytes);
+        span_limit(&mut log.reopen_period, self.reopen_period);
+        size_limit(&mut log.cache_bytes, self.cache_bytes);
+        span_limit(&mut log.evict_after, self.evict_after);
+        span(&mut log.evict_period, self.evict_period);
+        span_limit(&mut log.archive_after, self.archive_after);
+        span(&mut log.archive_period, self.archive_period);
+        span_limit(&mut log.delete_after, self.delete_after);
+        size_limit(&mut log.max_bytes, self.max_bytes);
+        size_limit(&mut log.min_free_bytes, self.min_free_bytes);
+        span_limit(&mut log.scrub_period, self.scrub_period);
+        if let Some(sync) = self.sync {
+            config.recorder.sync = sync.0;
+        }
+        match (self.overload, &mut config.recorder.overload) {
+            (Some(OverloadSetting::Drop), overload) => *overload = Overload::Drop,
+            (_, Overload::Block { at_most }) => span_limit(at_most, self.block_for),
+            (_, Overload::Drop) => {}
+        }
+        bytes(&mut config.recorder.pending_bytes, self.pending_bytes);
+        bytes(&mut config.max_event_bytes, self.max_event_bytes);
+        span_limit(&mut config.takeover, self.takeover);
+        Ok(config)
     }
 }
 
@@ -641,7 +635,7 @@ mod tests {
         assert_eq!(instances[1].log.evict_after, None);
         assert_eq!(instances[1].log.cache_bytes, Some(1000));
         assert_eq!(instances[1].log.arch_dir, Path::new("d/quotes/archive"));
-        assert!(instances.iter().all(|i| i.recorder.sync == Sync::Always));
+        assert!(instances.iter().all(|i| i.recorder.sync == SyncMode::Always));
         let block = |at_most| Overload::Block { at_most };
         assert_eq!(instances[0].recorder.overload, block(Some(Duration::from_secs(2))));
         assert_eq!(instances[1].recorder.overload, block(None));

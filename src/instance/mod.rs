@@ -23,13 +23,14 @@ mod simulation;
 pub mod stamp;
 pub mod subscription;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::{oneshot, watch};
 
-pub use recorder::{Failure, Overload, Recording, Stamped, Sync};
+pub use recorder::{Failure, Overload, Recording, Stamped, SyncMode};
 
 use crate::etf::{Pid, TermBuf};
 use crate::event_log::{self, Log, LogConfig, OpenError, RealStorage, Storage};
@@ -62,6 +63,51 @@ pub struct InstanceConfig {
     pub capture: Option<Capture>,
     /// How long a lower number of its global name has to be free before it moves there.
     pub takeover: Option<Duration>,
+}
+
+impl InstanceConfig {
+    /// An instance whose log is in `dir`, which is made if it is missing, with the defaults of `docs/configuration.md`:
+    /// it captures nothing, syncs every second, and keeps everything.
+    ///
+    /// ```
+    /// use logmachine::{InstanceConfig, SyncMode};
+    ///
+    /// let mut orders = InstanceConfig::new("orders", "data/orders".as_ref());
+    /// orders.recorder.sync = SyncMode::Always;
+    /// orders.log.max_bytes = Some(10 << 30);
+    /// ```
+    pub fn new(name: &str, dir: &Path) -> Self {
+        const MINUTES: u64 = 60;
+        const HOURS: u64 = 60 * MINUTES;
+        const DAYS: u64 = 24 * HOURS;
+        let span = |seconds| Some(Duration::from_secs(seconds));
+        InstanceConfig {
+            log: LogConfig {
+                name: name.to_owned(),
+                dir: dir.to_owned(),
+                arch_dir: dir.join("archive"),
+                segment_bytes: Some(256 << 20),
+                reopen_period: span(30 * MINUTES),
+                cache_bytes: Some(256 << 20),
+                evict_after: span(4 * HOURS),
+                evict_period: Duration::from_secs(5),
+                archive_after: span(7 * DAYS),
+                archive_period: Duration::from_secs(60 * MINUTES),
+                delete_after: None,
+                max_bytes: None,
+                min_free_bytes: Some(1 << 30),
+                scrub_period: span(30 * DAYS),
+            },
+            recorder: RecorderConfig {
+                sync: SyncMode::Interval(Duration::from_secs(1)),
+                overload: Overload::Block { at_most: span(2) },
+                pending_bytes: 64 << 20,
+            },
+            max_event_bytes: 16 << 20,
+            capture: None,
+            takeover: span(30),
+        }
+    }
 }
 
 /// Why events were not recorded.
@@ -403,7 +449,7 @@ mod tests {
         InstanceConfig {
             log: LogConfig::still("quotes", "/log".into(), "/log/archive".into()),
             recorder: RecorderConfig {
-                sync: Sync::Always,
+                sync: SyncMode::Always,
                 overload: Overload::Block { at_most: None },
                 pending_bytes: 1 << 20,
             },

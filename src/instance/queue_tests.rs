@@ -47,7 +47,7 @@ impl World {
         let mut log = LogConfig::still("quotes", "/log".into(), "/log/archive".into());
         (log.segment_bytes, log.cache_bytes) = (Some(segment_bytes), Some(cache_bytes));
         let recorder = RecorderConfig {
-            sync: Sync::Always,
+            sync: SyncMode::Always,
             overload: Overload::Block { at_most: None },
             pending_bytes: 1 << 20,
         };
@@ -214,6 +214,13 @@ async fn a_session_sends_what_it_has_credit_for() {
     let entry = |n: u64| format!("{{{{0,1,{n}}},{{n,{n}}}}}");
     assert_eq!(world.message().await, format!("{{m,[{},{}]}}", entry(1), entry(2)));
     assert_eq!(world.message().await, format!("{{m,[{}]}}", entry(3)));
+    // What is sent is counted right behind.
+    let counted = async {
+        while world.instance.info().sessions[0].sent < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), counted).await.expect("counted");
     let stats = world.instance.info().sessions;
     assert_eq!((stats.len(), stats[0].sent, &stats[0].pid), (1, 3, &session));
     world.instance.node().detach(&world.peer);

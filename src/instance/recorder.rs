@@ -37,7 +37,7 @@ use crate::time::{Clock, Timestamp, monotonic};
 
 /// When written data is forced to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncMode {
     /// When the operating system likes to.
     None,
     /// Every so often, if something was written.
@@ -64,7 +64,7 @@ pub enum Overload {
 #[derive(Clone, Copy, Debug)]
 pub struct RecorderConfig {
     /// When data is forced to disk.
-    pub sync: Sync,
+    pub sync: SyncMode,
     /// What to do when behind.
     pub overload: Overload,
     /// How far behind is too far.
@@ -441,7 +441,7 @@ impl Tail {
 
     /// Records what has gathered, here and now, if the recorder is idle and it costs a write and no more.
     fn take_turn(&self) -> bool {
-        if self.config.sync == Sync::Always {
+        if self.config.sync == SyncMode::Always {
             return false;
         }
         let Some(turns) = self.turns.get().and_then(Weak::upgrade) else { return false };
@@ -957,7 +957,7 @@ impl Recorder {
     fn sync(&mut self) -> Result<(), AppendError> {
         let is_done = if planted("recorder: never syncs") {
             true
-        } else if self.tail.config.sync == Sync::Always {
+        } else if self.tail.config.sync == SyncMode::Always {
             self.writer.sync()?;
             true
         } else {
@@ -974,9 +974,9 @@ impl Recorder {
             return None;
         }
         match self.tail.config.sync {
-            Sync::None => None,
-            Sync::Interval(interval) => Some(self.last_sync + interval),
-            Sync::Always => Some(self.last_sync),
+            SyncMode::None => None,
+            SyncMode::Interval(interval) => Some(self.last_sync + interval),
+            SyncMode::Always => Some(self.last_sync),
         }
     }
 
@@ -1056,7 +1056,8 @@ impl Recorder {
     pub(super) fn step(&mut self, maintains: bool, syncs: bool) -> Result<bool, Failure> {
         let (now, later) = (monotonic(), monotonic() + 60 * LATEST);
         self.maintain_at = if maintains { now } else { later };
-        self.last_sync = if syncs || self.tail.config.sync == Sync::Always { now } else { later };
+        self.last_sync =
+            if syncs || self.tail.config.sync == SyncMode::Always { now } else { later };
         let result = self.round();
         if let Err(failure) = &result {
             self.give_up(failure);
@@ -1066,7 +1067,7 @@ impl Recorder {
 
     /// Somebody who appended takes a turn, if the recorder lets others do so; a failure is told to everybody.
     pub(super) fn take_turn(&mut self) -> Result<bool, Failure> {
-        if self.tail.config.sync != Sync::Always {
+        if self.tail.config.sync != SyncMode::Always {
             // However slow the simulation is.
             self.turns_from = monotonic();
             self.turn();

@@ -130,10 +130,10 @@ impl Simulation {
         log.archive_period = Duration::from_secs(10);
         log.min_free_bytes = (seeded.below(3) == 0).then_some(2_000);
         let sync = match seeded.below(4) {
-            0 => Sync::None,
+            0 => SyncMode::None,
             // A step says when it is over.
-            1 => Sync::Interval(Duration::ZERO),
-            _ => Sync::Always,
+            1 => SyncMode::Interval(Duration::ZERO),
+            _ => SyncMode::Always,
         };
         let overload = Overload::Block { at_most: None };
         let recorder = RecorderConfig { sync, overload, pending_bytes: 1 << 30 };
@@ -440,7 +440,7 @@ impl Simulation {
             assert!(!life.has_failed, "answered: all is well, and the recorder has failed");
             assert_eq!((stamped.first.micros(), stamped.last.micros()), (first, last));
             self.oracle.committed(Some(last));
-            if self.config.recorder.sync == Sync::Always {
+            if self.config.recorder.sync == SyncMode::Always {
                 self.oracle.synced(Some(last));
             }
             *self.happened.entry("answered").or_default() += 1;
@@ -484,7 +484,7 @@ impl Simulation {
         if result.is_err() {
             self.note("failed", "");
         }
-        if is_synced && self.config.recorder.sync != Sync::None {
+        if is_synced && self.config.recorder.sync != SyncMode::None {
             self.oracle.synced(committed);
         }
         self.hear();

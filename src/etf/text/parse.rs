@@ -87,6 +87,21 @@ pub enum TextProblem {
     NoTerm(#[source] DecodeError),
 }
 
+/// From Erlang text, as [`parse`].
+///
+/// ```
+/// let event: logmachine::TermBuf = "{paid, 1, <<\"tea\">>}".parse()?;
+/// assert_eq!(event.to_string(), "{paid,1,<<\"tea\">>}");
+/// # Ok::<_, logmachine::TextError>(())
+/// ```
+impl std::str::FromStr for TermBuf {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        parse(text)
+    }
+}
+
 /// Parses one term, with or without a dot after it, (without a version byte).
 ///
 /// Takes what `erl_parse:parse_term/1` takes, except that a key given twice in a map is an error and that

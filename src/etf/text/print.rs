@@ -6,7 +6,7 @@ use num_bigint::{BigInt, Sign};
 
 use super::{NEWLY_RESERVED, RESERVED, continues_atom, forms, starts_atom};
 use crate::etf::stream::{Cell, Chunk, Head, Stream};
-use crate::etf::{AtomRef, Term, TermRef};
+use crate::etf::{AtomRef, Term, TermBuf, TermRef};
 
 /// Integers of more bytes are printed in base 16, as printing in base 10 costs the square of the length.
 const MAX_DECIMAL_BYTES: usize = 1024;
@@ -31,6 +31,20 @@ pub fn write_term(
             Ok(false)
         }
         printed => printed.map(|()| true),
+    }
+}
+
+/// As Erlang text, in the way of [`to_text`].
+impl fmt::Display for TermRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_text(*self))
+    }
+}
+
+/// As Erlang text, in the way of [`to_text`].
+impl fmt::Display for TermBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_term().fmt(f)
     }
 }
 

@@ -17,7 +17,7 @@ const BLOCK: Overload = Overload::Block { at_most: None };
 
 /// A tail that counts, and an event of some 40 bytes.
 fn tail(overload: Overload, pending_bytes: usize) -> (Arc<Tail>, Arc<InstanceCounters>, Vec<u8>) {
-    let config = RecorderConfig { sync: Sync::Always, overload, pending_bytes };
+    let config = RecorderConfig { sync: SyncMode::Always, overload, pending_bytes };
     let counters: Arc<InstanceCounters> = Arc::default();
     let tail = Tail::new(config, None, Clock::system(), counters.clone());
     (Arc::new(tail), counters, text::parse("{quote, 1}").expect("a term").into_bytes())
@@ -49,7 +49,8 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn overload_drops_what_is_too_much_counts_it_and_reports_it() {
     let clock = Clock::manual(Timestamp::from_micros(1_000_000));
-    let config = RecorderConfig { sync: Sync::None, overload: Overload::Drop, pending_bytes: 200 };
+    let config =
+        RecorderConfig { sync: SyncMode::None, overload: Overload::Drop, pending_bytes: 200 };
     let counters: Arc<InstanceCounters> = Arc::default();
     let tail = Tail::new(config, None, clock.clone(), counters.clone());
     let event = text::parse("{quote, 1}").expect("a term");
@@ -258,7 +259,7 @@ fn recorder_on(tail: &Arc<Tail>, files: MemoryStorage, config: LogConfig) -> Run
 }
 
 /// A tail of its own clock, and an event of some 40 bytes.
-fn tail_at(sync: Sync, clock: &Clock) -> (Arc<Tail>, Arc<InstanceCounters>, Vec<u8>) {
+fn tail_at(sync: SyncMode, clock: &Clock) -> (Arc<Tail>, Arc<InstanceCounters>, Vec<u8>) {
     let config = RecorderConfig { sync, overload: BLOCK, pending_bytes: 1 << 20 };
     let counters: Arc<InstanceCounters> = Arc::default();
     let tail = Tail::new(config, None, clock.clone(), counters.clone());
@@ -359,7 +360,7 @@ fn a_panic_over_the_tail_fails_the_instance_alone() {
 fn nothing_is_stamped_in_what_is_settled() {
     let at = Timestamp::from_micros;
     let clock = Clock::manual(at(1000));
-    let (tail, _, event) = tail_at(Sync::None, &clock);
+    let (tail, _, event) = tail_at(SyncMode::None, &clock);
     cast(&tail, &event, 1);
     assert_eq!(tail.next_stamp(), at(1001));
     assert!(matches!(tail.outstanding(at(1500)), Some(Outstanding::Time(_))));
@@ -393,7 +394,7 @@ fn nothing_is_stamped_in_what_is_settled() {
 #[test]
 fn what_was_taken_in_is_waited_for_until_it_is_committed_or_lost() {
     let clock = Clock::manual(Timestamp::from_micros(1000));
-    let (tail, _, event) = tail_at(Sync::None, &clock);
+    let (tail, _, event) = tail_at(SyncMode::None, &clock);
     runtime().block_on(async {
         tail.committed(Timestamp::MAX).await;
         for fails in [false, true] {
@@ -422,7 +423,7 @@ fn what_was_taken_in_is_waited_for_until_it_is_committed_or_lost() {
 #[test]
 fn a_reader_up_to_now_misses_nothing_that_was_stamped_by_then() {
     let clock = Clock::system();
-    let (tail, _, event) = tail_at(Sync::Always, &clock);
+    let (tail, _, event) = tail_at(SyncMode::Always, &clock);
     let running = recorder(&tail);
     running.trouble.is_slow.store(true, Ordering::SeqCst);
     let is_over = AtomicBool::new(false);
@@ -466,7 +467,7 @@ fn a_reader_up_to_now_misses_nothing_that_was_stamped_by_then() {
 #[test]
 fn retention_goes_on_while_the_recorder_waits_for_space() {
     let clock = Clock::manual(Timestamp::from_micros(1_795_000_000_000_000));
-    let (tail, counters, event) = tail_at(Sync::Interval(Duration::from_millis(1)), &clock);
+    let (tail, counters, event) = tail_at(SyncMode::Interval(Duration::from_millis(1)), &clock);
     let files = MemoryStorage::new();
     let config = LogConfig {
         segment_bytes: Some(2000),
@@ -499,7 +500,7 @@ fn retention_goes_on_while_the_recorder_waits_for_space() {
 #[test]
 fn what_was_written_is_synced_while_the_recorder_waits_for_space() {
     let clock = Clock::system();
-    let (tail, _, event) = tail_at(Sync::Interval(Duration::from_millis(700)), &clock);
+    let (tail, _, event) = tail_at(SyncMode::Interval(Duration::from_millis(700)), &clock);
     let running = recorder(&tail);
     let first = call(&tail, &event).1.recv().expect("told").expect("recorded").first;
     running.files.set_capacity(Some(used(&running.files)));
@@ -517,7 +518,7 @@ fn what_was_written_is_synced_while_the_recorder_waits_for_space() {
 /// The disk has less free than it should, but is not full: an orderly stop loses nothing.
 #[test]
 fn a_stop_writes_what_waits_for_more_free_space_than_it_needs() {
-    let (tail, counters, event) = tail_at(Sync::None, &Clock::system());
+    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
     let config = LogConfig { min_free_bytes: Some(1 << 60), ..still() };
     let running = recorder_on(&tail, MemoryStorage::new(), config);
     let (_, answer) = call(&tail, &event);
@@ -535,7 +536,7 @@ fn a_stop_writes_what_waits_for_more_free_space_than_it_needs() {
 /// The disk is full to the last byte, and stays so. What was written before is closed in order.
 #[test]
 fn a_stop_on_a_full_disk_loses_what_waits_and_says_so() {
-    let (tail, counters, event) = tail_at(Sync::None, &Clock::system());
+    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
     let running = recorder(&tail);
     assert!(call(&tail, &event).1.recv().expect("told").is_ok());
     let files = &running.files;
@@ -562,7 +563,7 @@ fn a_stop_on_a_full_disk_loses_what_waits_and_says_so() {
 fn of_what_finds_no_space_as_much_is_written_as_fits() {
     for stops in [false, true] {
         let clock = Clock::system();
-        let (tail, counters, _) = tail_at(Sync::None, &clock);
+        let (tail, counters, _) = tail_at(SyncMode::None, &clock);
         let event = [encode_of(1000)];
         let running = recorder(&tail);
         running.files.set_capacity(Some(used(&running.files) + 200_000));
@@ -602,7 +603,7 @@ fn encode_of(bytes: usize) -> Vec<u8> {
 fn an_end_before_what_waits_for_space_comes_all_the_same() {
     let at = Timestamp::from_micros;
     let clock = Clock::manual(at(1_795_000_000_000_000));
-    let (tail, _, event) = tail_at(Sync::None, &clock);
+    let (tail, _, event) = tail_at(SyncMode::None, &clock);
     let running = recorder(&tail);
     assert!(call(&tail, &event).1.recv().expect("told").is_ok());
     running.files.set_capacity(Some(used(&running.files)));
@@ -623,7 +624,7 @@ fn an_end_before_what_waits_for_space_comes_all_the_same() {
 fn counters_tell_what_is_in_the_log_and_what_is_lost() {
     for call_kind in [Call::Write, Call::Sync] {
         for nth in 1..8 {
-            let (tail, counters, event) = tail_at(Sync::Always, &Clock::system());
+            let (tail, counters, event) = tail_at(SyncMode::Always, &Clock::system());
             let running = recorder(&tail);
             running.files.fail(call_kind, nth, io::ErrorKind::Other);
             let told: Vec<_> =
@@ -650,7 +651,7 @@ fn append_until_a_turn_is_taken(tail: &Tail, counters: &InstanceCounters, event:
 /// Who appends a little to an idle recorder writes it; and the recorder's thread syncs it when that is due.
 #[test]
 fn a_little_is_recorded_by_who_appends_it() {
-    let interval = Sync::Interval(Duration::from_millis(20));
+    let interval = SyncMode::Interval(Duration::from_millis(20));
     let (tail, counters, event) = tail_at(interval, &Clock::system());
     let running = recorder(&tail);
     until("it runs", || tail.turns.get().is_some());
@@ -671,7 +672,7 @@ fn a_little_is_recorded_by_who_appends_it() {
 /// What goes wrong in a turn ends recording, and nothing else: who appends goes on, who waits is told.
 #[test]
 fn a_turn_that_panics_fails_the_recorder_alone() {
-    let (tail, counters, event) = tail_at(Sync::None, &Clock::system());
+    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
     let running = recorder(&tail);
     until("it runs", || tail.turns.get().is_some());
     append_until_a_turn_is_taken(&tail, &counters, &event);
@@ -690,7 +691,7 @@ fn a_turn_that_panics_fails_the_recorder_alone() {
 /// A disk that is slow or full is the recorder's thread's business.
 #[test]
 fn nobody_waits_for_a_slow_or_full_disk_twice() {
-    let (tail, counters, event) = tail_at(Sync::None, &Clock::system());
+    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
     let running = recorder(&tail);
     until("it runs", || tail.turns.get().is_some());
     append_until_a_turn_is_taken(&tail, &counters, &event);
