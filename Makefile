@@ -43,6 +43,7 @@ check-format:
 	$(CARGO) fmt --check
 lint:
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --no-default-features --lib --quiet -- -D warnings
 
 format:
 	$(CARGO) fmt

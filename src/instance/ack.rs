@@ -1,7 +1,7 @@
 //! How far each durable cursor has come: positions that subscribers acknowledge under a name.
 //!
 //! They are stored in the background, all that have gathered at once, so that hundreds of sessions that acknowledge cost
-//! little more than one; [`journal`] says how.
+//! little more than one; `journal` says how.
 //!
 //! Instances may share `DIR`, as the original's could; no instance's name holds a dot, so their cursors and
 //! everything else lie apart. The first version kept all in `DIR/cursors`: where the directory holds the log of one

@@ -300,6 +300,7 @@ const ENTRY_BYTES: usize = 2 + 17;
 
 impl Chooser {
     /// Deals with an entry; why it was left, if it was.
+    #[inline]
     fn pass(
         &mut self,
         entry: EntryRef<'_>,

@@ -5,7 +5,7 @@
 //! strangers do, files can be opened.
 //!
 //! A process starts with a soft limit, mostly 1,024, that it may raise itself up to the hard one. What there is, is
-//! divided so (`Budget::of`): a third for files, at least [`MIN_FILES`]; of the rest half for connections of nodes,
+//! divided so (`Budget::of`): a third for files, at least `MIN_FILES`; of the rest half for connections of nodes,
 //! a quarter for handshakes under way, a quarter for clients of the port mapper. No part is larger than it can be
 //! of use for.
 

@@ -1,7 +1,7 @@
 //! Terms as Erlang text.
 //!
 //! [`write_term`] prints as `io:format("~0tp", [Term])` does in a shell started with `+pc unicode`;
-//! [`parse`] reads what `erl_parse:parse_term/1` accepts. What has literal syntax comes back the same term.
+//! `parse` reads what `erl_parse:parse_term/1` accepts. What has literal syntax comes back the same term.
 //! Pids, ports, references and closures have none: they are printed for people and refused when parsed.
 //! [`to_lossless`] and [`parse_lossless`] write and read them in [`forms`] that have.
 
