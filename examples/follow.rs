@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use logmachine::etf::{TermRef, text};
 use logmachine::instance::erlang::request::Subscribe;
-use logmachine::instance::from::From;
+use logmachine::instance::since::Since;
 use logmachine::node::{Flow, Node, NodeConfig, Peer, Process, dialer};
 use logmachine::proto::NodeName;
 use logmachine::proto::handshake::Local;
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (entries, mut arriving) = mpsc::unbounded_channel();
     let pid = node.spawn(|_| Arc::new(Subscriber(entries)));
     let subscribe =
-        Subscribe { from: From::Earliest, pid, marker: None, batch: None, credit: None };
+        Subscribe { from: Since::Earliest, pid, marker: None, batch: None, credit: None };
     let receiver = format!(".{instance}.receiver.srv");
     let answer = node.call(&peer, &receiver, |out| subscribe.write(out));
     println!("subscribed: {}", text::to_text(answer.await?.as_term()));

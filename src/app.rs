@@ -12,7 +12,7 @@ use crate::event_log::OpenError;
 use crate::instance::ack::is_alone;
 use crate::instance::budget::{Budget, Limits};
 use crate::instance::calls::{Front, Instances, Module};
-use crate::instance::{Failure, Instance, InstanceConfig, Opened};
+use crate::instance::{Failure, Instance, InstanceConfig, OpenedInstance};
 use crate::node::epmd::{self, Mode, Registered};
 use crate::node::{Node, NodeConfig, StartError, descriptors, dialer, listener};
 use crate::proto::NodeName;
@@ -124,7 +124,8 @@ impl App {
             settings.instances.iter().map(|config| is_alone(&config.log)).collect();
         for (config, is_alone) in settings.instances.into_iter().zip(alone) {
             let (instance, clock) = (config.log.name.clone(), clock.clone());
-            let open = tokio::task::spawn_blocking(move || Opened::open(config, clock, is_alone));
+            let open =
+                tokio::task::spawn_blocking(move || OpenedInstance::open(config, clock, is_alone));
             let open = open.await.expect("opening a log does not panic");
             opened.push(open.map_err(|source| AppError::Log { instance, source })?);
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::draft::is_within;
-use super::offline::{Place, Troubles, disk_bytes, progress};
+use super::offline::{LogArguments, Troubles, disk_bytes, progress};
 use super::{Failure, say};
 use crate::event_log::{self, BackupWatch, LogConfig, storage::RealStorage};
 
@@ -18,7 +18,7 @@ pub(super) struct Backup {
     /// Directory of the copy; made if missing, added to if it has one already
     dest: PathBuf,
     #[command(flatten)]
-    place: Place,
+    place: LogArguments,
     /// Directory of the logs of instances
     #[arg(long, value_name = "DIR", env = "LOGMACHINE_DATA_DIR", default_value = "./data")]
     data_dir: PathBuf,

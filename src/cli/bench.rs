@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{Failure, cookie, say};
 use crate::etf::{Term, TermBuf, TermRef, encode, text};
 use crate::instance::erlang::request;
-use crate::instance::from::From;
+use crate::instance::since::Since;
 use crate::node::{CallError, Flow, Node, NodeConfig, Peer, Process, dialer};
 use crate::proto::NodeName;
 use crate::proto::control;
@@ -371,7 +371,7 @@ impl Subscribe {
         let pid = node.spawn(|_| meter.clone());
         let marker = TermBuf::written(|out| encode::atom(out, "bench"));
         let subscribe = request::Subscribe {
-            from: if self.from == "earliest" { From::Earliest } else { From::Now },
+            from: if self.from == "earliest" { Since::Earliest } else { Since::Now },
             pid,
             marker: Some(marker),
             batch: self.batch,

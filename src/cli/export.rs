@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::draft::Draft;
-use super::offline::{Place, Troubles, disk_bytes, progress};
+use super::offline::{LogArguments, Troubles, disk_bytes, progress};
 use super::{Failure, moment, say};
 use crate::etf::{json, text};
 use crate::event_log::transfer::{self, DiskLogFile, ExportError};
@@ -33,7 +33,7 @@ pub(super) struct Export {
     /// Directory of the log
     dir: PathBuf,
     #[command(flatten)]
-    place: Place,
+    place: LogArguments,
     /// How entries are written
     #[arg(long, value_enum, default_value = "ndjson")]
     format: Format,

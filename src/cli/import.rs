@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::draft::{holds, is_within};
-use super::offline::{Place, Troubles, progress};
+use super::offline::{LogArguments, Troubles, progress};
 use super::{Failure, say};
 use crate::event_log::transfer::{
     At, Feeds, Form, Import as Intake, ImportError, Imported, Merge, TextFeed, archive_feeds,
@@ -30,7 +30,7 @@ pub(super) struct Import {
     /// Directory of the log to fill; made if missing
     dir: PathBuf,
     #[command(flatten)]
-    place: Place,
+    place: LogArguments,
     /// JSON lines, Erlang terms, disk_log files, archives, or directories of any of these, in any order
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -146,7 +146,7 @@ fn feeds_of(path: &Path, troubles: &mut Troubles) -> Result<Feeds<'static>, Fail
     let mut report = |what: String| troubles.name(&what);
     if path.is_dir() {
         let mut feeds = Feeds::new();
-        for log in Place::default().logs(path)? {
+        for log in LogArguments::default().logs(path)? {
             let found = log_feeds(&RealStorage, &log, &mut report);
             feeds.extend(found.map_err(Failure::failed)?);
         }

@@ -11,7 +11,7 @@ use crate::event_log::{LogConfig, find_logs, storage::RealStorage};
 
 /// Which log of a directory.
 #[derive(Args, Default)]
-pub(super) struct Place {
+pub(super) struct LogArguments {
     /// The instance, if the directory holds several
     #[arg(long)]
     name: Option<String>,
@@ -20,7 +20,7 @@ pub(super) struct Place {
     arch_dir: Option<PathBuf>,
 }
 
-impl Place {
+impl LogArguments {
     /// The logs in `dir`: the one named, or all.
     pub(super) fn logs(&self, dir: &Path) -> Result<Vec<LogConfig>, Failure> {
         let failed = |error| Failure::failed(format!("{}: {error}", dir.display()));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::offline::{Place, disk_bytes, progress};
+use super::offline::{LogArguments, disk_bytes, progress};
 use super::{Failure, say};
 use crate::event_log::{IndexState, Verified, accept, storage::RealStorage, verify};
 
@@ -14,7 +14,7 @@ pub(super) struct Verify {
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: LogArguments,
     /// Say that what is damaged or missing now is known: it is not reported again. The log must not be in use
     #[arg(long)]
     accept: bool,

@@ -25,7 +25,7 @@ pub(super) enum Section {
 }
 
 /// Tells in which file and line a key of a section stands.
-pub(super) type Place<'a> = &'a dyn Fn(Section, &str) -> (PathBuf, usize);
+pub(super) type FindKey<'a> = &'a dyn Fn(Section, &str) -> (PathBuf, usize);
 
 /// The largest event that any configuration allows: a packet's limit, less room for what surrounds it.
 pub(super) const MAX_EVENT_BYTES: u64 = crate::proto::packet::MAX_PACKET_BYTES as u64 - (64 << 10);
@@ -125,7 +125,7 @@ fn limit_span(limit: Option<Limit<Span>>) -> Option<Duration> {
 }
 
 /// Checks all of a file.
-pub(super) fn check(file: &File, place: Place<'_>) -> Result<(), ConfigError> {
+pub(super) fn check(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> {
     node(file, place)?;
     let listen = file.http.listen.as_deref();
     if let Some(listen) = listen.filter(|listen| *listen != "off") {
@@ -152,12 +152,12 @@ pub(super) fn check(file: &File, place: Place<'_>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn at(place: Place<'_>, section: Section, key: &str, message: String) -> ConfigError {
+fn at(place: FindKey<'_>, section: Section, key: &str, message: String) -> ConfigError {
     let (path, line) = place(section, key);
     ConfigError::Content { path, line, key: format!("{key}: "), message }
 }
 
-fn node(file: &File, place: Place<'_>) -> Result<(), ConfigError> {
+fn node(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> {
     let section = &file.node;
     let wrong = |key, why| at(place, Section::Node, key, why);
     if let Some(name) = &section.name {
@@ -193,7 +193,11 @@ fn node(file: &File, place: Place<'_>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn instance(section: &InstanceSection, here: Section, place: Place<'_>) -> Result<(), ConfigError> {
+fn instance(
+    section: &InstanceSection,
+    here: Section,
+    place: FindKey<'_>,
+) -> Result<(), ConfigError> {
     let wrong = |key, why| at(place, here, key, why);
     for SizeKey { key, get, range, allowed } in &SIZE_KEYS {
         if let Some(bytes) = get(section).filter(|bytes| !range.contains(bytes)) {

@@ -212,11 +212,11 @@ impl<'a> Parameters<'a> {
 /// Finds the places of keys in a file.
 struct Reader {
     path: PathBuf,
-    opens: Vec<Open>,
+    opens: Vec<OpenKey>,
 }
 
 /// A `{key` in the text: where, and which of the further ones are inside its braces.
-struct Open {
+struct OpenKey {
     key: String,
     line: usize,
     depth: usize,
@@ -404,8 +404,8 @@ fn span(term: TermRef<'_>) -> Option<String> {
 }
 
 /// Every `{` that is followed by an atom, in order, with its line. The text is known to be a term.
-fn opens(text: &str) -> Vec<Open> {
-    let mut opens: Vec<Open> = Vec::new();
+fn opens(text: &str) -> Vec<OpenKey> {
+    let mut opens: Vec<OpenKey> = Vec::new();
     let (mut line, mut depth, mut after_brace) = (1, 0_usize, false);
     let mut rest = text.char_indices().peekable();
     while let Some((at, c)) = rest.next() {
@@ -433,7 +433,7 @@ fn opens(text: &str) -> Vec<Open> {
                     }
                 }
                 if c == '\'' && after_brace {
-                    opens.push(Open { key: text[start..end].to_owned(), line: begun, depth });
+                    opens.push(OpenKey { key: text[start..end].to_owned(), line: begun, depth });
                 }
                 after_brace = false;
             }
@@ -458,7 +458,7 @@ fn opens(text: &str) -> Vec<Open> {
                     end = at + c.len_utf8();
                 }
                 if after_brace && c.is_alphabetic() {
-                    opens.push(Open { key: text[at..end].to_owned(), line, depth });
+                    opens.push(OpenKey { key: text[at..end].to_owned(), line, depth });
                 }
                 after_brace = false;
             }

@@ -28,7 +28,7 @@ use super::manifest::{Listing, Manifest, Member};
 use super::names::{ARCHIVE_SUFFIX, draft_path, index_path, parse_rotated_name, rotated_name};
 use super::open::read_listings;
 use super::record::{Entries, HEAD_BYTES};
-use super::repair::{Found, Trust, examine};
+use super::repair::{Scanned, Trust, examine};
 use super::segment::{read_index, read_summary};
 use super::source::{Place, Source};
 use super::storage::{
@@ -802,7 +802,7 @@ impl Copying<'_> {
     }
 
     /// Reads the copy of the live segment back.
-    fn check_live(&mut self, to: &Path, found: &Found) -> Result<(), BackupError> {
+    fn check_live(&mut self, to: &Path, found: &Scanned) -> Result<(), BackupError> {
         let failed = || BackupError::io("read", to);
         let file = self.storage.open(to, Access::Read).map_err(failed())?;
         let known: BTreeSet<u64> = found.damage.iter().map(|damage| damage.position).collect();
@@ -1249,7 +1249,7 @@ enum Kind {
 }
 
 /// Checks all of a segment: nothing of its index is taken on trust.
-fn examined(source: &mut Source, parsed: &Parsed, bytes: u64, kind: Kind) -> io::Result<Found> {
+fn examined(source: &mut Source, parsed: &Parsed, bytes: u64, kind: Kind) -> io::Result<Scanned> {
     let mut parsed = parsed.clone();
     parsed.durable = Durable::default();
     let resynchronise = kind == Kind::Rotated && parsed.head == Head::Absent;

@@ -63,12 +63,12 @@ pub struct Cursor {
     /// What was read and not delivered yet; it ends at `offset`.
     rest: Option<Chunk>,
     /// The segment read last.
-    open: Option<Open>,
+    open: Option<OpenSegment>,
 }
 
 /// An open rotated segment.
 #[derive(Debug)]
-struct Open {
+struct OpenSegment {
     segment: Arc<Segment>,
     index: Arc<Index>,
     source: Source,
@@ -294,7 +294,7 @@ impl Cursor {
         Ok(index)
     }
 
-    fn open(&self, segment: &Arc<Segment>) -> io::Result<Open> {
+    fn open(&self, segment: &Arc<Segment>) -> io::Result<OpenSegment> {
         let index = self.index_of(segment)?;
         let mut moves = 0;
         let mut source = loop {
@@ -312,7 +312,7 @@ impl Cursor {
             }
         };
         source.use_restarts(&index);
-        Ok(Open { segment: Arc::clone(segment), index, source, place: Kept::take() })
+        Ok(OpenSegment { segment: Arc::clone(segment), index, source, place: Kept::take() })
     }
 
     /// Steps over a segment that cannot be opened, unless it only cannot be for now.

@@ -12,7 +12,7 @@ use super::index::{ENTRY_BYTES, Entry, HEADER, Index, Parsed, Restart, Summary, 
 use super::manifest;
 use super::names::index_path;
 use super::record::{self, Entries, HEAD_BYTES, LOG_MAGIC, OPENED};
-use super::repair::{Found, Trust, examine};
+use super::repair::{Scanned, Trust, examine};
 use super::source::Source;
 use super::storage::memory::MemoryStorage;
 use super::storage::{Access, Storage};
@@ -77,7 +77,7 @@ pub fn record(bytes: &[u8]) {
 }
 
 /// The records of a segment, after a look at whether stretches and damage cover every byte of it once, in order.
-fn covered(segment: &[u8], found: &Found) -> Vec<(Timestamp, Vec<u8>)> {
+fn covered(segment: &[u8], found: &Scanned) -> Vec<(Timestamp, Vec<u8>)> {
     let mut parts: Vec<(u64, u64)> =
         found.damage.iter().chain(&found.torn).map(|d| (d.position, d.bytes)).collect();
     let mut records = Vec::new();

@@ -307,11 +307,11 @@ pub(super) struct Manifest {
     path: PathBuf,
     dir: PathBuf,
     /// None while it could not be written.
-    file: Mutex<Option<Open>>,
+    file: Mutex<Option<ManifestFile>>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct ManifestFile {
     file: Arc<dyn StorageFile>,
     bytes: u64,
     /// How long it was when it was written anew.
@@ -344,7 +344,7 @@ impl Manifest {
         // What is appended from now on goes into the new file, whether or not its name is durable: after a power
         // loss the old one may be there again, so its lines have to reach the disk by a name that is.
         let length = bytes.len() as u64;
-        *place = Some(Open { file, bytes: length, written: length });
+        *place = Some(ManifestFile { file, bytes: length, written: length });
         unless("manifest: the directory", || storage.sync_dir(&self.dir))
             .inspect_err(|_| *place = None)
     }

@@ -30,7 +30,7 @@ use super::source::{Place, Source};
 use super::storage::{
     Access, NoFile, Storage, StorageFile, create_fresh, is_full, is_lasting, read_full, write_full,
 };
-use super::writer::{Opened, Writer};
+use super::writer::{AtOpening, Writer};
 use super::{LogConfig, OpenError};
 use crate::time::{Clock, Timestamp};
 
@@ -139,7 +139,7 @@ pub(super) fn open_with(
     super::lock(&shared.state).floor = floor;
     // The manifests as they are now; one that cannot be written is tried again.
     shared.write_notes();
-    let opened = Opened { durable, index_file, head_due, rotated_millis, floor, lock };
+    let opened = AtOpening { durable, index_file, head_due, rotated_millis, floor, lock };
     let writer = Writer::new(Arc::clone(&shared), clock, keeper, opened);
     Ok((writer, Log { shared }))
 }

@@ -71,7 +71,7 @@ pub struct Damage {
 
 /// What a segment turned out to hold.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct Scanned {
     /// Its closed stretches.
     pub(super) index: Index,
     /// The stretch behind them that still may grow; it lies right behind the last of them, or behind the bytes
@@ -93,7 +93,7 @@ pub(super) struct Found {
     pub(super) rewrite: bool,
 }
 
-impl Found {
+impl Scanned {
     /// Counts one record, behind those before it.
     fn add(&mut self, position: u64, bytes: &[u8], stamp: Timestamp) {
         let span = Span { start: 0, end: bytes.len(), count: 1, first: stamp, last: stamp };
@@ -151,7 +151,7 @@ pub(super) fn scan_all(
     source: &mut Source,
     segment_bytes: u64,
     latest: Timestamp,
-) -> io::Result<Found> {
+) -> io::Result<Scanned> {
     let trust = Trust { latest, ..Trust::FOREIGN };
     let mut found = examine(source, &Parsed::default(), segment_bytes, &trust)?;
     found.close();
@@ -171,9 +171,9 @@ pub(super) fn examine(
     parsed: &Parsed,
     segment_bytes: u64,
     trust: &Trust,
-) -> io::Result<Found> {
+) -> io::Result<Scanned> {
     let latest = trust.latest.max(parsed.last().map_or(Timestamp::MIN, |last| later(last, LEAD)));
-    let mut found = Found { checked_end: HEAD_BYTES.min(segment_bytes), ..Found::default() };
+    let mut found = Scanned { checked_end: HEAD_BYTES.min(segment_bytes), ..Scanned::default() };
     // Once the index was complete, nothing can have been added: what it leaves out was damaged already.
     let sealed = parsed.sealed.is_some();
     let mut whole = found.whole();
@@ -332,7 +332,7 @@ fn scan(
     end: u64,
     latest: Timestamp,
     resynchronise: bool,
-    found: &mut Found,
+    found: &mut Scanned,
 ) -> io::Result<Option<Damage>> {
     let mut window = Window::new(source, from, end, latest);
     let mut position = from;
@@ -516,11 +516,11 @@ mod tests {
     }
 
     /// The scan is of a segment without any index.
-    fn scanned(bytes: &[u8]) -> Found {
+    fn scanned(bytes: &[u8]) -> Scanned {
         examined(bytes, &Parsed::default(), &Trust::FOREIGN)
     }
 
-    fn examined(bytes: &[u8], parsed: &Parsed, trust: &Trust) -> Found {
+    fn examined(bytes: &[u8], parsed: &Parsed, trust: &Trust) -> Scanned {
         examine(&mut source(bytes), parsed, bytes.len() as u64, trust).expect("reads")
     }
 
@@ -551,7 +551,7 @@ mod tests {
     }
 
     /// The records that readers get, and whether all that is missing is said to be damaged or torn.
-    fn read(bytes: &[u8], found: &Found) -> Vec<Vec<u8>> {
+    fn read(bytes: &[u8], found: &Scanned) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
         let slots = found.index.slots().iter().map(|slot| slot.stretch).chain(found.open);
         let mut covered = HEAD_BYTES;

@@ -57,7 +57,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     clock: Clock,
     ages: Ages,
-    live: Open,
+    live: LiveFile,
     committed: Committed,
     floor: Option<Timestamp>,
     /// Stamps up to here may be given; and whether more were asked for.
@@ -87,7 +87,7 @@ impl std::fmt::Debug for LockGuard {
 
 /// The live segment as the writer sees it. A rotation makes a new one.
 #[derive(Debug)]
-struct Open {
+struct LiveFile {
     file: Arc<dyn StorageFile>,
     path: PathBuf,
     base: u64,
@@ -113,10 +113,10 @@ struct Open {
     written: Since,
 }
 
-impl Open {
+impl LiveFile {
     /// One without records that a rotation begins.
     fn empty(file: Arc<dyn StorageFile>, path: PathBuf, base: u64, now: Duration) -> Self {
-        Open {
+        LiveFile {
             file,
             path,
             base,
@@ -141,9 +141,9 @@ impl Open {
     }
 
     /// One that was found.
-    fn found(live: &Live, opened: &Opened) -> Self {
+    fn found(live: &Live, opened: &AtOpening) -> Self {
         let closed = live.index.slots().len();
-        Open {
+        LiveFile {
             file: Arc::clone(&live.file),
             path: live.path.clone(),
             base: live.base,
@@ -196,7 +196,7 @@ struct Deadlines {
 }
 
 /// What [`super::open`] found out about the live segment.
-pub(super) struct Opened {
+pub(super) struct AtOpening {
     pub(super) durable: u64,
     pub(super) index_file: Option<Arc<dyn StorageFile>>,
     pub(super) head_due: bool,
@@ -207,9 +207,14 @@ pub(super) struct Opened {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, clock: Clock, keeper: Keeper, opened: Opened) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        clock: Clock,
+        keeper: Keeper,
+        opened: AtOpening,
+    ) -> Self {
         let state = lock(&shared.state);
-        let open = Open::found(&state.live, &opened);
+        let open = LiveFile::found(&state.live, &opened);
         let (committed, reserved, is_odd) = (state.committed, state.reserved, state.is_clock_odd);
         drop(state);
         let now = clock.uptime();
@@ -651,7 +656,7 @@ impl Writer {
         let records_crc = index.content_crc();
         let end = self.live.base + summary.count;
         let live_path = self.live.path.clone();
-        let new = Open::empty(Arc::clone(&file), live_path.clone(), end, uptime);
+        let new = LiveFile::empty(Arc::clone(&file), live_path.clone(), end, uptime);
         let old = std::mem::replace(&mut self.live, new);
         let segment = Arc::new(Segment::new(NewSegment {
             base: old.base,

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::Instance;
-use super::from::From;
+use super::since::Since;
 use crate::etf::{Pid, Reference, TermBuf, TermRef, encode};
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::{Flow, Peer, Process, inquiry, short_reason};
@@ -97,7 +97,7 @@ impl Inbox {
     }
 
     fn ack(&self, stamp: TermRef<'_>) {
-        let (Some(From::At(stamp)), Some(name)) = (From::parse(stamp), &self.cursor) else {
+        let (Some(Since::At(stamp)), Some(name)) = (Since::parse(stamp), &self.cursor) else {
             return self.instance.counters().unknown.inc();
         };
         let newest = self.instance.log().committed().last;

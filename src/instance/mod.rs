@@ -6,7 +6,6 @@ pub mod budget;
 pub mod calls;
 mod entry;
 pub mod erlang;
-pub mod from;
 mod inbox;
 pub mod info;
 mod live;
@@ -20,6 +19,7 @@ pub mod recorder;
 pub mod session;
 #[cfg(test)]
 mod simulation;
+pub mod since;
 pub mod stamp;
 pub mod subscription;
 
@@ -35,7 +35,7 @@ pub use recorder::{Failure, Overload, Recording, Stamped, SyncMode};
 use crate::etf::{Pid, TermBuf};
 use crate::event_log::{self, Log, LogConfig, OpenError, RealStorage, Storage};
 use crate::metrics::InstanceCounters;
-use crate::node::names::{self, Conflicts, Held, Keeper};
+use crate::node::names::{self, Conflicts, Held, NameKeeper};
 use crate::node::task::Owned;
 use crate::node::{Flow, Node};
 use crate::time::{Clock, Timestamp};
@@ -153,7 +153,7 @@ pub struct Instance {
 }
 
 /// An instance whose log is open and whose recorder does not run yet.
-pub struct Opened {
+pub struct OpenedInstance {
     config: InstanceConfig,
     writer: event_log::Writer,
     log: Log,
@@ -161,14 +161,14 @@ pub struct Opened {
     cursors: Cursors,
 }
 
-impl Opened {
+impl OpenedInstance {
     /// Opens the log, repairing what a crash left. `is_alone` tells what [`ack::is_alone`] said.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; nothing was changed that a second try would miss.
     pub fn open(config: InstanceConfig, clock: Clock, is_alone: bool) -> Result<Self, OpenError> {
-        Opened::open_on(Arc::new(RealStorage), config, clock, is_alone)
+        OpenedInstance::open_on(Arc::new(RealStorage), config, clock, is_alone)
     }
 
     /// The same, on a storage of one's own.
@@ -184,7 +184,7 @@ impl Opened {
     ) -> Result<Self, OpenError> {
         let (writer, log) = event_log::open(config.log.clone(), storage.clone(), clock.clone())?;
         let cursors = Cursors::open(storage, &config.log, is_alone);
-        Ok(Opened { config, writer, log, clock, cursors })
+        Ok(OpenedInstance { config, writer, log, clock, cursors })
     }
 
     /// The same; a simulation says when the log's keeper does its jobs.
@@ -198,7 +198,7 @@ impl Opened {
         let log = config.log.clone();
         let (writer, log) = event_log::open_stepped(log, storage.clone(), clock.clone(), steps)?;
         let cursors = Cursors::open(storage, &config.log, true);
-        Ok(Opened { config, writer, log, clock, cursors })
+        Ok(OpenedInstance { config, writer, log, clock, cursors })
     }
 
     /// The stamp after which the first one comes: later than any in the log, than any that a power loss may have taken
@@ -210,7 +210,7 @@ impl Opened {
     /// Starts the recorder, takes events under the local name, and seeks a global one.
     pub fn start(self, node: &Node, budget: &Arc<Budget>) -> Arc<Instance> {
         let newest = self.newest_stamp();
-        let Opened { config, writer, log, clock, cursors } = self;
+        let OpenedInstance { config, writer, log, clock, cursors } = self;
         let name: Arc<str> = config.log.name.as_str().into();
         let counters: Arc<InstanceCounters> = Arc::default();
         let tail = Arc::new(Tail::new(config.recorder, newest, clock.clone(), counters.clone()));
@@ -221,7 +221,7 @@ impl Opened {
         let (held_sender, held) = watch::channel(Held::Seeking);
         let instance = Arc::new_cyclic(|this| {
             let pid = node.spawn(|_| Arc::new(Receiver::new(this.clone())));
-            let keeper = Keeper::new(
+            let keeper = NameKeeper::new(
                 node.clone(),
                 name.clone(),
                 pid.clone(),
@@ -463,13 +463,14 @@ mod tests {
         Timestamp::from_micros(micros)
     }
 
-    fn open(files: &MemoryStorage, clock: &Clock) -> Opened {
-        let opened = Opened::open_on(Arc::new(files.clone()), config(), clock.clone(), true);
+    fn open(files: &MemoryStorage, clock: &Clock) -> OpenedInstance {
+        let opened =
+            OpenedInstance::open_on(Arc::new(files.clone()), config(), clock.clone(), true);
         opened.expect("the log opens")
     }
 
     /// What the first event after the start is stamped.
-    fn next_stamp(opened: &Opened) -> Timestamp {
+    fn next_stamp(opened: &OpenedInstance) -> Timestamp {
         let (config, newest) = (opened.config.recorder, opened.newest_stamp());
         let tail = Tail::new(config, newest, opened.clock.clone(), Arc::default());
         tail.append([&*text::parse("one").expect("a term")].into_iter(), None);
@@ -531,7 +532,7 @@ mod tests {
         let node = Node::new(local, NodeConfig::default());
         let trouble: Arc<Trouble> = Arc::default();
         let storage = Panicking { files: MemoryStorage::new(), trouble: trouble.clone() };
-        let opened = Opened::open_on(Arc::new(storage), config(), Clock::system(), true);
+        let opened = OpenedInstance::open_on(Arc::new(storage), config(), Clock::system(), true);
         let budget = Budget::new(budget::Limits::default(), 1);
         let instance = opened.expect("the log opens").start(&node, &budget);
         let event = text::parse("{quote, 1}").expect("a term");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::calls;
 use super::erlang::request::{self, Request, Subscribe};
-use super::from::From;
 use super::reader::{Order, Selection};
+use super::since::Since;
 use super::*;
 use crate::etf::{TermRef, encode, text};
 use crate::event_log::Batch;
@@ -16,7 +16,7 @@ use crate::node::{NodeConfig, Peer, Process};
 use crate::proto::NodeName;
 use crate::proto::control::{self, Signal};
 use crate::proto::handshake::Local;
-use crate::proto::packet::{self, Next};
+use crate::proto::packet::{self, NextPacket};
 
 struct World {
     instance: Arc<Instance>,
@@ -60,7 +60,8 @@ impl World {
         };
         let storage = Arc::new(MemoryStorage::new());
         let clock = Clock::manual(at(1_000_000));
-        let mut opened = Opened::open_on(storage, config, clock, true).expect("the log opens");
+        let mut opened =
+            OpenedInstance::open_on(storage, config, clock, true).expect("the log opens");
         for stamp in stamps {
             let mut batch = Batch::new();
             batch.push(at(stamp), &term(&format!("{{n,{stamp}}}")));
@@ -105,7 +106,7 @@ impl World {
             let output = tokio::time::timeout(Duration::from_secs(5), self.peer.output());
             let bytes = output.await.expect("something comes").expect("connected");
             let mut rest = &*bytes;
-            while let Next::Data(data) = packet::next(rest).expect("packets") {
+            while let NextPacket::Data(data) = packet::next(rest).expect("packets") {
                 if let Signal::Message { message, .. } = control::parse(data).expect("a signal") {
                     self.arrived.push_back(text::to_text(message));
                 }
@@ -170,7 +171,7 @@ async fn a_call_is_answered_whatever_it_asks() {
 async fn a_written_request_is_read_as_what_it_was() {
     let mut world = World::new();
     let mut subscribe = Subscribe {
-        from: From::Earliest,
+        from: Since::Earliest,
         pid: world.caller.clone(),
         marker: None,
         batch: None,
@@ -184,7 +185,7 @@ async fn a_written_request_is_read_as_what_it_was() {
     };
     let read = check(&subscribe);
     assert_eq!((read.batch, read.credit, read.selection.from), (None, None, Timestamp::MIN));
-    (subscribe.from, subscribe.marker) = (From::At(at(77)), Some(term("{m,1}")));
+    (subscribe.from, subscribe.marker) = (Since::At(at(77)), Some(term("{m,1}")));
     (subscribe.batch, subscribe.credit) = (Some(3), Some(5));
     let read = check(&subscribe);
     assert_eq!((read.batch, read.credit, read.selection.from), (Some(3), Some(5), at(77)));
@@ -200,7 +201,7 @@ async fn a_session_sends_what_it_has_credit_for() {
     let events: Vec<_> = (0..5).map(|n| term(&format!("{{n,{n}}}"))).collect();
     world.instance.append(&events).await.expect("recorded");
     let subscribe = Subscribe {
-        from: From::At(at(1_000_001)),
+        from: Since::At(at(1_000_001)),
         pid: world.caller.clone(),
         marker: Some(term("m")),
         batch: Some(2),

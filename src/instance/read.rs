@@ -140,19 +140,19 @@ pub(super) async fn collect<C: Collect>(
         })?;
         search = back;
         match step? {
-            Step::End(next) => return Ok((search.into, next)),
+            Look::End(next) => return Ok((search.into, next)),
             // A read without a match spec is bounded by its limits.
-            Step::More if search.reader.has_filter() && monotonic() >= until => {
+            Look::More if search.reader.has_filter() && monotonic() >= until => {
                 return Ok((search.into, search.reader.position()));
             }
-            Step::More => is_alone = false,
-            Step::Alone => is_alone = true,
+            Look::More => is_alone = false,
+            Look::Alone => is_alone = true,
         }
     }
 }
 
 /// What a stretch of looking for entries came to.
-enum Step {
+enum Look {
     /// It is done; where to go on.
     End(Option<Timestamp>),
     /// There is more to look at.
@@ -174,14 +174,14 @@ struct Search<C> {
 impl<C: Collect> Search<C> {
     /// Looks at what is next, about 1 MiB of entries or a slice at most; with `alone` at one entry for as long as it
     /// takes.
-    fn look(&mut self, alone: bool) -> Result<Step, ReadError> {
+    fn look(&mut self, alone: bool) -> Result<Look, ReadError> {
         let ahead = if alone { self.reader.look_ahead(self.fetch_bytes) } else { Ok(()) };
         match ahead.and_then(|()| self.reader.fetch(self.fetch_bytes)) {
             Ok(true) => {}
-            Ok(false) if self.is_settled => return Ok(Step::End(None)),
-            Ok(false) => return Ok(Step::End(self.reader.position())),
+            Ok(false) if self.is_settled => return Ok(Look::End(None)),
+            Ok(false) => return Ok(Look::End(self.reader.position())),
             // First what came before; the next read meets the same again.
-            Err(_) if self.found > 0 => return Ok(Step::End(self.reader.position())),
+            Err(_) if self.found > 0 => return Ok(Look::End(self.reader.position())),
             Err(error) => return Err(error),
         }
         let into = &mut self.into;
@@ -192,10 +192,10 @@ impl<C: Collect> Search<C> {
         self.found += looked.taken;
         self.instance.counters().unfiltered.add(looked.over_budget);
         Ok(match looked.stopped {
-            Some(Stopped::AtEnd) => Step::End(None),
-            Some(Stopped::Full | Stopped::Refused) => Step::End(self.reader.position()),
-            Some(Stopped::TooLong) => Step::Alone,
-            Some(Stopped::Paused) | None => Step::More,
+            Some(Stopped::AtEnd) => Look::End(None),
+            Some(Stopped::Full | Stopped::Refused) => Look::End(self.reader.position()),
+            Some(Stopped::TooLong) => Look::Alone,
+            Some(Stopped::Paused) | None => Look::More,
         })
     }
 }

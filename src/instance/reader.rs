@@ -119,7 +119,7 @@ pub enum Fetched {
 }
 
 #[derive(Debug)]
-enum Place {
+enum AnyCursor {
     Forward(Cursor),
     Backward(BackwardCursor),
 }
@@ -127,7 +127,7 @@ enum Place {
 /// A reader's place in a selection. Whoever has one fetches entries and then looks at them, as far as it may.
 #[derive(Debug)]
 pub struct Reader {
-    place: Place,
+    place: AnyCursor,
     /// What was fetched and not dealt with yet.
     fetched: Option<Chunk>,
     chooser: Chooser,
@@ -138,11 +138,11 @@ impl Reader {
     pub fn new(log: &Log, selection: Selection) -> Self {
         let Selection { from, to, order, filter, strict, max_entries, max_bytes } = selection;
         let (place, to) = match order {
-            Order::Ascending if strict => (Place::Forward(log.strict_cursor(from)), to),
-            Order::Ascending => (Place::Forward(log.cursor(from)), to),
+            Order::Ascending if strict => (AnyCursor::Forward(log.strict_cursor(from)), to),
+            Order::Ascending => (AnyCursor::Forward(log.cursor(from)), to),
             Order::Descending => {
                 let to = to.unwrap_or(Timestamp::MIN);
-                (Place::Backward(log.backward_cursor(from, to, strict)), None)
+                (AnyCursor::Backward(log.backward_cursor(from, to, strict)), None)
             }
         };
         let chooser = Chooser {
@@ -159,10 +159,10 @@ impl Reader {
     /// The timestamp from which another reader would go on; `None` if nothing more can come.
     pub fn position(&self) -> Option<Timestamp> {
         match (&self.place, &self.fetched) {
-            (Place::Forward(_), Some(chunk)) => Some(chunk.first()),
-            (Place::Forward(cursor), None) => Some(cursor.position()),
-            (Place::Backward(_), Some(chunk)) => Some(chunk.last()),
-            (Place::Backward(cursor), None) => cursor.position(),
+            (AnyCursor::Forward(_), Some(chunk)) => Some(chunk.first()),
+            (AnyCursor::Forward(cursor), None) => Some(cursor.position()),
+            (AnyCursor::Backward(_), Some(chunk)) => Some(chunk.last()),
+            (AnyCursor::Backward(cursor), None) => cursor.position(),
         }
     }
 
@@ -179,20 +179,20 @@ impl Reader {
     /// Lets go of files and entries until something is fetched again.
     pub fn let_go(&mut self) {
         match &mut self.place {
-            Place::Forward(cursor) => {
+            AnyCursor::Forward(cursor) => {
                 cursor.let_go(self.fetched.take());
                 self.chooser.ready = None;
             }
             // Who reads backwards does not wait.
-            Place::Backward(_) => {}
+            AnyCursor::Backward(_) => {}
         }
     }
 
     /// Whether there is anything to let go of.
     pub const fn holds_something(&self) -> bool {
         match &self.place {
-            Place::Forward(cursor) => self.fetched.is_some() || cursor.holds_something(),
-            Place::Backward(_) => false,
+            AnyCursor::Forward(cursor) => self.fetched.is_some() || cursor.holds_something(),
+            AnyCursor::Backward(_) => false,
         }
     }
 
@@ -202,7 +202,7 @@ impl Reader {
         if self.fetched.is_some() {
             return Fetched::Entries;
         }
-        let Place::Forward(cursor) = &mut self.place else { return Fetched::Cold };
+        let AnyCursor::Forward(cursor) = &mut self.place else { return Fetched::Cold };
         match cursor.next_cached(max_bytes) {
             Next::Chunk(chunk) => {
                 self.fetched = Some(chunk);
@@ -221,8 +221,8 @@ impl Reader {
     pub fn fetch(&mut self, max_bytes: usize) -> Result<bool, ReadError> {
         if self.fetched.is_none() {
             self.fetched = match &mut self.place {
-                Place::Forward(cursor) => cursor.next(max_bytes)?,
-                Place::Backward(cursor) => cursor.previous()?,
+                AnyCursor::Forward(cursor) => cursor.next(max_bytes)?,
+                AnyCursor::Backward(cursor) => cursor.previous()?,
             };
         }
         Ok(self.fetched.is_some())
@@ -239,11 +239,11 @@ impl Reader {
             looked.stopped.is_none()
         };
         self.fetched = match self.place {
-            Place::Forward(_) => {
+            AnyCursor::Forward(_) => {
                 let _ = chunk.entries().all(&mut each);
                 chunk.without_first(looked.entries)
             }
-            Place::Backward(_) => {
+            AnyCursor::Backward(_) => {
                 // Where a record begins is known from the front alone.
                 let entries: Vec<_> = chunk.entries().collect();
                 let _ = entries.into_iter().rev().all(&mut each);
@@ -264,8 +264,8 @@ impl Reader {
             return Ok(());
         }
         let entry = self.fetched.as_ref().and_then(|chunk| match self.place {
-            Place::Forward(_) => chunk.entries().next(),
-            Place::Backward(_) => chunk.entries().last(),
+            AnyCursor::Forward(_) => chunk.entries().next(),
+            AnyCursor::Backward(_) => chunk.entries().last(),
         });
         if let (Some(entry), Some(filter)) = (entry, &mut self.chooser.filter)
             && self.chooser.to.is_none_or(|to| entry.timestamp <= to)

@@ -220,7 +220,7 @@ impl Simulation {
         self.note("open", &format!("at {}", self.clock.now().micros()));
         self.look(&opened);
         let newest = opened.newest_stamp();
-        let Opened { config, writer, log, clock, cursors } = opened;
+        let OpenedInstance { config, writer, log, clock, cursors } = opened;
         let counters: Arc<InstanceCounters> = Arc::default();
         let tail = Arc::new(Tail::new(config.recorder, newest, clock, counters.clone()));
         let recorder = Recorder::new("quotes".into(), tail.clone(), writer);
@@ -239,14 +239,14 @@ impl Simulation {
         });
     }
 
-    fn open(&mut self) -> Result<Opened, OpenError> {
+    fn open(&mut self) -> Result<OpenedInstance, OpenError> {
         self.steps = Steps::new();
         let storage = Arc::new(self.storage.clone());
-        Opened::open_stepped(storage, self.config.clone(), self.clock.clone(), &self.steps)
+        OpenedInstance::open_stepped(storage, self.config.clone(), self.clock.clone(), &self.steps)
     }
 
     /// Holds what was opened against what there must be.
-    fn look(&mut self, opened: &Opened) {
+    fn look(&mut self, opened: &OpenedInstance) {
         let mut cursor = opened.log.cursor(Timestamp::MIN);
         let mut found = Vec::new();
         while let Some(chunk) = cursor.next(1 << 16).expect("can be read") {

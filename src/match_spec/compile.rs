@@ -77,18 +77,18 @@ pub(super) enum Op {
 }
 
 /// What the compiler knows of a part of the specification: where it is.
-type Place = u32;
+type PartId = u32;
 
 struct Compiler {
     constants: Vec<u8>,
     /// For each place, the place around it and its number there.
-    places: Vec<(Place, u32)>,
+    places: Vec<(PartId, u32)>,
     /// The variables of the clause in ascending order: a variable's index is its slot.
     variables: Vec<u32>,
 }
 
 /// The whole specification.
-const ROOT: Place = 0;
+const ROOT: PartId = 0;
 
 /// Compiles a specification into clauses and the bytes of their constants.
 pub(super) fn compile(spec: TermRef<'_>) -> Result<(Vec<Clause>, Vec<u8>), CompileError> {
@@ -128,28 +128,28 @@ fn variable_term(term: TermRef<'_>) -> Option<u32> {
 
 /// Work of the head's compiler.
 enum HeadTask<'a> {
-    Pattern(TermRef<'a>, Place),
+    Pattern(TermRef<'a>, PartId),
     /// What a list's pattern ends in.
-    ListEnd(TermRef<'a>, Place),
+    ListEnd(TermRef<'a>, PartId),
     Emit(HeadOp),
 }
 
 /// Work of the expressions' compiler.
 enum Task<'a> {
-    Expression(TermRef<'a>, Place),
+    Expression(TermRef<'a>, PartId),
     Emit(Op),
     /// The label's place is here.
     Label(u32),
 }
 
 impl Compiler {
-    fn place(&mut self, around: Place, number: u32) -> Place {
+    fn place(&mut self, around: PartId, number: u32) -> PartId {
         let place = u32::try_from(self.places.len()).expect("bounded by the bytes of the spec");
         self.places.push((around, number));
         place
     }
 
-    fn error(&self, place: Place, problem: Problem, part: TermRef<'_>) -> CompileError {
+    fn error(&self, place: PartId, problem: Problem, part: TermRef<'_>) -> CompileError {
         let mut path = Vec::new();
         let mut at = place;
         while at != ROOT {
@@ -167,7 +167,7 @@ impl Compiler {
         Span::new(start, self.constants.len())
     }
 
-    fn clause(&mut self, place: Place, clause: TermRef<'_>) -> Result<Clause, CompileError> {
+    fn clause(&mut self, place: PartId, clause: TermRef<'_>) -> Result<Clause, CompileError> {
         let [head, guards, body] =
             clause.as_tuple().ok_or_else(|| self.error(place, Problem::Clause, clause))?;
         let places = [1, 2, 3].map(|n| self.place(place, n));
@@ -196,7 +196,7 @@ impl Compiler {
         Ok(Clause { head, slots, guards, body })
     }
 
-    fn head(&mut self, place: Place, head: TermRef<'_>) -> Result<Vec<HeadOp>, CompileError> {
+    fn head(&mut self, place: PartId, head: TermRef<'_>) -> Result<Vec<HeadOp>, CompileError> {
         let live = self.live(head);
         // Whether some part of the term is no constant.
         let start_of = |term: TermRef<'_>| term.bytes().as_ptr().addr();
@@ -390,7 +390,7 @@ impl Compiler {
         tasks: &mut Vec<Task<'a>>,
         labels: &mut Vec<u32>,
         term: TermRef<'a>,
-        place: Place,
+        place: PartId,
     ) -> Result<(), CompileError> {
         let Term::Tuple(mut arguments) = term.view() else {
             unreachable!("only called for tuples")

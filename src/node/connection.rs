@@ -17,7 +17,7 @@ use super::{ConnectError, Ended, Flow, Node, Process, refusal};
 use crate::etf::TermRef;
 use crate::proto::connection::{Inbound, Outbound, Received};
 use crate::proto::control::{self, Destination};
-use crate::proto::packet::{self, Next, TICK};
+use crate::proto::packet::{self, NextPacket, TICK};
 use crate::proto::{PacketError, handshake};
 use crate::strangers;
 use crate::time::monotonic;
@@ -128,7 +128,7 @@ async fn write_packets(
 
 /// Says of each packet in `bytes` that it is sent.
 fn trace_sent(peer: &Peer, mut bytes: &[u8]) {
-    while let Ok(Next::Data(data)) = packet::next(bytes) {
+    while let Ok(NextPacket::Data(data)) = packet::next(bytes) {
         trace!(node = %peer.name(), operation = control::operation(data), bytes = data.len(), "packet sent");
         bytes = &bytes[packet::HEAD_BYTES + data.len()..];
     }

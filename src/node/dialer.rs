@@ -347,7 +347,7 @@ pub async fn keep_local(node: Node) {
 /// the calls, a port is called under one name at a time, and both ports and the names of one take turns.
 #[derive(Default)]
 struct Registered {
-    found: BTreeMap<String, Found>,
+    found: BTreeMap<String, RegisteredNode>,
     /// The ports of these names, and those that are being called.
     ports: HashMap<u16, Port>,
     /// Turns given so far.
@@ -379,14 +379,14 @@ impl Registered {
         for (name, port) in names {
             self.turns += 1;
             self.ports.entry(port).or_insert_with(|| Port::new(self.turns));
-            self.found.entry(name).or_insert_with(|| Found::new(port, self.turns));
+            self.found.entry(name).or_insert_with(|| RegisteredNode::new(port, self.turns));
         }
     }
 
     /// Whom to call now, `most` at once; they count as called.
     fn choose(&mut self, node: &Node, here: IpAddr, most: usize) -> Vec<(String, u16)> {
         let Registered { found, ports, turns } = self;
-        let is_due = |(name, found): &(&String, &mut Found)| {
+        let is_due = |(name, found): &(&String, &mut RegisteredNode)| {
             !ports.get(&found.port).is_some_and(|port| port.is_called) && found.is_due(node, name)
         };
         let mut due: Vec<_> = found.iter_mut().filter(is_due).collect();
@@ -457,7 +457,7 @@ fn may_call(
 }
 
 /// A node that is registered here.
-struct Found {
+struct RegisteredNode {
     port: u16,
     /// When it was called last, or seen first.
     turn: u64,
@@ -468,9 +468,9 @@ struct Found {
     backoff: Backoff,
 }
 
-impl Found {
+impl RegisteredNode {
     fn new(port: u16, turn: u64) -> Self {
-        Found { port, turn, is_refused: false, is_said: false, backoff: Backoff::new() }
+        RegisteredNode { port, turn, is_refused: false, is_said: false, backoff: Backoff::new() }
     }
 
     /// Notes what became of an attempt to call it.

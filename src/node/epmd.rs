@@ -199,7 +199,7 @@ pub async fn register(
     }
     let (creation, stream) = alive?;
     let (sender, standing) = watch::channel(Standing::Registered);
-    let keeper = Keeper {
+    let keeper = Registrar {
         registration,
         may_serve: mode == Mode::Auto && embedded.is_none(),
         serve_on,
@@ -212,7 +212,7 @@ pub async fn register(
 }
 
 /// Keeps us registered.
-struct Keeper {
+struct Registrar {
     registration: Registration,
     may_serve: bool,
     serve_on: Vec<IpAddr>,
@@ -222,7 +222,7 @@ struct Keeper {
     standing: watch::Sender<Standing>,
 }
 
-impl Keeper {
+impl Registrar {
     async fn run(mut self, mut stream: TcpStream) {
         loop {
             until_closed(&mut stream).await;
@@ -402,9 +402,9 @@ async fn accept(
 }
 
 /// A node's registration, gone when its connection is.
-struct Held(Arc<Registry>, String);
+struct HeldName(Arc<Registry>, String);
 
-impl Drop for Held {
+impl Drop for HeldName {
     fn drop(&mut self) {
         self.0.nodes().remove(&self.1);
         if strangers::REQUESTS.admit() {
@@ -473,7 +473,7 @@ impl Client {
         if strangers::REQUESTS.admit() {
             debug!(%name, port, "node registered");
         }
-        let held = Held(self.registry.clone(), name);
+        let held = HeldName(self.registry.clone(), name);
         // By itself, so that it holds no place among the requests.
         tokio::spawn(async move {
             let answered = timed(stream.write_all(&alive2_answer(Some(new_creation())))).await;

@@ -400,7 +400,8 @@ impl Node {
     #[cfg(test)]
     pub(crate) fn attach(&self, name: &str) -> Arc<Peer> {
         let name = NodeName::new(name).expect("a node's name");
-        let peer = crate::proto::handshake::Peer { name, flags: Flags::OFFERED, creation: 7 };
+        let peer =
+            crate::proto::handshake::PeerIdentity { name, flags: Flags::OFFERED, creation: 7 };
         let address = ([127, 0, 0, 1], 0).into();
         let peer = Arc::new(Peer::new(peer, address, self.0.reactors.next()));
         self.connected(&peer);

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 use super::{Node, NodeEvent, Peer};
 use crate::etf::{Pid, TermRef, encode, tag, text};
 use crate::proto::NodeName;
-use crate::proto::names::{ALIASES, Alias, Holder, Holders, Pauses, Step};
+use crate::proto::names::{ALIASES, Alias, Holder, Holders, NameStep, Pauses};
 use crate::time::monotonic;
 
 /// How often a name on which all agree is looked at.
@@ -34,7 +34,7 @@ const SURVEY_TIME: Duration = Duration::from_secs(2);
 const STEP_TIME: Duration = Duration::from_secs(120);
 
 /// A name that is kept: `{Instance, N}` for one of our processes.
-pub struct Keeper {
+pub struct NameKeeper {
     name: GlobalName,
     conflicts: Arc<Conflicts>,
     held: watch::Sender<Held>,
@@ -78,7 +78,7 @@ impl Conflicts {
     }
 }
 
-impl Keeper {
+impl NameKeeper {
     /// For the process `pid` of instance `instance`, which moves to a lower number that was free for `takeover`.
     pub fn new(
         node: Node,
@@ -88,7 +88,7 @@ impl Keeper {
         conflicts: Arc<Conflicts>,
         held: watch::Sender<Held>,
     ) -> Self {
-        Keeper {
+        NameKeeper {
             name: GlobalName { node, instance, pid },
             conflicts,
             held,
@@ -108,11 +108,11 @@ impl Keeper {
             let now = monotonic();
             let step = self.alias.decide(now, &survey);
             debug!(instance = %self.name.instance, ?step, answers = survey.len(), "global name");
-            self.tell(matches!(step, Step::Exhausted));
+            self.tell(matches!(step, NameStep::Exhausted));
             let pause = match &step {
-                Step::Rest | Step::Exhausted => SETTLED,
-                Step::Wait => UNSETTLED,
-                Step::Register(..) | Step::Replace(..) | Step::Unregister(..) => {
+                NameStep::Rest | NameStep::Exhausted => SETTLED,
+                NameStep::Wait => UNSETTLED,
+                NameStep::Register(..) | NameStep::Replace(..) | NameStep::Unregister(..) => {
                     let name = self.name.clone();
                     steps.spawn(async move {
                         name.take(&step).await;
@@ -243,7 +243,7 @@ pub async fn unregister_all(node: &Node, instance: &Arc<str>, pid: &Pid) {
                 knows(number, Holder::Ours).find(|via| asked.insert((number, (*via).clone())));
             if let Some(via) = via.cloned() {
                 let name = name.clone();
-                steps.spawn(async move { name.take(&Step::Unregister(number, via)).await });
+                steps.spawn(async move { name.take(&NameStep::Unregister(number, via)).await });
             }
         }
         if steps.is_empty() {
@@ -308,22 +308,22 @@ impl GlobalName {
     }
 
     /// Takes a step. Whether it helped is asked for afterwards.
-    async fn take(&self, step: &Step) {
+    async fn take(&self, step: &NameStep) {
         let (number, via, function) = match step {
-            Step::Register(number, via) => (*number, via, "register_name_external"),
-            Step::Replace(number, via) => (*number, via, "re_register_name"),
-            Step::Unregister(number, via) => (*number, via, "unregister_name_external"),
-            Step::Rest | Step::Wait | Step::Exhausted => return,
+            NameStep::Register(number, via) => (*number, via, "register_name_external"),
+            NameStep::Replace(number, via) => (*number, via, "re_register_name"),
+            NameStep::Unregister(number, via) => (*number, via, "unregister_name_external"),
+            NameStep::Rest | NameStep::Wait | NameStep::Exhausted => return,
         };
         let Some(peer) = self.node.peer(via.as_str()) else { return };
         let answer = self.node.rpc_within(STEP_TIME, &peer, "global", function, |out| {
-            if matches!(step, Step::Unregister(..)) {
+            if matches!(step, NameStep::Unregister(..)) {
                 encode::list(out, [number].into_iter(), |out, number| self.write(out, number));
             } else {
                 self.write_registration(out, number);
             }
         });
-        if matches!(step, Step::Unregister(..)) {
+        if matches!(step, NameStep::Unregister(..)) {
             info!(instance = %self.instance, "giving {{{},{number}}} up", self.instance);
         }
         let answer = answer.await.map(|answer| text::to_text(answer.as_term()));

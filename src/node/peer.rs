@@ -59,7 +59,11 @@ struct Queue {
 }
 
 impl Peer {
-    pub(super) fn new(peer: handshake::Peer, address: SocketAddr, reactor: Reactor) -> Self {
+    pub(super) fn new(
+        peer: handshake::PeerIdentity,
+        address: SocketAddr,
+        reactor: Reactor,
+    ) -> Self {
         Peer {
             remote: Remote::new(peer),
             address,

@@ -211,13 +211,13 @@ fn pass_on(node: &Node, peer: &Arc<Peer>, name: TermRef<'_>, message: TermRef<'_
 }
 
 /// A function that is there, with its arguments.
-struct Found<'a> {
+struct ServedCall<'a> {
     table: Arc<dyn Functions>,
     function: Cow<'a, str>,
     args: Elements<'a>,
 }
 
-impl Found<'_> {
+impl ServedCall<'_> {
     fn apply(self, caller: &Pid, ended: OnApplied) -> Flow {
         self.table.apply(caller, &self.function, self.args, ended)
     }
@@ -230,13 +230,13 @@ fn find<'a>(
     module: TermRef<'a>,
     function: TermRef<'a>,
     args: TermRef<'a>,
-) -> Option<Found<'a>> {
+) -> Option<ServedCall<'a>> {
     let (module, function) = (module.as_atom()?.to_str(), function.as_atom()?.to_str());
     // A list of small integers may come as a string: no function of ours takes such arguments.
     let found = args.as_list().and_then(|args| {
         let table = node.0.functions.get()?;
         let is_there = table.serves(&module, &function, args.len());
-        is_there.then(|| Found { table: table.clone(), function: function.clone(), args })
+        is_there.then(|| ServedCall { table: table.clone(), function: function.clone(), args })
     });
     if found.is_none() {
         refused(node, caller, &format!("{module}:{function}"));

@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use super::control::{self, Destination, Signal};
-use super::packet::{self, Next};
+use super::packet::{self, NextPacket};
 use super::{PacketError, Remote};
 use crate::etf::TermRef;
 
@@ -108,12 +108,12 @@ impl Inbound {
         remote: &Remote,
     ) -> Result<Option<Packet<'_>>, PacketError> {
         let data = match packet::next(&self.bytes[position..])? {
-            Next::Incomplete { .. } => return Ok(None),
-            Next::Tick => {
+            NextPacket::Incomplete { .. } => return Ok(None),
+            NextPacket::Tick => {
                 let end = position + packet::TICK.len();
                 return Ok(Some(Packet { received: Received::Tick, data: &[], end }));
             }
-            Next::Data(data) => data,
+            NextPacket::Data(data) => data,
         };
         let received = match control::parse(data) {
             Ok(Signal::Message { to, message, needs }) => {
@@ -167,7 +167,7 @@ mod tests {
 
     fn remote() -> Remote {
         let name = NodeName::new("r@h").expect("a name");
-        Remote::new(handshake::Peer { name, flags: Flags::OFFERED, creation: 1 })
+        Remote::new(handshake::PeerIdentity { name, flags: Flags::OFFERED, creation: 1 })
     }
 
     fn inbound() -> Inbound {

@@ -530,7 +530,9 @@ mod tests {
     fn check(write: impl FnOnce(&mut Vec<u8>), expected: &str) {
         let mut bytes = Vec::new();
         write(&mut bytes);
-        let packet::Next::Data(data) = packet::next(&bytes).unwrap() else { panic!("no data") };
+        let packet::NextPacket::Data(data) = packet::next(&bytes).unwrap() else {
+            panic!("no data")
+        };
         let text = format!("{:?}", parse(data).unwrap());
         assert!(text.starts_with(expected), "{text}");
     }
@@ -567,9 +569,12 @@ mod tests {
     fn a_damaged_payload_costs_the_event_and_a_damaged_control_message_the_connection() {
         let mut bytes = Vec::new();
         send(&mut bytes, &pid(1), |out| out.extend([104, 9, 106]));
-        let packet::Next::Data(data) = packet::next(&bytes).unwrap() else { panic!("no data") };
+        let packet::NextPacket::Data(data) = packet::next(&bytes).unwrap() else {
+            panic!("no data")
+        };
         assert!(parse(data).unwrap_err().is_refused_event());
-        let packet::Next::Data(data) = packet::next(&[0, 0, 0, 3, 112, 131, 106]).unwrap() else {
+        let packet::NextPacket::Data(data) = packet::next(&[0, 0, 0, 3, 112, 131, 106]).unwrap()
+        else {
             panic!("no data")
         };
         assert_eq!(parse(data).unwrap_err(), PacketError::ControlShape { operation: None });
@@ -585,7 +590,9 @@ mod tests {
         exit(&mut packets[0], Flags::EXIT_PAYLOAD, &pid(1), &pid(2), damaged);
         monitor_exit(&mut packets[1], Flags::EXIT_PAYLOAD, &name, &pid(1), &reference(), damaged);
         for bytes in packets {
-            let packet::Next::Data(data) = packet::next(&bytes).unwrap() else { panic!("no data") };
+            let packet::NextPacket::Data(data) = packet::next(&bytes).unwrap() else {
+                panic!("no data")
+            };
             match parse(data).unwrap() {
                 Signal::Exit { reason: found, .. } | Signal::MonitorExit { reason: found, .. } => {
                     assert_eq!(found, reason);

@@ -105,7 +105,7 @@ impl std::fmt::Display for Called {
 
 /// What the peer says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct PeerIdentity {
     /// Its name.
     pub name: NodeName,
     /// What it can do.
@@ -114,7 +114,7 @@ pub struct Peer {
     pub creation: u32,
 }
 
-impl Peer {
+impl PeerIdentity {
     /// Whether it was given its name by the node that it connected to.
     pub const fn is_dynamic(&self) -> bool {
         self.flags.has(Flags::NAME_ME)
@@ -125,7 +125,7 @@ impl Peer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreed {
     /// Who is there.
-    pub peer: Peer,
+    pub peer: PeerIdentity,
 }
 
 /// What to do after a message was taken.
@@ -136,13 +136,13 @@ pub enum Step {
     /// As the acceptor: the peer has no name, only this host. Call [`Handshake::name`].
     NameMe(String),
     /// As the acceptor: look the peer up and call [`Handshake::answer`].
-    Decide(Peer),
+    Decide(PeerIdentity),
     /// As the initiator: the peer believes in a connection to us. Look whether there is one and call
     /// [`Handshake::still_calling`].
     Alive,
     /// As the initiator: the peer has said who it is and waits for our digest. Decide whether it may have it and
     /// call [`Handshake::prove`], or drop the handshake.
-    Challenged(Peer),
+    Challenged(PeerIdentity),
     /// Send these messages; the handshake is done.
     Done(Vec<Vec<u8>>, Agreed),
 }
@@ -177,14 +177,14 @@ enum State {
     Alive,
     AwaitChallenge,
     /// The peer's challenge.
-    Challenged(Peer, u32),
-    AwaitAck(Peer),
+    Challenged(PeerIdentity, u32),
+    AwaitAck(PeerIdentity),
     /// Acceptor.
     AwaitName,
     Naming(Flags),
-    Deciding(Peer),
-    AwaitAliveReply(Peer),
-    AwaitChallengeReply(Peer),
+    Deciding(PeerIdentity),
+    AwaitAliveReply(PeerIdentity),
+    AwaitChallengeReply(PeerIdentity),
     /// Failed or finished; takes no more messages.
     Over,
 }
@@ -257,7 +257,7 @@ impl Handshake {
         }
     }
 
-    fn decide(&mut self, peer: Peer) -> Step {
+    fn decide(&mut self, peer: PeerIdentity) -> Step {
         self.state = State::Deciding(peer.clone());
         Step::Decide(peer)
     }
@@ -269,7 +269,7 @@ impl Handshake {
     /// [`HandshakeError::Message`] if it did not ask.
     pub fn name(&mut self, name: NodeName, creation: u32) -> Result<Step, HandshakeError> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Naming(flags) => Ok(self.decide(Peer { name, flags, creation })),
+            State::Naming(flags) => Ok(self.decide(PeerIdentity { name, flags, creation })),
             _ => Err(unexpected("no", b"")),
         }
     }
@@ -333,7 +333,7 @@ impl Handshake {
     }
 
     /// Our challenge to a peer whose name was accepted.
-    fn challenge_for(&mut self, peer: Peer) -> Vec<u8> {
+    fn challenge_for(&mut self, peer: PeerIdentity) -> Vec<u8> {
         let mut message = vec![b'N'];
         // A node that was given its name looks for the flag in what both sides have.
         let named = if peer.is_dynamic() { Flags::NAME_ME } else { Flags(0) };
@@ -406,7 +406,7 @@ impl Handshake {
     }
 
     /// The digest of a peer's challenge; never of one of ours (`no_reflection`).
-    fn digest_for(&self, peer: &Peer, theirs: u32) -> Result<[u8; 16], HandshakeError> {
+    fn digest_for(&self, peer: &PeerIdentity, theirs: u32) -> Result<[u8; 16], HandshakeError> {
         if self.challenge.among.contains(theirs) {
             return Err(HandshakeError::Reflected { peer: peer.name.to_string() });
         }
@@ -421,7 +421,7 @@ fn put_name(message: &mut Vec<u8>, name: &NodeName) {
 }
 
 /// The status that gives a peer its name.
-fn named(peer: &Peer) -> Vec<u8> {
+fn named(peer: &PeerIdentity) -> Vec<u8> {
     let mut message = b"snamed:".to_vec();
     put_name(&mut message, &peer.name);
     message.extend_from_slice(&peer.creation.to_be_bytes());
@@ -430,7 +430,7 @@ fn named(peer: &Peer) -> Vec<u8> {
 
 /// Who calls.
 enum Caller {
-    Named(Peer),
+    Named(PeerIdentity),
     /// A node that wants to be given a name; it says on which host it is.
     Nameless {
         host: String,
@@ -463,12 +463,12 @@ fn checked_peer(
     len_low: u8,
     flags: Flags,
     creation: u32,
-) -> Result<Peer, HandshakeError> {
+) -> Result<PeerIdentity, HandshakeError> {
     let name = checked_text(name, len_high, len_low)?;
     let name = NodeName::new(name).ok_or(HandshakeError::Name)?;
     // Only who asked for a name has been given one.
     let flags = checked_flags(&name, flags)?.without(Flags::NAME_ME);
-    Ok(Peer { name, flags, creation })
+    Ok(PeerIdentity { name, flags, creation })
 }
 
 fn checked_text(bytes: &[u8], len_high: u8, len_low: u8) -> Result<&str, HandshakeError> {

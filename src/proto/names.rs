@@ -69,11 +69,11 @@ pub enum Holder {
 pub type Holders = [Holder; ALIASES as usize];
 
 /// A number at a node.
-type Place = (NodeName, u8);
+type NumberAt = (NodeName, u8);
 
 /// The next step towards one name that every visible node knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum NameStep {
     /// Nothing to do until something happens, or until [`Alias::deadline`].
     Rest,
     /// Nothing to do before another survey, soon.
@@ -88,14 +88,14 @@ pub enum Step {
     Exhausted,
 }
 
-impl Step {
+impl NameStep {
     /// The node through which it is taken and the number, if there is something to take.
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<NumberAt> {
         match self {
-            Step::Register(number, via)
-            | Step::Replace(number, via)
-            | Step::Unregister(number, via) => Some((via.clone(), *number)),
-            Step::Rest | Step::Wait | Step::Exhausted => None,
+            NameStep::Register(number, via)
+            | NameStep::Replace(number, via)
+            | NameStep::Unregister(number, via) => Some((via.clone(), *number)),
+            NameStep::Rest | NameStep::Wait | NameStep::Exhausted => None,
         }
     }
 }
@@ -116,13 +116,13 @@ pub struct Alias {
     /// Until when a number is not sought.
     disowned: [Option<Instant>; ALIASES as usize],
     /// Surveys in a row in which a node did not know a number that others knew.
-    unaware: HashMap<Place, u32>,
+    unaware: HashMap<NumberAt, u32>,
     /// When the link to a node was lost.
     links_lost: HashMap<NodeName, Instant>,
     /// Nodes through which a step is being taken, and since when.
     under_way: HashMap<NodeName, Instant>,
     /// Where a step was taken and no survey has shown yet that it helped.
-    tried: Pauses<Place>,
+    tried: Pauses<NumberAt>,
 }
 
 /// What a survey says of one number.
@@ -174,7 +174,7 @@ impl Alias {
     }
 
     /// A step is over. Whether it helped is for the next survey to tell; until then it is not repeated at once.
-    pub fn step_over(&mut self, now: Instant, step: &Step) {
+    pub fn step_over(&mut self, now: Instant, step: &NameStep) {
         if let Some(place) = step.place() {
             self.under_way.remove(&place.0);
             self.tried.begin(now, place);
@@ -191,17 +191,17 @@ impl Alias {
 
     /// Decides on what each visible node that can tell knows. A step that is given out is to be taken, and
     /// [`Alias::step_over`] called.
-    pub fn decide(&mut self, now: Instant, survey: &[(NodeName, Holders)]) -> Step {
+    pub fn decide(&mut self, now: Instant, survey: &[(NodeName, Holders)]) -> NameStep {
         let step = self.next_step(now, survey);
         let Some((via, _)) = step.place() else { return step };
         if !self.under_way.values().all(|begun| now >= *begun + STAGGER) {
-            return Step::Rest;
+            return NameStep::Rest;
         }
         self.under_way.insert(via, now);
         step
     }
 
-    fn next_step(&mut self, now: Instant, survey: &[(NodeName, Holders)]) -> Step {
+    fn next_step(&mut self, now: Instant, survey: &[(NodeName, Holders)]) -> NameStep {
         self.links_lost.retain(|_, until| now < *until);
         self.tried.forget_old(now);
         self.unaware.retain(|(node, _), _| survey.iter().any(|(known, _)| known == node));
@@ -210,20 +210,20 @@ impl Alias {
         }
         if survey.is_empty() {
             self.free_since = Default::default();
-            return Step::Rest;
+            return NameStep::Rest;
         }
         let standings: [Standing; ALIASES as usize] =
             std::array::from_fn(|number| Standing::of(number.try_into().expect("ten"), survey));
         let standing = |number: u8| standings[usize::from(number)];
         let Some(number) = self.choose(&standings) else {
             let all_taken = standings.iter().all(|standing| standing.other);
-            return if all_taken { Step::Exhausted } else { Step::Wait };
+            return if all_taken { NameStep::Exhausted } else { NameStep::Wait };
         };
         self.watch_lower(now, number, &standings);
         let step = self.spread(number, survey);
         let is_everywhere = step.is_none();
         self.settled = is_everywhere || (self.settled && standing(number).ours);
-        let mut rest = Step::Rest;
+        let mut rest = NameStep::Rest;
         match step {
             Some(step) if step.place().is_some() => return step,
             Some(step) => rest = step,
@@ -251,13 +251,13 @@ impl Alias {
                 if step.is_none() {
                     self.number = Some(other);
                     self.spares.insert(number, now + OVERLAP);
-                    return Step::Wait;
+                    return NameStep::Wait;
                 }
                 step
             };
             match step {
                 Some(step) if step.place().is_some() => return step,
-                Some(Step::Wait) => rest = Step::Wait,
+                Some(NameStep::Wait) => rest = NameStep::Wait,
                 _ => {}
             }
         }
@@ -290,27 +290,32 @@ impl Alias {
     }
 
     /// Registers a lower number that has been free for long enough.
-    fn take_lower(&self, now: Instant, number: u8, survey: &[(NodeName, Holders)]) -> Option<Step> {
+    fn take_lower(
+        &self,
+        now: Instant,
+        number: u8,
+        survey: &[(NodeName, Holders)],
+    ) -> Option<NameStep> {
         let takeover = self.takeover?;
         let is_due = |lower: &u8| {
             self.free_since[usize::from(*lower)].is_some_and(|since| now >= since + takeover)
         };
         let lower = (0..number).find(is_due)?;
         let (via, _) = survey.iter().find(|(node, _)| self.may_try(node, lower))?;
-        Some(Step::Register(lower, via.clone()))
+        Some(NameStep::Register(lower, via.clone()))
     }
 
     /// Gives a number up at the next node that knows it as ours.
-    fn give_up(&self, number: u8, survey: &[(NodeName, Holders)]) -> Option<Step> {
+    fn give_up(&self, number: u8, survey: &[(NodeName, Holders)]) -> Option<NameStep> {
         let knows = |holders: &Holders| holders[usize::from(number)] == Holder::Ours;
         let mut nodes = survey.iter().filter(|(_, holders)| knows(holders));
         let found = nodes.find(|(node, _)| self.may_try(node, number));
-        found.map(|(node, _)| Step::Unregister(number, node.clone()))
+        found.map(|(node, _)| NameStep::Unregister(number, node.clone()))
     }
 
-    /// What makes every node of the survey know `number` as ours; `None` if all do. [`Step::Rest`] if something is
+    /// What makes every node of the survey know `number` as ours; `None` if all do. [`NameStep::Rest`] if something is
     /// being done already, or failed and has to wait.
-    fn spread(&mut self, number: u8, survey: &[(NodeName, Holders)]) -> Option<Step> {
+    fn spread(&mut self, number: u8, survey: &[(NodeName, Holders)]) -> Option<NameStep> {
         let at = usize::from(number);
         let is_known = survey.iter().any(|(_, holders)| holders[at] == Holder::Ours);
         let mut left = None;
@@ -330,13 +335,13 @@ impl Alias {
                 _ => !is_known || *surveys >= PATIENCE || self.links_lost.contains_key(node),
             };
             if !is_due {
-                left = Some(Step::Wait);
+                left = Some(NameStep::Wait);
             } else if !self.may_try(node, number) {
-                left = left.or(Some(Step::Rest));
+                left = left.or(Some(NameStep::Rest));
             } else if holder == Holder::Stale {
-                replace = replace.or_else(|| Some(Step::Replace(number, node.clone())));
+                replace = replace.or_else(|| Some(NameStep::Replace(number, node.clone())));
             } else {
-                return Some(Step::Register(number, node.clone()));
+                return Some(NameStep::Register(number, node.clone()));
             }
         }
         replace.or(left)

@@ -20,7 +20,7 @@ pub const MAX_PACKET_BYTES: usize = 128 << 20;
 
 /// The packet at the beginning of received bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next<'a> {
+pub enum NextPacket<'a> {
     /// More bytes are needed: this many in all, as far as is known.
     Incomplete {
         /// Bytes from the beginning of this packet.
@@ -37,13 +37,13 @@ pub enum Next<'a> {
 /// # Errors
 ///
 /// [`PacketError::TooLarge`] and [`PacketError::PacketType`].
-pub fn next(bytes: &[u8]) -> Result<Next<'_>, PacketError> {
+pub fn next(bytes: &[u8]) -> Result<NextPacket<'_>, PacketError> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
-        return Ok(Next::Incomplete { needed: 4 });
+        return Ok(NextPacket::Incomplete { needed: 4 });
     };
     let length = u32::from_be_bytes(*length) as usize;
     if length == 0 {
-        return Ok(Next::Tick);
+        return Ok(NextPacket::Tick);
     }
     if length > MAX_PACKET_BYTES {
         return Err(PacketError::TooLarge {
@@ -57,8 +57,8 @@ pub fn next(bytes: &[u8]) -> Result<Next<'_>, PacketError> {
         return Err(PacketError::PacketType { found, expected: PASS_THROUGH });
     }
     match rest.get(1..length) {
-        Some(data) => Ok(Next::Data(data)),
-        None => Ok(Next::Incomplete { needed: 4 + length }),
+        Some(data) => Ok(NextPacket::Data(data)),
+        None => Ok(NextPacket::Incomplete { needed: 4 + length }),
     }
 }
 
@@ -129,12 +129,12 @@ mod tests {
     fn a_packet_is_whole_or_asks_for_the_rest() {
         let mut bytes = Vec::new();
         write(&mut bytes, |out| out.push(106), Some(|out: &mut Vec<u8>| out.push(106)));
-        assert_eq!(next(&bytes).unwrap(), Next::Data(&[VERSION, 106, VERSION, 106]));
+        assert_eq!(next(&bytes).unwrap(), NextPacket::Data(&[VERSION, 106, VERSION, 106]));
         for cut in 0..bytes.len() {
             let needed = if cut < 4 { 4 } else { bytes.len() };
-            assert_eq!(next(&bytes[..cut]).unwrap(), Next::Incomplete { needed });
+            assert_eq!(next(&bytes[..cut]).unwrap(), NextPacket::Incomplete { needed });
         }
-        assert_eq!(next(&TICK).unwrap(), Next::Tick);
+        assert_eq!(next(&TICK).unwrap(), NextPacket::Tick);
     }
 
     #[test]

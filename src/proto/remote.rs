@@ -13,8 +13,8 @@ pub struct Remote {
 
 impl Remote {
     /// Takes what the node said in its handshake.
-    pub fn new(peer: handshake::Peer) -> Self {
-        let handshake::Peer { name, flags, creation } = peer;
+    pub fn new(peer: handshake::PeerIdentity) -> Self {
+        let handshake::PeerIdentity { name, flags, creation } = peer;
         let abilities = Abilities {
             node: name.text(),
             creation,

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use logmachine::etf::{Pid, Reference, TermRef, encode};
 use logmachine::proto::Flags;
 use logmachine::proto::control::{self, Destination, Signal};
-use logmachine::proto::packet::Next;
+use logmachine::proto::packet::NextPacket;
 use rustix::process::{Signal as Kill, kill_process};
 
 use crate::harness::{LogMachine, PATIENCE, World, has_erlang, wait_for};
@@ -265,7 +265,9 @@ fn each_signal(peer: &mut TcpStream, mut take: impl FnMut(Signal<'_>)) {
         let len = u32::from_be_bytes(packet[..4].try_into().unwrap());
         packet.resize(4 + usize::try_from(len).unwrap(), 0);
         peer.read_exact(&mut packet[4..]).unwrap();
-        let Next::Data(data) = logmachine::proto::packet::next(&packet).unwrap() else { continue };
+        let NextPacket::Data(data) = logmachine::proto::packet::next(&packet).unwrap() else {
+            continue;
+        };
         let signal = control::parse(data).unwrap();
         let is_message = matches!(
             signal,

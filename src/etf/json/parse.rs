@@ -85,7 +85,7 @@ pub fn parse(json: &str) -> Result<TermBuf, JsonError> {
 }
 
 /// A container that is not closed yet.
-struct Open {
+struct Container {
     kind: Kind,
     /// Where its head is in the output.
     start: usize,
@@ -170,7 +170,7 @@ impl<'a> Parser<'a> {
 
     /// One value, with everything in it.
     fn value(&mut self) -> Parsed<()> {
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<Container> = Vec::new();
         loop {
             self.space();
             if let Some(container) = self.open()? {
@@ -196,7 +196,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads a leaf into the output, or opens a container.
-    fn open(&mut self) -> Parsed<Option<Open>> {
+    fn open(&mut self) -> Parsed<Option<Container>> {
         match self.peek().ok_or(JsonProblem::End)? {
             '"' => {
                 let text = self.string()?;
@@ -239,7 +239,7 @@ impl<'a> Parser<'a> {
         Ok(None)
     }
 
-    fn container(&mut self, kind: Kind) -> Open {
+    fn container(&mut self, kind: Kind) -> Container {
         let start = self.out.len();
         match kind {
             Kind::Tuple => build::open_tuple(&mut self.out),
@@ -248,11 +248,11 @@ impl<'a> Parser<'a> {
                 encode::map_header(&mut self.out, 0);
             }
         }
-        Open { kind, start, last: self.out.len(), count: 0 }
+        Container { kind, start, last: self.out.len(), count: 0 }
     }
 
     /// After a container's opening: whether it has an element.
-    fn first(&mut self, container: &mut Open) -> Parsed<bool> {
+    fn first(&mut self, container: &mut Container) -> Parsed<bool> {
         let end = match container.kind {
             Kind::Object | Kind::Atoms => '}',
             _ => ']',
@@ -265,7 +265,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads what stands before an element: the key of an object, or the opening of a pair.
-    fn before(&mut self, container: &mut Open) -> Parsed<()> {
+    fn before(&mut self, container: &mut Container) -> Parsed<()> {
         match container.kind {
             Kind::Object | Kind::Atoms => {
                 self.space();
@@ -290,7 +290,7 @@ impl<'a> Parser<'a> {
     }
 
     /// After an element: whether another one follows. If not, the container's end was read.
-    fn go_on(&mut self, container: &mut Open) -> Parsed<bool> {
+    fn go_on(&mut self, container: &mut Container) -> Parsed<bool> {
         let element = &self.out[container.last..];
         let is_byte = element.len() == 2 && element[0] == SMALL_INTEGER_EXT;
         match &mut container.kind {
@@ -319,8 +319,8 @@ impl<'a> Parser<'a> {
     }
 
     /// Completes a container whose own end was read.
-    fn close(&mut self, container: Open) -> Parsed<()> {
-        let Open { kind, start, last, count } = container;
+    fn close(&mut self, container: Container) -> Parsed<()> {
+        let Container { kind, start, last, count } = container;
         let out = &mut self.out;
         match kind {
             Kind::List { .. } if count == 0 => {
@@ -346,7 +346,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What follows `{"$name":`: a leaf up to its end, or the beginning of a container.
-    fn form(&mut self, form: &str) -> Parsed<Option<Open>> {
+    fn form(&mut self, form: &str) -> Parsed<Option<Container>> {
         match form {
             "$tuple" => {
                 self.due('[', "'['")?;

@@ -42,7 +42,7 @@ enum Form {
 }
 
 /// What is open during the first pass.
-enum Open {
+enum OpenPart {
     Terms(u64),
     Cells {
         chunk: Chunk,
@@ -61,16 +61,16 @@ enum Open {
 fn forms(term: TermRef<'_>) -> Vec<Form> {
     let mut forms = Vec::new();
     let mut stream = Stream::new(term);
-    let mut levels = vec![Open::Terms(1)];
+    let mut levels = vec![OpenPart::Terms(1)];
     while let Some(level) = levels.last_mut() {
         let mut key = None;
         match level {
-            Open::Terms(0) => {
+            OpenPart::Terms(0) => {
                 levels.pop();
                 continue;
             }
-            Open::Terms(due) => *due -= 1,
-            Open::Cells { chunk, form } => match stream.cell(chunk) {
+            OpenPart::Terms(due) => *due -= 1,
+            OpenPart::Cells { chunk, form } => match stream.cell(chunk) {
                 Cell::Byte(_) => continue,
                 Cell::Term => {}
                 Cell::End => {
@@ -79,10 +79,10 @@ fn forms(term: TermRef<'_>) -> Vec<Form> {
                 }
                 Cell::Tail => {
                     forms[*form] = Form::Improper;
-                    *level = Open::Terms(0);
+                    *level = OpenPart::Terms(0);
                 }
             },
-            Open::Map { due: 0, form, text, atoms } => {
+            OpenPart::Map { due: 0, form, text, atoms } => {
                 forms[*form] = match (text, atoms) {
                     (true, _) => Form::Object,
                     (_, true) => Form::Atoms,
@@ -91,7 +91,7 @@ fn forms(term: TermRef<'_>) -> Vec<Form> {
                 levels.pop();
                 continue;
             }
-            Open::Map { due, text, atoms, .. } => {
+            OpenPart::Map { due, text, atoms, .. } => {
                 *due -= 1;
                 if *due % 2 == 1 {
                     key = Some((text, atoms));
@@ -106,12 +106,12 @@ fn forms(term: TermRef<'_>) -> Vec<Form> {
         let form = forms.len();
         match head {
             Head::Leaf(_) => {}
-            Head::Tuple(elements) => levels.push(Open::Terms(elements.into())),
-            Head::Fun(fun) => levels.push(Open::Terms(fun.free.into())),
+            Head::Tuple(elements) => levels.push(OpenPart::Terms(elements.into())),
+            Head::Fun(fun) => levels.push(OpenPart::Terms(fun.free.into())),
             Head::Map(pairs) => {
                 forms.push(Form::Pairs);
                 let due = 2 * u64::from(pairs);
-                levels.push(Open::Map { due, form, text: true, atoms: true });
+                levels.push(OpenPart::Map { due, form, text: true, atoms: true });
             }
             Head::List(chunk) => match printable(stream, chunk) {
                 Some(end) => {
@@ -120,7 +120,7 @@ fn forms(term: TermRef<'_>) -> Vec<Form> {
                 }
                 None => {
                     forms.push(Form::List);
-                    levels.push(Open::Cells { chunk, form });
+                    levels.push(OpenPart::Cells { chunk, form });
                 }
             },
         }

@@ -181,7 +181,7 @@ pub fn parse_terms(text: &str) -> Result<Vec<TermBuf>, TextError> {
 }
 
 /// A container that is not closed yet.
-struct Open {
+struct Container {
     kind: Kind,
     /// Where its head is in the output.
     start: usize,
@@ -288,7 +288,7 @@ impl<'a> Parser<'a> {
 
     /// One term's bytes.
     fn term(&mut self) -> Parsed<Vec<u8>> {
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<Container> = Vec::new();
         let mut check_keys = false;
         let start = self.at;
         loop {
@@ -320,9 +320,9 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads a leaf into the output, or opens a container.
-    fn open(&mut self) -> Parsed<Option<Open>> {
+    fn open(&mut self) -> Parsed<Option<Container>> {
         let start = self.out.len();
-        let container = |kind, head| Some(Open { kind, start, last: start + head, count: 0 });
+        let container = |kind, head| Some(Container { kind, start, last: start + head, count: 0 });
         let c = self.peek().ok_or(TextProblem::End)?;
         match c {
             '{' => {
@@ -368,7 +368,7 @@ impl<'a> Parser<'a> {
     }
 
     /// After an element: whether another one of the container follows.
-    fn go_on(&mut self, container: &mut Open) -> Parsed<bool> {
+    fn go_on(&mut self, container: &mut Container) -> Parsed<bool> {
         self.space();
         let element = &self.out[container.last..];
         let is_byte = element.len() == 2 && element[0] == SMALL_INTEGER_EXT;
@@ -413,9 +413,9 @@ impl<'a> Parser<'a> {
     }
 
     /// Completes the head of a container whose closing character is next.
-    fn close(&mut self, container: Open) {
+    fn close(&mut self, container: Container) {
         self.at += 1;
-        let Open { kind, start, count, .. } = container;
+        let Container { kind, start, count, .. } = container;
         let out = &mut self.out;
         match kind {
             Kind::Tuple => {

@@ -20,7 +20,7 @@ use super::super::shared::Shared;
 use super::super::source::Source;
 use super::super::storage::is_transient;
 use super::super::{ReadError, lock};
-use super::{Cursor, Open, READ_BYTES};
+use super::{Cursor, OpenSegment, READ_BYTES};
 use crate::time::Timestamp;
 
 /// A reader's place in a log that it reads from the end.
@@ -166,7 +166,7 @@ impl BackwardCursor {
         let base = segment.base;
         let run = open.index.run_before(*end - base, None, *READ_BYTES.start());
         let path = segment.place().path().to_owned();
-        let Open { source, .. } = &mut open;
+        let OpenSegment { source, .. } = &mut open;
         let chunk = self.read_run(source, base, (&segment.name, &path), &run, end)?;
         self.files.open = Some(open).filter(|open| open.place.is_some());
         Ok(chunk)

@@ -65,11 +65,11 @@ pub(super) struct Journal {
     dir: PathBuf,
     compact_bytes: u64,
     /// The file of this life; `None` if the next positions begin a new one.
-    open: Option<Open>,
+    open: Option<JournalFile>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct JournalFile {
     file: Arc<dyn StorageFile>,
     bytes: u64,
     /// When it is written anew.
@@ -311,7 +311,7 @@ impl Journal {
             lines.push_position(name, Position::At(*stamp));
         }
         if planted("acks: a file that failed grows on") {
-            self.open = Some(Open { file: Arc::clone(&open.file), ..open });
+            self.open = Some(JournalFile { file: Arc::clone(&open.file), ..open });
         }
         write_full(&*open.file, &lines.0, open.bytes)?;
         unless("acks: the lines", || open.file.sync())?;
@@ -340,7 +340,8 @@ impl Journal {
         self.storage.rename(&draft, &path)?;
         unless("acks: the directory", || self.storage.sync_dir(&self.dir))?;
         let bytes = lines.0.len() as u64;
-        self.open = Some(Open { file, bytes, compact_at: (2 * bytes).max(self.compact_bytes) });
+        self.open =
+            Some(JournalFile { file, bytes, compact_at: (2 * bytes).max(self.compact_bytes) });
         Ok(())
     }
 }

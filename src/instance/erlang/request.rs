@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use crate::etf::{Elements, Pid, Term, TermBuf, TermRef, encode};
 use crate::instance::Instance;
 use crate::instance::ack::MAX_NAME_BYTES;
-use crate::instance::from::From;
 use crate::instance::reader::{Order, Selection};
+use crate::instance::since::Since;
 use crate::instance::subscription::{MAX_MARKER_BYTES, Method, Subscriber, Subscription};
 use crate::match_spec::{CompileError, Limits, MatchSpec};
 
@@ -195,8 +195,8 @@ impl<'a> SubscribeArguments<'a> {
     ) -> Result<Subscription, BadRequest> {
         let bad = BadRequest::option;
         let (now, next) = (instance.clock().now(), instance.tail().next_stamp());
-        let begin = |term| From::parse(term).map(|from| from.resolve(now, next));
-        let end = |term| From::parse(term).map(|to| to.resolve_end(now, next));
+        let begin = |term| Since::parse(term).map(|from| from.resolve(now, next));
+        let end = |term| Since::parse(term).map(|to| to.resolve_end(now, next));
         let subscriber = match self.pid {
             Some(pid) => pid.as_pid().ok_or_else(|| bad("pid"))?,
             None => caller.clone(),
@@ -276,7 +276,7 @@ pub(in crate::instance) fn selection(
     options: TermRef<'_>,
 ) -> Result<Selection, BadRequest> {
     let bad = BadRequest::option;
-    let from = From::parse(from).ok_or_else(|| bad("from"))?;
+    let from = Since::parse(from).ok_or_else(|| bad("from"))?;
     let Term::Map(pairs) = options.view() else { return Err(bad("options")) };
     let within = |value: TermRef<'_>, most: usize| {
         let value = usize::try_from(value.as_integer()?).ok()?;
@@ -292,7 +292,7 @@ pub(in crate::instance) fn selection(
         let key = key.as_atom().ok_or_else(|| bad("options"))?.to_str();
         let within = |most| within(value, most).ok_or_else(|| bad(&key));
         match &*key {
-            "to" => to = Some(From::parse(value).ok_or_else(|| bad("to"))?),
+            "to" => to = Some(Since::parse(value).ok_or_else(|| bad("to"))?),
             "limit" => selection.max_entries = within(MAX_LIMIT)?,
             "max_bytes" => selection.max_bytes = within(MAX_BYTES)?,
             "strict" if value.is_atom("true") => selection.strict = true,
@@ -337,7 +337,7 @@ pub fn write_credit(out: &mut Vec<u8>, count: u64) {
 #[derive(Clone, Debug)]
 pub struct Subscribe {
     /// Where to begin.
-    pub from: From,
+    pub from: Since,
     /// Who gets the entries.
     pub pid: Pid,
     /// What they are tagged with; `None`: the instance's name.

@@ -43,7 +43,7 @@ async fn connect(node: &Node, name: &str) -> (Arc<Peer>, TcpStream) {
     let address = listener.local_addr().expect("bound");
     let (theirs, ours) = tokio::join!(TcpStream::connect(address), listener.accept());
     let name = NodeName::new(name).expect("a name");
-    let peer = handshake::Peer { name, flags: Flags::OFFERED, creation: 7 };
+    let peer = handshake::PeerIdentity { name, flags: Flags::OFFERED, creation: 7 };
     let ours = start(node, ours.expect("accepted").0, Agreed { peer });
     (ours.expect("watched"), theirs.expect("connected"))
 }

@@ -31,7 +31,7 @@ impl Subject {
     }
 
     /// Decides on these nodes' knowledge; the step is done at once.
-    fn decide(&mut self, nodes: &[&[Holder]]) -> Step {
+    fn decide(&mut self, nodes: &[&[Holder]]) -> NameStep {
         let step = self.alias.decide(self.now, &survey(nodes));
         self.alias.step_over(self.now, &step);
         step
@@ -45,33 +45,33 @@ impl Subject {
 #[test]
 fn the_first_free_number_is_registered_and_settles() {
     let mut s = Subject::new();
-    assert_eq!(s.decide(&[]), Step::Rest);
-    assert_eq!(s.decide(&[&[Other], &[Other]]), Step::Register(1, node(0)));
+    assert_eq!(s.decide(&[]), NameStep::Rest);
+    assert_eq!(s.decide(&[&[Other], &[Other]]), NameStep::Register(1, node(0)));
     assert_eq!(s.alias.held(), None);
-    assert_eq!(s.decide(&[&[Other, Ours], &[Other, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Other, Ours], &[Other, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(1));
     // Nobody is there to ask: that says nothing.
-    assert_eq!(s.decide(&[]), Step::Rest);
+    assert_eq!(s.decide(&[]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(1));
 }
 
 #[test]
 fn all_ten_taken_is_exhausted() {
     let mut s = Subject::new();
-    assert_eq!(s.decide(&[&[Other; 10]]), Step::Exhausted);
+    assert_eq!(s.decide(&[&[Other; 10]]), NameStep::Exhausted);
     assert_eq!(s.alias.held(), None);
     assert_eq!(
         s.decide(&[&[[Other; 9].as_slice(), &[Nobody]].concat()]),
-        Step::Register(9, node(0))
+        NameStep::Register(9, node(0))
     );
 }
 
 #[test]
 fn a_node_that_stays_unaware_is_told_with_patience_and_nothing_is_taken_away() {
     let mut s = Subject::new();
-    assert_eq!(s.decide(&[&[Ours], &[Nobody]]), Step::Wait);
-    assert_eq!(s.decide(&[&[Ours], &[Nobody]]), Step::Register(0, node(1)));
-    assert_eq!(s.decide(&[&[Ours], &[Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours], &[Nobody]]), NameStep::Wait);
+    assert_eq!(s.decide(&[&[Ours], &[Nobody]]), NameStep::Register(0, node(1)));
+    assert_eq!(s.decide(&[&[Ours], &[Ours]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(0));
 }
 
@@ -79,25 +79,25 @@ fn a_node_that_stays_unaware_is_told_with_patience_and_nothing_is_taken_away() {
 #[test]
 fn a_lost_link_needs_no_patience() {
     let mut s = Subject::new();
-    assert_eq!(s.decide(&[&[Ours], &[Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours], &[Ours]]), NameStep::Rest);
     s.alias.link_lost(s.now, node(1));
-    assert_eq!(s.decide(&[&[Ours]]), Step::Rest);
-    assert_eq!(s.decide(&[&[Ours], &[Nobody], &[Nobody]]), Step::Register(0, node(1)));
-    assert_eq!(s.decide(&[&[Ours], &[Ours], &[Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours]]), NameStep::Rest);
+    assert_eq!(s.decide(&[&[Ours], &[Nobody], &[Nobody]]), NameStep::Register(0, node(1)));
+    assert_eq!(s.decide(&[&[Ours], &[Ours], &[Ours]]), NameStep::Rest);
     // Long ago is not just now.
     s.alias.link_lost(s.now, node(1));
     s.pass(61);
-    assert_eq!(s.decide(&[&[Ours], &[Nobody]]), Step::Wait);
+    assert_eq!(s.decide(&[&[Ours], &[Nobody]]), NameStep::Wait);
 }
 
 #[test]
 fn an_earlier_life_is_left_to_its_monitors_and_then_replaced() {
     let mut s = Subject::new();
     for _ in 1..STALE_PATIENCE {
-        assert_eq!(s.decide(&[&[Stale], &[Stale]]), Step::Wait);
+        assert_eq!(s.decide(&[&[Stale], &[Stale]]), NameStep::Wait);
     }
-    assert_eq!(s.decide(&[&[Stale], &[Nobody]]), Step::Register(0, node(1)));
-    assert_eq!(s.decide(&[&[Stale], &[Ours]]), Step::Replace(0, node(0)));
+    assert_eq!(s.decide(&[&[Stale], &[Nobody]]), NameStep::Register(0, node(1)));
+    assert_eq!(s.decide(&[&[Stale], &[Ours]]), NameStep::Replace(0, node(0)));
 }
 
 /// A step that is not over, one that failed: no other through that node, none at all for a moment.
@@ -105,17 +105,17 @@ fn an_earlier_life_is_left_to_its_monitors_and_then_replaced() {
 fn steps_wait_for_each_other_and_failures_are_retried_ever_more_rarely() {
     let mut s = Subject::new();
     let nobody = survey(&[&[Nobody], &[Nobody]]);
-    let first = Step::Register(0, node(0));
-    assert_eq!(s.alias.decide(s.now, &nobody), Step::Register(0, node(0)));
-    assert_eq!(s.alias.decide(s.now, &nobody), Step::Rest);
+    let first = NameStep::Register(0, node(0));
+    assert_eq!(s.alias.decide(s.now, &nobody), NameStep::Register(0, node(0)));
+    assert_eq!(s.alias.decide(s.now, &nobody), NameStep::Rest);
     s.now += STAGGER;
-    assert_eq!(s.alias.decide(s.now, &nobody), Step::Register(0, node(1)));
+    assert_eq!(s.alias.decide(s.now, &nobody), NameStep::Register(0, node(1)));
     s.now += STAGGER;
-    assert_eq!(s.alias.decide(s.now, &nobody), Step::Rest);
+    assert_eq!(s.alias.decide(s.now, &nobody), NameStep::Rest);
     let mut pauses = Vec::new();
     for _ in 0..10 {
         s.alias.step_over(s.now, &first);
-        assert_eq!(s.alias.decide(s.now, &nobody), Step::Rest);
+        assert_eq!(s.alias.decide(s.now, &nobody), NameStep::Rest);
         let next = s.alias.deadline(s.now).expect("there will be another try");
         pauses.push((next - s.now).as_millis());
         s.now = next;
@@ -125,45 +125,45 @@ fn steps_wait_for_each_other_and_failures_are_retried_ever_more_rarely() {
     s.alias.step_over(s.now, &first);
     s.alias.link_up(&node(0));
     s.now += STAGGER;
-    assert_eq!(s.alias.decide(s.now, &nobody), Step::Register(0, node(0)));
+    assert_eq!(s.alias.decide(s.now, &nobody), NameStep::Register(0, node(0)));
 }
 
 /// A lower number is free, is not, is again for long enough; both are ours for a minute.
 #[test]
 fn a_number_that_stays_free_is_taken_over_and_the_higher_one_given_up_later() {
     let mut s = Subject::new();
-    assert_eq!(s.decide(&[&[Other, Ours], &[Other, Ours]]), Step::Rest);
-    assert_eq!(s.decide(&[&[Nobody, Ours], &[Nobody, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Other, Ours], &[Other, Ours]]), NameStep::Rest);
+    assert_eq!(s.decide(&[&[Nobody, Ours], &[Nobody, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.deadline(s.now), Some(s.now + TAKEOVER));
     s.pass(29);
     // The holder comes back early, at one node already.
-    assert_eq!(s.decide(&[&[Nobody, Ours], &[Other, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Nobody, Ours], &[Other, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.deadline(s.now), None);
-    assert_eq!(s.decide(&[&[Nobody, Ours], &[Nobody, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Nobody, Ours], &[Nobody, Ours]]), NameStep::Rest);
     s.pass(30);
-    assert_eq!(s.decide(&[&[Nobody, Ours], &[Nobody, Ours]]), Step::Register(0, node(0)));
+    assert_eq!(s.decide(&[&[Nobody, Ours], &[Nobody, Ours]]), NameStep::Register(0, node(0)));
     assert_eq!(s.alias.held(), Some(1));
     // One node learns it later than the others.
-    assert_eq!(s.decide(&[&[Ours, Ours], &[Nobody, Ours]]), Step::Wait);
+    assert_eq!(s.decide(&[&[Ours, Ours], &[Nobody, Ours]]), NameStep::Wait);
     assert_eq!(s.alias.held(), Some(1));
-    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Ours]]), Step::Wait);
+    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Ours]]), NameStep::Wait);
     assert_eq!(s.alias.held(), Some(0));
-    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.deadline(s.now), Some(s.now + OVERLAP));
     // Both are kept where they are, also after a lost link.
     s.pass(30);
     s.alias.link_lost(s.now, node(1));
-    assert_eq!(s.decide(&[&[Ours, Ours], &[Nobody, Nobody]]), Step::Register(0, node(1)));
-    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Nobody]]), Step::Register(1, node(1)));
+    assert_eq!(s.decide(&[&[Ours, Ours], &[Nobody, Nobody]]), NameStep::Register(0, node(1)));
+    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Nobody]]), NameStep::Register(1, node(1)));
     s.pass(30);
     // Not while some node doesn't know the number that stays.
     assert_eq!(
         s.decide(&[&[Ours, Ours], &[Nobody, Ours], &[Ours, Ours]]),
-        Step::Register(0, node(1))
+        NameStep::Register(0, node(1))
     );
-    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Ours]]), Step::Unregister(1, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Ours], &[Ours, Ours]]), NameStep::Unregister(1, node(0)));
     s.pass(1);
-    assert_eq!(s.decide(&[&[Ours, Nobody], &[Ours, Nobody]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Nobody], &[Ours, Nobody]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(0));
     assert_eq!(s.alias.deadline(s.now), None);
 }
@@ -175,7 +175,7 @@ fn without_takeover_a_lower_number_stays_free() {
     s.decide(&[&[Other, Ours]]);
     for _ in 0..10 {
         s.pass(1000);
-        assert_eq!(s.decide(&[&[Nobody, Ours]]), Step::Rest);
+        assert_eq!(s.decide(&[&[Nobody, Ours]]), NameStep::Rest);
     }
     assert_eq!(s.alias.held(), Some(1));
 }
@@ -185,31 +185,31 @@ fn without_takeover_a_lower_number_stays_free() {
 fn several_lower_numbers_are_taken_over_one_after_the_other() {
     let mut s = Subject::new();
     s.decide(&[&[Other, Other, Ours]]);
-    assert_eq!(s.decide(&[&[Other, Nobody, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Other, Nobody, Ours]]), NameStep::Rest);
     s.pass(20);
-    assert_eq!(s.decide(&[&[Nobody, Nobody, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Nobody, Nobody, Ours]]), NameStep::Rest);
     s.pass(10);
-    assert_eq!(s.decide(&[&[Nobody, Nobody, Ours]]), Step::Register(1, node(0)));
-    assert_eq!(s.decide(&[&[Nobody, Ours, Ours]]), Step::Wait);
-    assert_eq!(s.decide(&[&[Nobody, Ours, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Nobody, Nobody, Ours]]), NameStep::Register(1, node(0)));
+    assert_eq!(s.decide(&[&[Nobody, Ours, Ours]]), NameStep::Wait);
+    assert_eq!(s.decide(&[&[Nobody, Ours, Ours]]), NameStep::Rest);
     s.pass(20);
-    assert_eq!(s.decide(&[&[Nobody, Ours, Ours]]), Step::Register(0, node(0)));
-    assert_eq!(s.decide(&[&[Ours, Ours, Ours]]), Step::Wait);
+    assert_eq!(s.decide(&[&[Nobody, Ours, Ours]]), NameStep::Register(0, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Ours, Ours]]), NameStep::Wait);
     assert_eq!(s.alias.held(), Some(0));
     s.pass(40);
-    assert_eq!(s.decide(&[&[Ours, Ours, Ours]]), Step::Unregister(2, node(0)));
-    assert_eq!(s.decide(&[&[Ours, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Ours, Ours]]), NameStep::Unregister(2, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Ours]]), NameStep::Rest);
     s.pass(20);
-    assert_eq!(s.decide(&[&[Ours, Ours]]), Step::Unregister(1, node(0)));
-    assert_eq!(s.decide(&[&[Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Ours]]), NameStep::Unregister(1, node(0)));
+    assert_eq!(s.decide(&[&[Ours]]), NameStep::Rest);
     // Both free for long at once: the lowest alone.
     let mut s = Subject::new();
     s.decide(&[&[Other, Other, Ours]]);
     s.decide(&[&[Nobody, Nobody, Ours]]);
     s.pass(30);
-    assert_eq!(s.decide(&[&[Nobody, Nobody, Ours]]), Step::Register(0, node(0)));
-    assert_eq!(s.decide(&[&[Ours, Nobody, Ours]]), Step::Wait);
-    assert_eq!(s.decide(&[&[Ours, Nobody, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Nobody, Nobody, Ours]]), NameStep::Register(0, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Nobody, Ours]]), NameStep::Wait);
+    assert_eq!(s.decide(&[&[Ours, Nobody, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(0));
 }
 
@@ -220,28 +220,28 @@ fn a_conflict_during_the_minute_leaves_the_other_number() {
     s.decide(&[&[Other, Ours]]);
     s.decide(&[&[Nobody, Ours]]);
     s.pass(30);
-    assert_eq!(s.decide(&[&[Nobody, Ours]]), Step::Register(0, node(0)));
-    assert_eq!(s.decide(&[&[Ours, Ours]]), Step::Wait);
+    assert_eq!(s.decide(&[&[Nobody, Ours]]), NameStep::Register(0, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Ours]]), NameStep::Wait);
     assert_eq!(s.alias.held(), Some(0));
     s.pass(10);
     s.alias.conflict(s.now, 0);
     // Nodes do not know yet.
-    assert_eq!(s.decide(&[&[Ours, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(1));
-    assert_eq!(s.decide(&[&[Other, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Other, Ours]]), NameStep::Rest);
     s.pass(1000);
-    assert_eq!(s.decide(&[&[Other, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Other, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(1));
     // The higher one goes instead: the lower one stays.
     s.decide(&[&[Nobody, Ours]]);
     s.pass(30);
-    assert_eq!(s.decide(&[&[Nobody, Ours]]), Step::Register(0, node(0)));
-    assert_eq!(s.decide(&[&[Ours, Ours]]), Step::Wait);
+    assert_eq!(s.decide(&[&[Nobody, Ours]]), NameStep::Register(0, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Ours]]), NameStep::Wait);
     s.alias.conflict(s.now, 1);
-    assert_eq!(s.decide(&[&[Ours, Ours]]), Step::Rest);
-    assert_eq!(s.decide(&[&[Ours, Other]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Ours]]), NameStep::Rest);
+    assert_eq!(s.decide(&[&[Ours, Other]]), NameStep::Rest);
     s.pass(1000);
-    assert_eq!(s.decide(&[&[Ours, Other]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Other]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(0));
 }
 
@@ -251,15 +251,15 @@ fn a_conflict_makes_us_look_from_the_start() {
     let mut s = Subject::new();
     s.decide(&[&[Other, Ours]]);
     s.alias.conflict(s.now, 1);
-    assert_eq!(s.decide(&[&[Nobody, Ours]]), Step::Register(0, node(0)));
-    assert_eq!(s.decide(&[&[Ours, Other]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Nobody, Ours]]), NameStep::Register(0, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Other]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(0));
     // The two clusters that we are in don't agree and never will: another number, free in both.
-    assert_eq!(s.decide(&[&[Ours, Other], &[Other, Nobody]]), Step::Register(2, node(0)));
-    assert_eq!(s.decide(&[&[Ours, Other, Ours], &[Other, Nobody, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Other], &[Other, Nobody]]), NameStep::Register(2, node(0)));
+    assert_eq!(s.decide(&[&[Ours, Other, Ours], &[Other, Nobody, Ours]]), NameStep::Rest);
     assert_eq!(s.alias.held(), Some(2));
     s.pass(1000);
-    assert_eq!(s.decide(&[&[Ours, Other, Ours], &[Other, Nobody, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Ours, Other, Ours], &[Other, Nobody, Ours]]), NameStep::Rest);
     // Nonsense from a peer is no number.
     s.alias.conflict(s.now, 200);
 }
@@ -268,13 +268,13 @@ fn a_conflict_makes_us_look_from_the_start() {
 #[test]
 fn a_registration_that_comes_late_is_noticed() {
     let mut s = Subject::new();
-    assert_eq!(s.decide(&[&[Nobody]]), Step::Register(0, node(0)));
+    assert_eq!(s.decide(&[&[Nobody]]), NameStep::Register(0, node(0)));
     // It hangs; the number is taken meanwhile, the next one registered.
-    assert_eq!(s.decide(&[&[Other]]), Step::Register(1, node(0)));
-    assert_eq!(s.decide(&[&[Other, Ours]]), Step::Rest);
-    assert_eq!(s.decide(&[&[Other, Ours, Ours]]), Step::Rest);
+    assert_eq!(s.decide(&[&[Other]]), NameStep::Register(1, node(0)));
+    assert_eq!(s.decide(&[&[Other, Ours]]), NameStep::Rest);
+    assert_eq!(s.decide(&[&[Other, Ours, Ours]]), NameStep::Rest);
     s.pass(60);
-    assert_eq!(s.decide(&[&[Other, Ours, Ours]]), Step::Unregister(2, node(0)));
+    assert_eq!(s.decide(&[&[Other, Ours, Ours]]), NameStep::Unregister(2, node(0)));
     assert_eq!(s.alias.held(), Some(1));
 }
 
@@ -292,12 +292,12 @@ impl Cluster {
         vec![(node(0), holders)]
     }
 
-    fn take(&mut self, us: usize, step: &Step) {
+    fn take(&mut self, us: usize, step: &NameStep) {
         match step {
-            Step::Register(number, _) => {
+            NameStep::Register(number, _) => {
                 self.0[usize::from(*number)].get_or_insert(us);
             }
-            Step::Unregister(number, _) => {
+            NameStep::Unregister(number, _) => {
                 assert_eq!(self.0[usize::from(*number)], Some(us), "not_ours_to_take");
                 self.0[usize::from(*number)] = None;
             }
@@ -317,7 +317,7 @@ fn two_that_want_the_same_number_end_with_a_number_each_and_are_never_without() 
         let mut aliases =
             [Alias::new(None), Alias::new(Some(TAKEOVER)), Alias::new(Some(TAKEOVER))];
         for us in order {
-            assert_eq!(aliases[us].decide(now, &cluster.survey(us)), Step::Rest);
+            assert_eq!(aliases[us].decide(now, &cluster.survey(us)), NameStep::Rest);
         }
         cluster.0[0] = None;
         for _ in 0..300 {
@@ -344,7 +344,8 @@ fn a_step_that_does_not_help_is_repeated_ever_more_rarely() {
     let mut s = Subject::new();
     let mut registered = 0;
     for _ in 0..3000 {
-        registered += usize::from(s.decide(&[&[Ours], &[Nobody]]) == Step::Register(0, node(1)));
+        registered +=
+            usize::from(s.decide(&[&[Ours], &[Nobody]]) == NameStep::Register(0, node(1)));
         s.now += Duration::from_millis(100);
     }
     assert!((8..=12).contains(&registered), "{registered} times in five minutes");

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum Since {
     /// With the oldest entry kept.
     Earliest,
     /// With the first entry after this moment.
@@ -18,40 +18,40 @@ pub enum From {
     Ago(Duration),
 }
 
-impl From {
+impl Since {
     /// Reads `earliest`, `now`, `{ago, {N, Unit}}`, `{Mega, Sec, Micro}`, `{{Y, Mo, D}, {H, Mi, S}, Millis}` or
     /// microseconds since the epoch; `None` if the term is none of these.
     pub fn parse(term: TermRef<'_>) -> Option<Self> {
         match term.view() {
-            Term::Atom(atom) if atom.is("earliest") => Some(From::Earliest),
-            Term::Atom(atom) if atom.is("now") => Some(From::Now),
+            Term::Atom(atom) if atom.is("earliest") => Some(Since::Earliest),
+            Term::Atom(atom) if atom.is("now") => Some(Since::Now),
             Term::Integer(micros) => {
-                Some(From::At(Timestamp::from_micros(u64::try_from(micros).ok()?)))
+                Some(Since::At(Timestamp::from_micros(u64::try_from(micros).ok()?)))
             }
             Term::Tuple(_) => {
                 if let Some([ago, span]) = term.as_tuple() {
-                    return ago.is_atom("ago").then(|| span_of(span).map(From::Ago))?;
+                    return ago.is_atom("ago").then(|| span_of(span).map(Since::Ago))?;
                 }
                 let [first, second, third] = term.as_tuple()?;
                 match first.view() {
                     Term::Integer(mega) => {
                         let (secs, micros) = (second.as_integer()?, third.as_integer()?);
-                        Timestamp::from_parts(mega, secs, micros).map(From::At)
+                        Timestamp::from_parts(mega, secs, micros).map(Since::At)
                     }
-                    _ => date_time(first, second, third).map(From::At),
+                    _ => date_time(first, second, third).map(Since::At),
                 }
             }
             _ => None,
         }
     }
 
-    /// Writes the form that [`From::parse`] reads.
+    /// Writes the form that [`Since::parse`] reads.
     pub fn write(self, out: &mut Vec<u8>) {
         match self {
-            From::Earliest => encode::atom(out, "earliest"),
-            From::Now => encode::atom(out, "now"),
-            From::At(stamp) => encode::timestamp(out, stamp),
-            From::Ago(span) => {
+            Since::Earliest => encode::atom(out, "earliest"),
+            Since::Now => encode::atom(out, "now"),
+            Since::At(stamp) => encode::timestamp(out, stamp),
+            Since::Ago(span) => {
                 encode::tuple_header(out, 2);
                 encode::atom(out, "ago");
                 encode::tuple_header(out, 2);
@@ -64,17 +64,17 @@ impl From {
     /// The timestamp to begin at. Every entry there is has one before `next`, and none that comes will.
     pub fn resolve(self, now: Timestamp, next: Timestamp) -> Timestamp {
         match self {
-            From::Earliest => Timestamp::MIN,
-            From::Now => next,
-            From::At(stamp) => stamp,
-            From::Ago(span) => now.saturating_sub(span),
+            Since::Earliest => Timestamp::MIN,
+            Since::Now => next,
+            Since::At(stamp) => stamp,
+            Since::Ago(span) => now.saturating_sub(span),
         }
     }
 
     /// The timestamp to end at: `now` ends with what there is, also where that is stamped ahead of the clock.
     pub fn resolve_end(self, now: Timestamp, next: Timestamp) -> Timestamp {
         match self {
-            From::Now => Timestamp::from_micros(next.micros().saturating_sub(1)).max(now),
+            Since::Now => Timestamp::from_micros(next.micros().saturating_sub(1)).max(now),
             from => from.resolve(now, next),
         }
     }
@@ -140,11 +140,11 @@ mod tests {
         let check = |write: &dyn Fn(&mut Vec<u8>), expected| {
             let mut bytes = Vec::new();
             write(&mut bytes);
-            assert_eq!(From::parse(TermRef::whole(&bytes).unwrap()), expected);
+            assert_eq!(Since::parse(TermRef::whole(&bytes).unwrap()), expected);
         };
-        let at = |micros| Some(From::At(Timestamp::from_micros(micros)));
-        check(&|out| encode::atom(out, "earliest"), Some(From::Earliest));
-        check(&|out| encode::atom(out, "now"), Some(From::Now));
+        let at = |micros| Some(Since::At(Timestamp::from_micros(micros)));
+        check(&|out| encode::atom(out, "earliest"), Some(Since::Earliest));
+        check(&|out| encode::atom(out, "now"), Some(Since::Now));
         check(&|out| encode::atom(out, "never"), None);
         check(&|out| encode::integer(out, 1_795_000_000_000_001), at(1_795_000_000_000_001));
         check(&|out| encode::integer(out, -1), None);
@@ -176,7 +176,7 @@ mod tests {
                 encode::integer(out, 15);
                 encode::atom(out, "min");
             },
-            Some(From::Ago(Duration::from_secs(900))),
+            Some(Since::Ago(Duration::from_secs(900))),
         );
     }
 }
