@@ -476,6 +476,7 @@ impl<'a> Iterator for Elements<'a> {
         // What ends with the bytes needs no walk: most of all, the event at the end of a cast.
         let is_all = self.left == 0 && !self.has_tail;
         let len = if is_all { self.bytes.len() } else { skip(self.bytes) };
+        debug_assert_eq!(len, skip(self.bytes), "a term's bytes are those of exactly one");
         let (term, rest) = self.bytes.split_at(len);
         self.bytes = rest;
         Some(TermRef(term))

@@ -373,7 +373,8 @@ impl ProcessTable {
     ///
     /// [`TieError`]: answer with an exit signal of that reason.
     pub fn link_from(&mut self, remote: Pid, local: LocalId) -> Result<(), TieError> {
-        // It crossed our unlink, which ends it there as soon as it arrives; OTP drops it, too.
+        // It crossed our unlink, which ends it there as soon as it arrives. OTP drops it, too: `ERTS_SIG_Q_OP_LINK` in
+        // `erl_proc_sig_queue.c`, where the link is there already or is being unlinked.
         if self.open_unlinks.contains_key(&(local, remote.clone())) {
             return Ok(());
         }
