@@ -62,6 +62,11 @@ impl Timestamp {
         Self::from_micros(self.0 + 1)
     }
 
+    /// How many microseconds this is later than `earlier`; 0 if it is not.
+    pub const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The timestamp `duration` before this one, not before the epoch.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {

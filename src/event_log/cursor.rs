@@ -386,7 +386,7 @@ impl Cursor {
                 return self.damaged((segment, path), start, UNREADABLE).map(|()| None);
             }
         };
-        self.shared.counters.cold_reads.add(1);
+        self.shared.metrics.cold_reads.inc();
 
         let mut good: Option<Chunk> = None;
         let mut at = 0;

@@ -134,7 +134,7 @@ pub use chunk::Chunk;
 pub use cursor::{BackwardCursor, Cursor, Next};
 pub use error::{AppendError, OpenError, ReadError};
 pub use inventory::find_logs;
-pub use log::{Log, LogStats};
+pub use log::Log;
 pub use map::{Committed, Started};
 #[cfg(test)]
 pub(crate) use open::open_stepped;

@@ -70,7 +70,7 @@ pub fn carry_out(
             });
         }
         Request::Unsupported => {
-            instance.counters().unknown.inc();
+            instance.metrics().unknown.inc();
             reply(TermBuf::written(unsupported));
         }
     }

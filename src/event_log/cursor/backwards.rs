@@ -216,7 +216,7 @@ impl BackwardCursor {
                 return self.files.damaged((segment, path), last, UNREADABLE).map(|()| None);
             }
         };
-        self.files.shared.counters.cold_reads.add(1);
+        self.files.shared.metrics.cold_reads.inc();
         let mut good: Option<Chunk> = None;
         for slot in run.iter().rev() {
             let stretch = &slot.stretch;
