@@ -315,6 +315,24 @@ metrics! {
     histograms {}
 }
 
+metrics! {
+    /// What is counted of the HTTP listener.
+    HttpMetrics;
+    /// The numbers of the HTTP listener.
+    HttpStats of "http";
+    counters {
+        connections in Count: "HTTP connections accepted.",
+        requests in Count: "HTTP requests.",
+        refused in Count: "Requests refused because of their token, their role, or to whom they were addressed.",
+        failed in Count: "Requests answered with a status of 500 and more.",
+        streamed in Count: "Entries sent by streams, and by answers without end.",
+    }
+    gauges {
+        streams in Count: "Streams and answers without end that are under way.",
+    }
+    histograms {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

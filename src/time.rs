@@ -4,6 +4,8 @@
 //! are unique and rise strictly within an instance. Everything that decides takes `now` as a value;
 //! only this module reads a clock.
 
+pub mod moment;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -16,6 +16,10 @@ pub mod read;
 pub mod reader;
 pub mod receiver;
 pub mod recorder;
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "who follows the log without a process is the API")
+)]
 pub(crate) mod search;
 pub mod session;
 #[cfg(test)]

@@ -69,14 +69,14 @@ impl Instance {
     /// [`ReadFailure`].
     pub async fn read(self: &Arc<Self>, selection: Selection) -> Result<Page, ReadFailure> {
         let is_settled = settled(self, &selection).await;
-        let (entries, next) = collect(self, selection, is_settled, Vec::new()).await?;
-        Ok(Page { entries, next })
+        let found = collect(self, selection, is_settled, Vec::new()).await?;
+        Ok(Page { entries: found.into, next: found.next })
     }
 }
 
 /// Waits until everything up to the later end that was taken in is in the log, unless the recorder is stuck. Whether
 /// the end of the log is then the end of what was asked for; more is about to be recorded otherwise.
-pub(super) async fn settled(instance: &Instance, selection: &Selection) -> bool {
+pub(crate) async fn settled(instance: &Instance, selection: &Selection) -> bool {
     let (latest, is_end) = match selection.order {
         Order::Ascending => (selection.to, true),
         Order::Descending => (Some(selection.from), false),
@@ -86,30 +86,40 @@ pub(super) async fn settled(instance: &Instance, selection: &Selection) -> bool 
     committed.await.is_ok() || !is_end
 }
 
-/// Looks for entries; what took them, and where to go on.
-pub(super) async fn collect<C: Collect>(
+/// What a read came to.
+pub(crate) struct Found<C> {
+    /// Who took what was found.
+    pub(crate) into: C,
+    /// The `from` of a selection that goes on there; `None` if there was nothing more at that moment.
+    pub(crate) next: Option<Timestamp>,
+    /// The same for who comes again later; `None` if nothing more can come.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "pollers come by the API"))]
+    pub(crate) later: Option<Timestamp>,
+}
+
+/// Looks for entries, as far as the limits go and for at most 2 s.
+pub(crate) async fn collect<C: Collect>(
     instance: &Arc<Instance>,
     selection: Selection,
     is_settled: bool,
     into: C,
-) -> Result<(C, Option<Timestamp>), ReadFailure> {
+) -> Result<Found<C>, ReadFailure> {
     let mut search = Search::new(instance, selection, into)?;
     let _turn = instance.budget().search().await;
     let until = monotonic() + SEARCH_TIME;
-    loop {
+    let (next, later) = loop {
         match search.step().await? {
-            Step::End(next) => return Ok((search.into_inner(), next)),
-            Step::CaughtUp if is_settled => return Ok((search.into_inner(), None)),
+            Step::End(next) => break (next, next),
             Step::CaughtUp => {
-                let next = search.position();
-                return Ok((search.into_inner(), next));
+                let position = search.position();
+                break (if is_settled { None } else { position }, position);
             }
             // A read without a match spec is bounded by its limits.
             Step::More if search.has_filter() && monotonic() >= until => {
-                let next = search.position();
-                return Ok((search.into_inner(), next));
+                break (search.position(), search.position());
             }
             Step::More => {}
         }
-    }
+    };
+    Ok(Found { into: search.into_inner(), next, later })
 }

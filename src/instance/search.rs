@@ -1,16 +1,20 @@
 //! Looking for entries, step by step, for somebody who decides after each whether to go on.
 //!
-//! A step runs on a thread that may block. Reads take steps until they have enough.
+//! A step looks at what was fetched: at what is in RAM where it runs, in slices, at what is in files on threads that may
+//! block. Reads take steps until they have enough; who follows the log waits in between for more.
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tracing::error;
 
 use super::Instance;
 use super::budget::{Place, SLICE_STEPS};
 use super::read::ReadFailure;
-use super::reader::{Looked, Reader, Selected, Selection, Stopped, Taken};
-use crate::event_log::ReadError;
+use super::reader::{Fetched, Looked, Reader, Selected, Selection, Stopped, Taken};
+use super::recorder::Outstanding;
+use super::session::{AtEnd, End, until};
+use crate::event_log::{Committed, ReadError};
 use crate::time::Timestamp;
 
 /// Takes what a search finds, entry by entry.
@@ -47,6 +51,8 @@ pub(crate) struct Search<C> {
     /// Not here while a step is under way, or after one that failed.
     work: Option<Work<C>>,
     has_filter: bool,
+    committed: watch::Receiver<Committed>,
+    end: End,
     _place: Place,
 }
 
@@ -77,6 +83,20 @@ impl<C: Collect> Search<C> {
         Search::placed(instance, place, selection, into)
     }
 
+    /// The same, for one that waits for more and goes on for long: it takes the place of a session.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(crate) fn following(
+        instance: &Arc<Instance>,
+        selection: Selection,
+        into: C,
+    ) -> Result<Self, ReadFailure> {
+        let place = instance.budget().session(selection.filter.as_ref(), 0);
+        Search::placed(instance, place, selection, into)
+    }
+
     fn placed(
         instance: &Arc<Instance>,
         place: Option<Place>,
@@ -88,16 +108,24 @@ impl<C: Collect> Search<C> {
             return Err(ReadFailure::SystemLimit);
         };
         let fetch_bytes = selection.max_bytes.min(FETCH_BYTES);
+        let end = End::at(selection.to);
         let reader = Reader::new(instance.log(), selection);
         Ok(Search {
             instance: instance.clone(),
             has_filter: reader.has_filter(),
             work: Some(Work { reader, fetch_bytes, into, found: 0, is_alone: false }),
+            committed: instance.log().watch(),
+            end,
             _place: place,
         })
     }
 
-    /// Who took what was found.
+    /// Who takes what is found.
+    pub(crate) fn collector(&mut self) -> &mut C {
+        &mut self.work.as_mut().expect(AT_HAND).into
+    }
+
+    /// The same, at the end.
     pub(crate) fn into_inner(self) -> C {
         self.work.expect(AT_HAND).into
     }
@@ -105,6 +133,11 @@ impl<C: Collect> Search<C> {
     /// The `from` of a selection that goes on here; `None` if nothing more can come.
     pub(crate) fn position(&self) -> Option<Timestamp> {
         self.work.as_ref().expect(AT_HAND).reader.position()
+    }
+
+    /// Lets go of entries and files until the next step.
+    pub(crate) fn let_go(&mut self) {
+        self.work.as_mut().expect(AT_HAND).reader.let_go();
     }
 
     /// Whether looking takes time, as a condition or a match spec decides.
@@ -138,6 +171,63 @@ impl<C: Collect> Search<C> {
         })?;
         self.work = Some(work);
         Ok(step?)
+    }
+
+    /// The same, right here where what is next is in RAM, and less at once.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(crate) async fn step_near(&mut self) -> Result<Step, ReadFailure> {
+        let work = self.work.as_mut().expect(AT_HAND);
+        let near =
+            if work.is_alone { Fetched::Cold } else { work.reader.fetch_cached(work.fetch_bytes) };
+        match near {
+            Fetched::End => Ok(Step::CaughtUp),
+            Fetched::Entries => {
+                let budget = self.instance.budget().clone();
+                let turn = if self.has_filter { Some(budget.slice().await) } else { None };
+                let step = work.look(SLICE_STEPS, &self.instance);
+                drop(turn);
+                Ok(step)
+            }
+            Fetched::Cold => {
+                let budget = self.instance.budget().clone();
+                let _turn = budget.search().await;
+                self.step().await
+            }
+        }
+    }
+
+    /// Waits until there may be more, once a step has caught up; false if nothing more can be stamped up to the end that
+    /// was asked for. Holds neither entries nor files meanwhile.
+    pub(crate) async fn wait(&mut self) -> bool {
+        // Marked as seen before looking, so that a commit in between wakes us.
+        self.committed.borrow_and_update();
+        let work = self.work.as_mut().expect(AT_HAND);
+        work.reader.let_go();
+        if work
+            .reader
+            .position()
+            .is_some_and(|next| self.instance.log().committed().last >= Some(next))
+        {
+            return true;
+        }
+        // Registered before asking, so that no commit in between is missed.
+        let progress = self.instance.tail().progress();
+        tokio::pin!(progress);
+        progress.as_mut().enable();
+        let outstanding = match self.end.at_end_of_log(self.instance.tail()) {
+            AtEnd::Over => return false,
+            AtEnd::LookAgain => return true,
+            AtEnd::Wait(outstanding) => outstanding,
+        };
+        // Each says only that it is time to look again.
+        tokio::select! {
+            () = until(outstanding) => true,
+            () = progress, if outstanding == Some(Outstanding::Commits) => true,
+            changed = self.committed.changed() => changed.is_ok(),
+        }
     }
 }
 

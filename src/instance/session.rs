@@ -537,7 +537,7 @@ impl Session {
 }
 
 /// Ends when the time has come, or never if it is not what is waited for.
-async fn until(outstanding: Option<Outstanding>) {
+pub(super) async fn until(outstanding: Option<Outstanding>) {
     match outstanding {
         Some(Outstanding::Time(left)) => tokio::time::sleep(left).await,
         Some(Outstanding::Commits) | None => std::future::pending().await,
