@@ -48,7 +48,7 @@ impl Budget {
         let third = limit / 3;
         let sockets = limit - if third > MIN_FILES { third } else { MIN_FILES };
         Budget {
-            connections: least(sockets * 3 / 8, MAX_CONNECTIONS),
+            connections: least(sockets / 8 * 3, MAX_CONNECTIONS),
             handshakes: least(sockets / 4, MAX_HANDSHAKES),
             mapper_clients: least(sockets / 4, MAX_MAPPER_CLIENTS),
             http: least(sockets / 8, MAX_HTTP),
