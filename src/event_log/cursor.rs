@@ -21,13 +21,13 @@ use bytes::Bytes;
 use super::chunk::Chunk;
 use super::index::{Index, Slot};
 use super::map::Found;
-use super::planted::planted;
 use super::repair::{Damage, MISMATCH, UNREADABLE};
 use super::segment::Segment;
 use super::shared::Shared;
 use super::source::{Place, Source};
 use super::storage::is_transient;
 use super::{ReadError, lock};
+use crate::planted::planted;
 use crate::time::Timestamp;
 pub use backwards::BackwardCursor;
 

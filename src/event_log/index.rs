@@ -16,8 +16,8 @@ use std::sync::LazyLock;
 
 use crc32c::{crc32c, crc32c_append, crc32c_combine};
 
-use super::planted::planted;
 use super::record::Entries;
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// A stretch is closed once it is this long: a time search reads at most about twice this much.

@@ -5,11 +5,11 @@ use std::io;
 use super::Damage;
 use super::index::{Head, Index, Summary};
 use super::manifest::Member;
-use super::planted::planted;
 use super::repair::{self, LEAD, Trust};
 use super::segment::read_index_or_none;
 use super::source::{Place, Source};
 use super::storage::Storage;
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// A wall clock that shows less than this, 2020, is not believed.

@@ -36,8 +36,8 @@ use crc32c::crc32c;
 use super::index::Summary;
 use super::lock;
 use super::names::draft_path;
-use super::planted::{planted, unless};
 use super::storage::{Access, Storage, StorageFile, create_fresh, read_full, write_full};
+use crate::planted::{planted, unless};
 use crate::time::Timestamp;
 
 /// The version that this program writes, and the latest it reads.

@@ -19,7 +19,6 @@ use super::map::{Committed, Started, State};
 use super::names::{
     draft_path, index_path, is_draft, rename_old_files, rotated_name, without_segment,
 };
-use super::planted::{planted, unless};
 use super::record::{CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
 use super::repair::{Damage, Trust, UNREADABLE, examine, missing_behind};
 use super::retention::remove_with_index;
@@ -32,6 +31,7 @@ use super::storage::{
 };
 use super::writer::{AtOpening, Writer};
 use super::{LogConfig, OpenError};
+use crate::planted::{planted, unless};
 use crate::time::{Clock, Timestamp};
 
 /// The longest name of a log: file names leave room for a time of rotation and endings.

@@ -23,10 +23,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::index::{Durable, HEADER, Head, Index, Parsed, Span, Stretch};
-use super::planted::planted;
 use super::record::{self, Fault, Frame, HEAD_BYTES};
 use super::source::Source;
 use super::storage::is_lasting;
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// How much a scan reads at once.

@@ -18,12 +18,12 @@ use super::index::Index;
 use super::lock;
 use super::manifest::{Line, Member};
 use super::names::{ARCHIVE_SUFFIX, draft_path, index_path};
-use super::planted::{planted, unless};
 use super::sealed_index;
 use super::segment::Segment;
 use super::shared::Shared;
 use super::source::{Place, Source};
 use super::storage::{Access, Storage, StorageFile, create_fresh};
+use crate::planted::{planted, unless};
 use crate::time::Timestamp;
 
 /// How much is compared at once when an archive is read back.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::index::{Index, Summary};
 use super::manifest::{Line, Member};
-use super::planted::{planted, unless};
 use super::record::CLOSED;
 use super::segment::Segment;
 use super::shared::Shared;
@@ -13,6 +12,7 @@ use super::source::Place;
 use super::storage::{StorageFile, write_full};
 use super::ticket::Ticket;
 use super::{lock, sealed_index};
+use crate::planted::{planted, unless};
 
 /// Makes a rotated segment and its name durable, then completes its index and lists it.
 pub(super) fn seal(

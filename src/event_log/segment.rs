@@ -9,10 +9,10 @@ use super::index::{ENTRY_BYTES, Entry, Head, Index, Parsed, Summary, parse};
 use super::lock;
 use super::manifest::Member;
 use super::names::{INDEX_SUFFIX, index_path};
-use super::planted::planted;
 use super::repair::{self, Trust};
 use super::source::{Place, Source};
 use super::storage::{Access, Storage, StorageFile, is_lasting, is_transient, read_full};
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// The longest index file that is read, for segments of 16 TiB; a longer one is rebuilt.

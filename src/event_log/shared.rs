@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use super::manifest::{Line, Listing, Manifest, Member, Noted};
 use super::map::{Committed, Started, State};
 use super::names::ARCHIVE_SUFFIX;
-use super::planted::planted;
 use super::segment::Segment;
 use super::source::Place;
 use super::storage::{Storage, StorageDir};
 use super::{Damage, LogConfig, lock};
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// A number that only grows.

@@ -16,7 +16,6 @@ use super::live::Live;
 use super::manifest::Member;
 use super::map::Committed;
 use super::names::{draft_path, index_path, rotated_name};
-use super::planted::{planted, unless};
 use super::record::{CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
 use super::sealed_index;
 use super::segment::{NewSegment, Segment};
@@ -25,6 +24,7 @@ use super::source::Place;
 use super::storage::{Access, Lock, StorageFile, create_fresh, is_full, write_full};
 use super::ticket::Ticket;
 use super::{AppendError, lock};
+use crate::planted::{planted, unless};
 use crate::time::{Clock, Timestamp};
 
 /// A sync leaves the last index entry open to grow in place while its stretch is shorter than this, so
@@ -262,12 +262,6 @@ impl Writer {
     /// power loss may have taken, or retention.
     pub const fn stamp_floor(&self) -> Option<Timestamp> {
         self.floor
-    }
-
-    /// Whether a power loss now would be remembered to have taken what was appended last.
-    #[cfg(test)]
-    pub(crate) fn is_reserved(&self) -> bool {
-        self.floor.is_none_or(|floor| floor <= lock(&self.shared.state).reserved)
     }
 
     #[cfg(test)]

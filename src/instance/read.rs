@@ -12,7 +12,7 @@ use super::Instance;
 use super::budget::SLICE_STEPS;
 use super::reader::{Order, Reader, Selected, Selection, Stopped, Taken};
 use crate::etf::TermBuf;
-use crate::event_log::ReadError;
+use crate::store::ReadError;
 use crate::time::{Timestamp, monotonic};
 
 /// Takes what a read finds, entry by entry.

@@ -30,11 +30,11 @@ use super::recorder::{Outstanding, Tail};
 use super::subscription::{Method, Subscriber, Subscription};
 use super::{Instance, entry};
 use crate::etf::{Pid, build, encode};
-use crate::event_log::planted::planted;
-use crate::event_log::{Committed, ReadError};
 use crate::node::Peer;
+use crate::planted::planted;
 use crate::proto::control;
 use crate::proto::packet::Envelope;
+use crate::store::{Committed, ReadError};
 use crate::time::Timestamp;
 
 /// Bytes that a session takes from the log, and gives to the connection, at once.

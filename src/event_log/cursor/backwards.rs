@@ -52,6 +52,21 @@ impl BackwardCursor {
         self.position
     }
 
+    /// Lets go of files until it is read from again. The next entries are then those of `undelivered`, the first part of
+    /// what it handed out last, if that is some.
+    pub fn let_go(&mut self, undelivered: Option<Chunk>) {
+        self.files.open = None;
+        if let (Some(next), Some(range)) = (undelivered, &mut self.range) {
+            range.end = next.end();
+            self.position = Some(next.last());
+        }
+    }
+
+    /// Whether there is anything to let go of.
+    pub const fn holds_something(&self) -> bool {
+        self.files.open.is_some()
+    }
+
     /// The entries before those handed out last, about 256 KiB of them: oldest first as ever, to be read from the last
     /// one back. `None` if there are no more. May read files: call it where blocking is allowed.
     ///

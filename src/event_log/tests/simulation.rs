@@ -404,8 +404,8 @@ impl Simulation {
             self.trace.push(format!("  {hits:?}"));
         }
         self.hits.extend(hits);
-        if let Some((writer, _)) = &self.open
-            && writer.is_reserved()
+        if let Some((_, log)) = &self.open
+            && log.is_reserved()
         {
             self.promised = self.oracle.told();
         }

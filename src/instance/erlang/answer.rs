@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::request::{BadRequest, echo};
 use crate::etf::{Abilities, Pid, TermBuf, TermRef, build, encode};
-use crate::event_log::{ReadError, Started};
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
 use crate::instance::read::{Collect, ReadFailure};
@@ -15,6 +14,7 @@ use crate::instance::{Failure, Instance, Recording, Stamped, entry};
 use crate::node::Peer;
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
+use crate::store::{ReadError, Started};
 use crate::time::Timestamp;
 
 /// `{error, Reason}`.

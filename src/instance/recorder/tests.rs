@@ -12,6 +12,7 @@ use crate::etf::{TermRef, text};
 use crate::event_log::storage::memory::{Call, MemoryStorage, Seeded};
 use crate::event_log::storage::{Access, Listed, Lock, Storage, StorageDir, StorageFile};
 use crate::event_log::{self, Log, LogConfig, OpenError};
+use crate::store::file::SyncedWriter;
 
 const BLOCK: Overload = Overload::Block { at_most: None };
 
@@ -254,6 +255,7 @@ fn recorder_on(tail: &Arc<Tail>, files: MemoryStorage, config: LogConfig) -> Run
     let storage = Panicking { files: files.clone(), trouble: trouble.clone() };
     let opened = event_log::open(config, Arc::new(storage), tail.clock.clone());
     let (writer, log) = opened.expect("the log opens");
+    let writer = Box::new(SyncedWriter::new(writer, tail.config.sync));
     let recorder = Recorder::new("quotes".into(), tail.clone(), writer);
     Running { thread: std::thread::spawn(move || recorder.run()), files, trouble, log }
 }

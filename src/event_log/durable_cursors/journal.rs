@@ -29,11 +29,9 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::MAX_NAME_BYTES;
-use crate::event_log::planted::{planted, unless};
-use crate::event_log::storage::{
-    Access, Storage, StorageFile, create_fresh, read_full, write_full,
-};
+use super::super::storage::{Access, Storage, StorageFile, create_fresh, read_full, write_full};
+use super::MAX_CURSOR_NAME_BYTES;
+use crate::planted::{planted, unless};
 use crate::time::Timestamp;
 
 /// Positions by the name that they were acknowledged under.
@@ -138,7 +136,10 @@ fn parse(line: &[u8]) -> io::Result<Line> {
 /// The name that a file or line has in hex.
 fn name_of(hex: &str) -> Option<Box<[u8]>> {
     let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_hex || !hex.len().is_multiple_of(2) || !(1..=MAX_NAME_BYTES).contains(&(hex.len() / 2)) {
+    if !is_hex
+        || !hex.len().is_multiple_of(2)
+        || !(1..=MAX_CURSOR_NAME_BYTES).contains(&(hex.len() / 2))
+    {
         return None;
     }
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect()
@@ -363,6 +364,7 @@ fn is_passing(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::event_log::storage::memory::{Call, MemoryStorage, Seeded};
+    use crate::planted::with;
 
     const DIR: &str = "/data/x.cursors";
 
@@ -500,6 +502,15 @@ mod tests {
         storage.heal();
         store(4).unwrap();
         assert_eq!(stored(&self::journal(&storage).read(None).unwrap(), &name(1)), 4);
+    }
+
+    /// The test before this one notices if the file of which that is not known is added to all the same.
+    #[test]
+    fn a_file_that_failed_and_grows_on_is_noticed() {
+        let test = after_a_failed_sync_everything_is_written_anew;
+        let (run, is_reached) =
+            with("acks: a file that failed grows on", || std::panic::catch_unwind(test));
+        assert!(run.is_err() && is_reached);
     }
 
     /// Two hundred batches of one name: the file stays short.
