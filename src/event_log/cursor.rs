@@ -24,7 +24,7 @@ use super::map::Found;
 use super::repair::{Damage, MISMATCH, UNREADABLE};
 use super::segment::Segment;
 use super::shared::Shared;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::is_transient;
 use super::{ReadError, lock};
 use crate::planted::planted;
@@ -72,7 +72,7 @@ struct OpenSegment {
     segment: Arc<Segment>,
     index: Arc<Index>,
     source: Source,
-    place: Option<Kept>,
+    kept: Option<Kept>,
 }
 
 /// Files that the cursors of this process keep open from one read to the next. Beyond, a segment is opened for each
@@ -277,9 +277,9 @@ impl Cursor {
             self.offset = Some(open.segment.end());
             return Ok(None);
         }
-        let path = open.segment.place().path().to_owned();
+        let path = open.segment.location().path().to_owned();
         let chunk = self.read_run(&mut open.source, base, (&segment.name, &path), run, wanted)?;
-        self.open = Some(open).filter(|open| open.place.is_some());
+        self.open = Some(open).filter(|open| open.kept.is_some());
         Ok(chunk)
     }
 
@@ -298,13 +298,13 @@ impl Cursor {
         let index = self.index_of(segment)?;
         let mut moves = 0;
         let mut source = loop {
-            let place = segment.place();
-            match Source::open(&*self.shared.storage, &place, &segment.name) {
+            let location = segment.location();
+            match Source::open(&*self.shared.storage, &location, &segment.name) {
                 // It was archived between asking where it is and opening it.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
                         && moves < MAX_MOVES
-                        && segment.place().path() != place.path() =>
+                        && segment.location().path() != location.path() =>
                 {
                     moves += 1;
                 }
@@ -312,13 +312,13 @@ impl Cursor {
             }
         };
         source.use_restarts(&index);
-        Ok(OpenSegment { segment: Arc::clone(segment), index, source, place: Kept::take() })
+        Ok(OpenSegment { segment: Arc::clone(segment), index, source, kept: Kept::take() })
     }
 
     /// Steps over a segment that cannot be opened, unless it only cannot be for now.
     fn unreadable(&mut self, segment: &Arc<Segment>, error: io::Error) -> Result<(), ReadError> {
-        let place = segment.place();
-        let path = place.path();
+        let location = segment.location();
+        let path = location.path();
         let is_deleted = {
             let state = lock(&self.shared.state);
             state.first_offset() > segment.base
@@ -334,7 +334,7 @@ impl Cursor {
         }
         self.offset = Some(segment.end());
         let summary = segment.summary;
-        let is_known = matches!(place, Place::Missing(_)) || segment.unread.is_some();
+        let is_known = matches!(location, Location::Missing(_)) || segment.unread.is_some();
         if !is_known {
             let damage = Damage { position: 0, bytes: summary.bytes, what: "file cannot be read" };
             self.shared.report_damage(&segment.name, path, &damage);

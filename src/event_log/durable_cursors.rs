@@ -51,10 +51,10 @@ const READ_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 10
 
 /// The cursors of one instance. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Cursors(Arc<Inner>);
+pub struct Cursors(Arc<CursorsInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct CursorsInner {
     dir: PathBuf,
     /// Where the first version kept them, if what is there belongs to this instance.
     old_dir: Option<PathBuf>,
@@ -112,7 +112,7 @@ impl Cursors {
     fn read_from(storage: Arc<dyn Storage>, log: &LogConfig, is_alone: bool) -> Self {
         let dir = log.dir.join(format!("{}.cursors", log.name));
         let old_dir = old_dir(&*storage, log, is_alone);
-        let cursors = Cursors(Arc::new(Inner {
+        let cursors = Cursors(Arc::new(CursorsInner {
             journal: Mutex::new(Journal::new(storage, dir.clone())),
             dir,
             old_dir,

@@ -7,7 +7,7 @@ mod entry;
 pub mod erlang;
 mod inbox;
 pub mod info;
-mod live;
+mod live_registry;
 pub mod locator;
 #[cfg(test)]
 mod queue_tests;
@@ -142,7 +142,7 @@ pub struct Instance {
     counters: Arc<InstanceCounters>,
     sessions: DashMap<Pid, Arc<SessionInfo>>,
     /// Sessions of the original's live registry, by the term they were registered under.
-    live: DashMap<TermBuf, Pid>,
+    live_registry: DashMap<TermBuf, Pid>,
     cursors: Arc<dyn DurableCursors>,
     budget: Arc<Budget>,
     held: watch::Receiver<Held>,
@@ -220,7 +220,7 @@ impl OpenedInstance {
                 clock,
                 counters,
                 sessions: DashMap::new(),
-                live: DashMap::new(),
+                live_registry: DashMap::new(),
                 cursors,
                 budget: budget.clone(),
                 held,
@@ -234,7 +234,7 @@ impl OpenedInstance {
 }
 
 impl Instance {
-    /// Its name.
+    /// The name that it was configured with: nodes find it as `{Name, N}`, and its log's files begin with it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -299,12 +299,12 @@ impl Instance {
         &*self.log
     }
 
-    /// Its clock.
+    /// What its stamps are made of.
     pub const fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Its counters.
+    /// What has happened to events and to subscribers since it was started.
     pub fn counters(&self) -> &InstanceCounters {
         &self.counters
     }
@@ -315,8 +315,8 @@ impl Instance {
     }
 
     /// The original's live registry.
-    pub(crate) const fn live(&self) -> &DashMap<TermBuf, Pid> {
-        &self.live
+    pub(crate) const fn live_registry(&self) -> &DashMap<TermBuf, Pid> {
+        &self.live_registry
     }
 
     /// Where durable cursors are kept.

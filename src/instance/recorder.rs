@@ -467,11 +467,11 @@ impl Tail {
     }
 
     /// Takes what has gathered.
-    fn take(&self) -> Taken {
+    fn take(&self) -> Drained {
         let mut state = self.lock();
         // After all events that came before the gap, and whether others follow or not.
         self.report_gap(&mut state, self.clock.now());
-        let taken = Taken {
+        let taken = Drained {
             in_hand: InHand::of(&state),
             batch: std::mem::replace(&mut state.batch, Batch::new()),
             ticket: state.accepted,
@@ -561,7 +561,7 @@ impl Tail {
 }
 
 /// What the recorder takes from the tail.
-struct Taken {
+struct Drained {
     batch: Batch,
     in_hand: Option<InHand>,
     /// Of its last event.
@@ -648,7 +648,7 @@ pub struct Recorder {
 
 /// Events that the recorder has taken and not written yet.
 struct Unwritten {
-    taken: Taken,
+    taken: Drained,
     /// Whether the store did not take them.
     is_waiting: bool,
 }
@@ -887,8 +887,8 @@ impl Recorder {
     }
 
     /// Writes what was taken, and settles it; `None` if the store did not take all of it.
-    fn put(&mut self, taken: Taken, is_waiting: bool) -> Result<Option<Done>, Failure> {
-        let Taken { batch, in_hand, ticket, is_closing, asked, failed } = taken;
+    fn put(&mut self, taken: Drained, is_waiting: bool) -> Result<Option<Done>, Failure> {
+        let Drained { batch, in_hand, ticket, is_closing, asked, failed } = taken;
         let is_empty = batch.is_empty();
         if !is_empty {
             self.in_hand = in_hand;
@@ -898,7 +898,7 @@ impl Recorder {
                 let asked = asked.map(|(asked, first)| asked.min(first.previous()));
                 self.settle(None, asked);
                 let in_hand = self.in_hand;
-                let taken = Taken { batch, in_hand, ticket, is_closing, asked: None, failed };
+                let taken = Drained { batch, in_hand, ticket, is_closing, asked: None, failed };
                 self.unwritten = Some(Unwritten { taken, is_waiting: true });
                 return Ok(None);
             }

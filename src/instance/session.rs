@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::budget::{Place, SLICE_STEPS};
+use super::budget::{Permit, SLICE_STEPS};
 use super::erlang::answer::atom;
 use super::inbox::{Inbox, Reason};
 use super::reader::{Fetched, Looked, Reader, Selected, Stopped, Taken};
@@ -194,7 +194,7 @@ pub(super) fn start(instance: &Arc<Instance>, subscription: Subscription) -> Res
             atom("error")
         });
         instance.sessions().remove(&session_pid);
-        instance.live().retain(|_, live| *live != session_pid);
+        instance.live_registry().retain(|_, session| *session != session_pid);
         node.exit(&session_pid, reason.bytes());
     });
     Ok(pid)
@@ -259,7 +259,7 @@ struct Session {
     /// The next entry is one to be sent, as soon as there is credit.
     is_due: bool,
     has_filter: bool,
-    _place: Place,
+    _place: Permit,
     inbox: Arc<Inbox>,
     committed: watch::Receiver<Committed>,
     end: End,

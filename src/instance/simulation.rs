@@ -32,9 +32,7 @@ use super::*;
 use crate::etf::encode;
 use crate::event_log::seeds::{self, Happened};
 use crate::event_log::stepped::{Queue, Steps};
-use crate::event_log::storage::memory::{
-    Call, Failure as Fails, Fault, Hit, MemoryStorage, Seeded, When,
-};
+use crate::event_log::storage::memory::{Call, FailWith, Fault, Hit, MemoryStorage, Seeded, When};
 use crate::event_log::{self, Cursors, Log};
 use crate::planted::{named_in, with};
 use crate::store::file::SyncedWriter;
@@ -386,7 +384,7 @@ impl Simulation {
                 let fault = Fault {
                     calls,
                     path: ["", "positions", "quotes"][self.seeded.index(3)],
-                    failure: Fails::Errno(errno),
+                    failure: FailWith::Errno(errno),
                     when: When::Once(1 + self.seeded.below(4)),
                 };
                 self.note("fault", &format!("{fault:?}"));

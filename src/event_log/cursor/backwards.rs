@@ -180,10 +180,10 @@ impl BackwardCursor {
         };
         let base = segment.base;
         let run = open.index.run_before(*end - base, None, *READ_BYTES.start());
-        let path = segment.place().path().to_owned();
+        let path = segment.location().path().to_owned();
         let OpenSegment { source, .. } = &mut open;
         let chunk = self.read_run(source, base, (&segment.name, &path), &run, end)?;
-        self.files.open = Some(open).filter(|open| open.place.is_some());
+        self.files.open = Some(open).filter(|open| open.kept.is_some());
         Ok(chunk)
     }
 

@@ -13,7 +13,7 @@ use super::super::names::index_path;
 use super::super::open::read_listings;
 use super::super::seeds::{self, Happened};
 use super::super::stepped::{Queue, Steps};
-use super::super::storage::memory::{Failure, Fault, Hit, When};
+use super::super::storage::memory::{FailWith, Fault, Hit, When};
 use super::super::verify::VerifiedSegment;
 use super::*;
 use oracle::{Oracle, Reads, Shape, Times};
@@ -777,7 +777,7 @@ impl Simulation {
                 When::OneIn(of) if errno == Errno::INTR => When::OneIn(of + 1),
                 when => when,
             };
-            let fault = Fault { calls, path, failure: Failure::Errno(errno), when };
+            let fault = Fault { calls, path, failure: FailWith::Errno(errno), when };
             self.note("fault", &format!("{fault:?}"));
             self.storage.add_fault(fault);
         }
@@ -866,7 +866,7 @@ pub(super) fn simulate(seed: u64) -> Result<Happened, String> {
 
 /// What the files hold, for whoever looks for the cause of a failure.
 fn dump(storage: &MemoryStorage) -> String {
-    use super::super::index::{ENTRY_BYTES, Entry};
+    use super::super::index::{ENTRY_BYTES, IndexEntry};
     let mut out = String::new();
     for path in storage.paths() {
         let bytes = storage.bytes(&path).unwrap_or_default();
@@ -879,9 +879,9 @@ fn dump(storage: &MemoryStorage) -> String {
             continue;
         };
         let segment = storage.bytes(&path.with_file_name(segment)).unwrap_or_default();
-        for entry in bytes[8.min(bytes.len())..].chunks(ENTRY_BYTES).map(Entry::decode) {
+        for entry in bytes[8.min(bytes.len())..].chunks(ENTRY_BYTES).map(IndexEntry::decode) {
             let matches = match entry {
-                Some(Entry::Stretch { stretch, .. }) => {
+                Some(IndexEntry::Stretch { stretch, .. }) => {
                     let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
                     let range = at(stretch.position)..at(stretch.end());
                     segment.get(range).is_some_and(|bytes| stretch.matches(bytes))

@@ -148,7 +148,7 @@ fn not_read(read_error: &ReadError) -> TermBuf {
 }
 
 /// The answer to a read, in one piece of memory: its head, then the entries.
-pub(crate) struct Page {
+pub(crate) struct PageAnswer {
     out: Vec<u8>,
     count: u32,
     instance: Arc<Instance>,
@@ -163,7 +163,7 @@ const FIRST_BYTES: usize = 64 << 10;
 /// Bytes of the head of `{ok, Entries, Next}`; that of the list of entries follows.
 const HEAD_BYTES: usize = 6;
 
-impl Page {
+impl PageAnswer {
     /// The beginning of an answer to this peer.
     pub(crate) fn new(instance: Arc<Instance>, peer: Arc<Peer>) -> Self {
         let mut out = Vec::with_capacity(FIRST_BYTES);
@@ -172,7 +172,7 @@ impl Page {
         debug_assert_eq!(out.len(), HEAD_BYTES);
         // How many there are is known at the end.
         encode::list_header(&mut out, 0);
-        Page { out, count: 0, instance, peer }
+        PageAnswer { out, count: 0, instance, peer }
     }
 
     /// `{ok, [Entry], Next | eof}`.
@@ -191,7 +191,7 @@ impl Page {
     }
 }
 
-impl Collect for Page {
+impl Collect for PageAnswer {
     fn take(&mut self, entry: &Selected<'_>) {
         let is_decodable = entry::write(&mut self.out, entry, self.peer.abilities());
         self.instance.counters().undecodable.add(u64::from(!is_decodable));
