@@ -10,8 +10,6 @@ use tracing::{debug, info, warn};
 
 #[cfg(feature = "http")]
 use crate::api::{self, Api, HttpConfig, HttpError};
-use crate::event_log::OpenError;
-use crate::instance::ack::is_alone;
 use crate::instance::budget::{Budget, Limits};
 use crate::instance::calls::{Front, Instances, Module};
 use crate::instance::{Failure, Instance, InstanceConfig, OpenedInstance};
@@ -20,6 +18,8 @@ use crate::node::{Node, NodeConfig, StartError, descriptors, dialer, listener};
 use crate::proto::NodeName;
 use crate::proto::epmd::Registration;
 use crate::proto::handshake::Local;
+use crate::store::OpenError;
+use crate::store::file::is_alone;
 use crate::strangers;
 use crate::time::Clock;
 

@@ -31,18 +31,20 @@
 //!
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
-//! `time` < `metrics, diagnostics` < `strangers` < `etf` < `event_log, match_spec, proto` < `node` < `instance` <
-//! `api` < `app, config, cli`
+//! `time` < `metrics, diagnostics, planted` < `strangers` < `etf` < `event_log, match_spec, proto` < `store` < `node` <
+//! `instance` < `api` < `app, config, cli`
 //!
 //! - `time`: timestamps, and the only place that asks what time it is
 //! - `metrics`: every counter
 //! - `diagnostics`: what the program says of itself, on its way to standard error
+//! - `planted`: faults that only a test build has, to test the tests
 //! - `strangers`: what strangers may put into our diagnostics
 //! - `etf`: Erlang terms and their bytes
+//! - `event_log`: the log in files: segments, index, cache, cursors
 //! - `match_spec`: match specifications, the filters of subscribers
 //! - `proto`: the distribution protocol, without sockets
-//! - `node`: the same, with sockets and tasks
-//! - `event_log`: the log: segments, index, cache, cursors
+//! - `store`: what an instance needs of the place where its log is kept; so far that is files
+//! - `node`: the protocol with sockets and tasks
 //! - `instance`: one event log with all its parts, in the order an event travels
 //! - `api`: the same logs over HTTP
 //! - `app`: builds everything, stops everything
@@ -73,8 +75,11 @@ pub mod match_spec;
 pub mod metrics;
 #[doc(hidden)]
 pub mod node;
+mod planted;
 #[doc(hidden)]
 pub mod proto;
+#[doc(hidden)]
+pub mod store;
 #[doc(hidden)]
 pub mod strangers;
 #[doc(hidden)]
@@ -86,7 +91,6 @@ pub use api::{HttpConfig, Role, TlsFiles, Token};
 pub use app::{App, AppError, Settings, StopError};
 pub use etf::text::TextError;
 pub use etf::{DecodeError, Pid, Reference, Term, TermBuf, TermRef};
-pub use event_log::{LogConfig, ReadError};
 pub use instance::info::InstanceInfo;
 pub use instance::read::{Entry, Page, ReadFailure};
 pub use instance::reader::{Order, Selection};
@@ -97,4 +101,5 @@ pub use match_spec::{CompileError, Limits, MatchSpec};
 pub use node::epmd::Mode as EpmdMode;
 pub use node::{Node, NodeConfig};
 pub use proto::NodeName;
+pub use store::{LogConfig, ReadError};
 pub use time::Timestamp;

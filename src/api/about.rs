@@ -8,7 +8,6 @@ use utoipa::ToSchema;
 
 use super::error::{ErrorBody, Refusal};
 use super::route::{Named, Shared};
-use crate::event_log::Started;
 use crate::instance::Recording;
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
@@ -16,6 +15,7 @@ use crate::instance::subscription::Subscriber;
 use crate::metrics::{self, HttpStats, Stats};
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
+use crate::store::Started;
 use crate::time::{Timestamp, moment};
 
 /// The node.

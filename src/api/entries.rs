@@ -14,10 +14,10 @@ use super::route::{Named, Shared};
 use super::select::{Format, Parameters, Wanted, cursor};
 use super::stream::{Shape, stream_body};
 use crate::etf::json;
-use crate::event_log::write_record;
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::Collect;
+use crate::store::write_record;
 use crate::time::{Timestamp, moment};
 
 /// Lines of JSON.

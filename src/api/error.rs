@@ -6,9 +6,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::event_log::ReadError;
 use crate::instance::AppendError;
 use crate::instance::read::ReadFailure;
+use crate::store::ReadError;
 
 /// Why a request is not served.
 #[derive(Debug)]

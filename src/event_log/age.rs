@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// A moment from which something ages; the wall clock moves it only if it was before the log was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Since {
+pub(super) enum AgeFrom {
     /// In this life, at this [`Clock::uptime`].
     Uptime(Duration),
     /// Before it, at this time of the wall clock.
@@ -33,10 +33,10 @@ pub(super) struct Now {
 
 impl Now {
     /// How long ago that was. What seems to be in the future has been there since the log was opened.
-    pub(super) fn age(&self, since: Since) -> Duration {
+    pub(super) fn age(&self, since: AgeFrom) -> Duration {
         match since {
-            Since::Uptime(at) => self.uptime.saturating_sub(at),
-            Since::Wall(at) => {
+            AgeFrom::Uptime(at) => self.uptime.saturating_sub(at),
+            AgeFrom::Wall(at) => {
                 let by_wall = self.wall.micros().saturating_sub(at.micros());
                 Duration::from_micros(by_wall).max(self.uptime.saturating_sub(self.opened))
             }
@@ -103,7 +103,7 @@ mod tests {
         let clock = Clock::manual(start);
         let mut ages = Ages::new(clock.clone(), Some(start), false);
         assert!(!ages.is_paused());
-        let here = Since::Uptime(clock.uptime());
+        let here = AgeFrom::Uptime(clock.uptime());
         for leap in [80 * 365 * DAY, -80 * 365 * DAY, -80 * 365 * DAY] {
             clock.leap(leap);
             clock.step(5);
@@ -117,7 +117,7 @@ mod tests {
         let (now, _) = ages.look();
         assert!(!ages.is_paused());
         // What is stamped far ahead ages all the same.
-        assert!(now.age(Since::Wall(Timestamp::MAX)) >= Duration::from_secs(86_400));
+        assert!(now.age(AgeFrom::Wall(Timestamp::MAX)) >= Duration::from_secs(86_400));
     }
 
     #[test]

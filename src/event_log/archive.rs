@@ -37,7 +37,7 @@ pub(super) fn write(
     stop: &dyn Fn() -> bool,
 ) -> io::Result<Vec<Restart>> {
     let mut member =
-        Member { name, rotated, bytes, packed: 0, crc: 0, zip64: bytes >= ZIP64_FROM_BYTES };
+        ZipMember { name, rotated, bytes, packed: 0, crc: 0, zip64: bytes >= ZIP64_FROM_BYTES };
     let data_start = member.local_header().len() as u64;
     let mut crc = Crc::new();
     let mut deflate = Compress::new(Compression::default(), false);
@@ -97,7 +97,7 @@ fn deflate_all(
 }
 
 /// The one member of an archive that we write.
-struct Member<'a> {
+struct ZipMember<'a> {
     name: &'a str,
     rotated: Timestamp,
     bytes: u64,
@@ -106,7 +106,7 @@ struct Member<'a> {
     zip64: bool,
 }
 
-impl Member<'_> {
+impl ZipMember<'_> {
     fn name_bytes(&self) -> [u8; 2] {
         u16::try_from(self.name.len()).expect("an instance's name is short").to_le_bytes()
     }

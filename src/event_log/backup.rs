@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::index::{Durable, Head, Index, Parsed, Slot, Stretch, Summary, parse};
+use super::index::{Durable, Head, Index, ParsedIndex, Slot, Stretch, Summary, parse};
 use super::inventory::Listings;
 use super::manifest::{Listing, Manifest, Member};
 use super::names::{ARCHIVE_SUFFIX, draft_path, index_path, parse_rotated_name, rotated_name};
@@ -30,7 +30,7 @@ use super::open::read_listings;
 use super::record::{Entries, HEAD_BYTES};
 use super::repair::{Scanned, Trust, examine};
 use super::segment::{read_index, read_summary};
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::{
     Access, Lock, Storage, StorageFile, create_fresh, is_transient, read_full, write_full,
 };
@@ -136,7 +136,7 @@ pub fn backup(
 struct Piece {
     /// The segment's own name.
     segment: String,
-    place: PlaceKind,
+    location: LocationKind,
     path: PathBuf,
     /// Where its copy lies.
     copy: PathBuf,
@@ -144,16 +144,16 @@ struct Piece {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PlaceKind {
+enum LocationKind {
     File,
     Archive,
 }
 
 impl Piece {
-    fn place_of(&self, path: &Path) -> Place {
-        match self.place {
-            PlaceKind::File => Place::File(path.to_owned()),
-            PlaceKind::Archive => Place::Archive(path.to_owned()),
+    fn location_of(&self, path: &Path) -> Location {
+        match self.location {
+            LocationKind::File => Location::File(path.to_owned()),
+            LocationKind::Archive => Location::Archive(path.to_owned()),
         }
     }
 }
@@ -222,11 +222,12 @@ impl Copying<'_> {
             };
             for file in files {
                 let segment = file.name.strip_suffix(ARCHIVE_SUFFIX);
-                let place = if segment.is_some() { PlaceKind::Archive } else { PlaceKind::File };
+                let location =
+                    if segment.is_some() { LocationKind::Archive } else { LocationKind::File };
                 let segment = segment.unwrap_or(&file.name).to_owned();
                 let is_original_live = dir == &self.from.dir
                     && segment == format!("{}.log", self.from.name)
-                    && place == PlaceKind::File;
+                    && location == LocationKind::File;
                 let millis = match parse_rotated_name(&self.from.name, &segment) {
                     Some(millis) => millis,
                     None if is_original_live => u64::MAX,
@@ -234,11 +235,11 @@ impl Copying<'_> {
                 };
                 let (path, copy) = (dir.join(&file.name), copy_dir.join(&file.name));
                 let key = (millis, segment.clone());
-                let piece = Piece { segment, place, path, copy, bytes: file.bytes };
+                let piece = Piece { segment, location, path, copy, bytes: file.bytes };
                 let counts = found.get(&key).is_none_or(|other| {
-                    let (archive, is_new) = match place {
-                        PlaceKind::Archive => (&piece, true),
-                        PlaceKind::File => (other, false),
+                    let (archive, is_new) = match location {
+                        LocationKind::Archive => (&piece, true),
+                        LocationKind::File => (other, false),
                     };
                     self.is_whole_archive(archive, &listings) == is_new
                 });
@@ -301,12 +302,12 @@ impl Copying<'_> {
             self.remove(&draft)?;
             return self.unreadable(piece, &error);
         }
-        let place = piece.place_of(&draft);
-        let (index, damage) = self.check(&place, piece, index)?;
+        let location = piece.location_of(&draft);
+        let (index, damage) = self.check(&location, piece, index)?;
         for what in &damage {
             self.watch.damaged(format!("{}: {what}", piece.path.display()));
         }
-        if self.is_better(piece, &place, damage.is_empty())? {
+        if self.is_better(piece, &location, damage.is_empty())? {
             if damage.is_empty() {
                 let path = piece.path.display();
                 self.watch.damaged(format!("{path}: is not what it was; the older copy is kept"));
@@ -337,9 +338,9 @@ impl Copying<'_> {
 
     /// What the index beside a segment or archive of the source says.
     fn index_of(&self, piece: &Piece) -> io::Result<IndexFile> {
-        let bytes = match piece.place {
-            PlaceKind::File => piece.bytes,
-            PlaceKind::Archive => {
+        let bytes = match piece.location {
+            LocationKind::File => piece.bytes,
+            LocationKind::Archive => {
                 let summary = read_summary(self.storage, &piece.path);
                 summary.ok().flatten().map_or(u64::MAX, |summary| summary.bytes)
             }
@@ -391,13 +392,18 @@ impl Copying<'_> {
 
     /// Whether the copy that is there is better than the new one, at `draft`: rotated segments don't change, so what is
     /// other than it was has suffered. Only what was copied while it was live can grow.
-    fn is_better(&self, piece: &Piece, draft: &Place, is_sound: bool) -> Result<bool, BackupError> {
+    fn is_better(
+        &self,
+        piece: &Piece,
+        draft: &Location,
+        is_sound: bool,
+    ) -> Result<bool, BackupError> {
         let Ok(file) = self.storage.open(&piece.copy, Access::Read) else { return Ok(false) };
         if !is_sound {
             return Ok(true);
         }
-        let place = piece.place_of(&piece.copy);
-        let old = Source::open(self.storage, &place, &piece.segment).and_then(|mut old| {
+        let location = piece.location_of(&piece.copy);
+        let old = Source::open(self.storage, &location, &piece.segment).and_then(|mut old| {
             let bytes = old.bytes()?;
             let parsed = read_index(self.storage, &piece.copy, bytes)?;
             old.use_restarts(&parsed.index);
@@ -457,21 +463,22 @@ impl Copying<'_> {
     /// damaged.
     fn check(
         &mut self,
-        place: &Place,
+        location: &Location,
         piece: &Piece,
         index: IndexFile,
     ) -> Result<(Vec<u8>, Vec<String>), BackupError> {
         let due = index.completed(piece);
-        let checked = Source::open(self.storage, place, &piece.segment).and_then(|mut source| {
-            let bytes = source.bytes()?;
-            source.use_restarts(&index.parsed.index);
-            let found = examined(&mut source, &index.parsed, bytes, Kind::Rotated)?;
-            let is_packed_well = match &mut source {
-                Source::Archive(archive) => archive.matches_crc()?,
-                Source::File(_) => true,
-            };
-            Ok((found, is_packed_well))
-        });
+        let checked =
+            Source::open(self.storage, location, &piece.segment).and_then(|mut source| {
+                let bytes = source.bytes()?;
+                source.use_restarts(&index.parsed.index);
+                let found = examined(&mut source, &index.parsed, bytes, Kind::Rotated)?;
+                let is_packed_well = match &mut source {
+                    Source::Archive(archive) => archive.matches_crc()?,
+                    Source::File(_) => true,
+                };
+                Ok((found, is_packed_well))
+            });
         let (found, is_packed_well) = match checked {
             Ok(checked) => checked,
             // An archive that is none.
@@ -515,8 +522,8 @@ impl Copying<'_> {
             if first.is_some_and(|first| Some(first) != copy.first()) {
                 continue;
             }
-            let place = piece.place_of(&piece.path);
-            let mut source = match Source::open(self.storage, &place, &piece.segment) {
+            let location = piece.location_of(&piece.path);
+            let mut source = match Source::open(self.storage, &location, &piece.segment) {
                 Ok(source) => source,
                 Err(error) if is_transient(&error) => {
                     return Err(BackupError::io("open", &piece.path)(error));
@@ -627,7 +634,7 @@ impl Copying<'_> {
         if index.slots().is_empty() && bytes > HEAD_BYTES {
             // The last backup died before it wrote the index.
             let mut source = Source::File(Arc::clone(&file));
-            let found = examined(&mut source, &Parsed::default(), bytes, Kind::Live);
+            let found = examined(&mut source, &ParsedIndex::default(), bytes, Kind::Live);
             let mut found = found.map_err(failed())?;
             found.close();
             index = found.index;
@@ -652,7 +659,7 @@ impl Copying<'_> {
             .and_then(|()| copy.file.set_bytes(piece.bytes))
             .and_then(|()| copy.file.sync())
             .map_err(failed())?;
-        let (index, damage) = self.check(&Place::File(path.clone()), piece, index)?;
+        let (index, damage) = self.check(&Location::File(path.clone()), piece, index)?;
         for what in damage {
             self.watch.damaged(format!("{}: {what}", piece.path.display()));
         }
@@ -908,8 +915,8 @@ impl Copying<'_> {
                 let path = dir.join(&file.name);
                 let archive = self.to.arch_dir.join(format!("{}{ARCHIVE_SUFFIX}", file.name));
                 let Ok(Some(packed)) = read_summary(self.storage, &archive) else { continue };
-                let place = Place::Archive(archive.clone());
-                let Ok(mut source) = Source::open(self.storage, &place, &file.name) else {
+                let location = Location::Archive(archive.clone());
+                let Ok(mut source) = Source::open(self.storage, &location, &file.name) else {
                     continue;
                 };
                 let Ok(raw) = self.storage.open(&path, Access::Read) else { continue };
@@ -928,8 +935,8 @@ impl Copying<'_> {
 
     /// Whether all of an archive is as it was written.
     fn is_sound(&self, archive: &Path, segment: &str, packed: Summary) -> bool {
-        let place = Place::Archive(archive.to_owned());
-        let checked = Source::open(self.storage, &place, segment).and_then(|mut source| {
+        let location = Location::Archive(archive.to_owned());
+        let checked = Source::open(self.storage, &location, segment).and_then(|mut source| {
             let parsed = read_index(self.storage, archive, packed.bytes)?;
             source.use_restarts(&parsed.index);
             let found = examined(&mut source, &parsed, packed.bytes, Kind::Rotated)?;
@@ -952,8 +959,8 @@ impl Copying<'_> {
         let is_gap = source.dir.deleted > self.reached;
         dir.deleted = before.dir.deleted.max(source.dir.deleted.filter(|_| is_gap));
         dir.damage.clone_from(&before.dir.damage);
-        for (place, noted) in &source.dir.damage {
-            dir.damage.insert(place.clone(), *noted);
+        for (at, noted) in &source.dir.damage {
+            dir.damage.insert(at.clone(), *noted);
         }
         let write = |dir: &Path, listing: &Listing, before: &Listing| {
             if listing == before {
@@ -1036,12 +1043,12 @@ impl Copying<'_> {
             }
         }
         for (name, member, is_arch) in absent {
-            let place = if is_arch { &self.from.arch_dir } else { &self.from.dir };
+            let its_dir = if is_arch { &self.from.arch_dir } else { &self.from.dir };
             let segment = name.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(&name);
             let archive = self.from.arch_dir.join(format!("{segment}{ARCHIVE_SUFFIX}"));
             let exists = |path: &Path| self.storage.open(path, Access::Read).is_ok();
             // One that was rotated since the live segment was opened is for the next backup.
-            if exists(&place.join(&name))
+            if exists(&its_dir.join(&name))
                 || exists(&self.from.dir.join(segment))
                 || exists(&archive)
             {
@@ -1051,7 +1058,7 @@ impl Copying<'_> {
             let now = read_listings(self.from, self.storage)?;
             let now = if is_arch { &now.arch } else { &now.dir };
             if now.members.contains_key(&name) {
-                self.watch.damaged(format!("{}: it is missing", place.join(&name).display()));
+                self.watch.damaged(format!("{}: it is missing", its_dir.join(&name).display()));
                 let listing = if is_arch { &mut *arch } else { &mut *dir };
                 listing.members.insert(name, member);
             }
@@ -1116,7 +1123,7 @@ impl Copying<'_> {
 struct IndexFile {
     /// The file; empty if there is none.
     bytes: Vec<u8>,
-    parsed: Parsed,
+    parsed: ParsedIndex,
 }
 
 impl IndexFile {
@@ -1126,7 +1133,7 @@ impl IndexFile {
         let index = &self.parsed.index;
         match index.interval() {
             Some((first, last))
-                if piece.place == PlaceKind::File
+                if piece.location == LocationKind::File
                     && self.parsed.sealed.is_none()
                     && index.end() == Some(piece.bytes) =>
             {
@@ -1168,7 +1175,7 @@ enum Fit {
 }
 
 /// Compares what the copy has of a live segment with a segment of the source.
-fn fit(copy: &LiveCopy, source: &mut Source, parsed: &Parsed) -> Fit {
+fn fit(copy: &LiveCopy, source: &mut Source, parsed: &ParsedIndex) -> Fit {
     for slot in copy.index.slots() {
         let (position, length) = (slot.stretch.position, slot.stretch.bytes as usize);
         let ours = read_full(&*copy.file, position, length).unwrap_or_default();
@@ -1249,7 +1256,12 @@ enum Kind {
 }
 
 /// Checks all of a segment: nothing of its index is taken on trust.
-fn examined(source: &mut Source, parsed: &Parsed, bytes: u64, kind: Kind) -> io::Result<Scanned> {
+fn examined(
+    source: &mut Source,
+    parsed: &ParsedIndex,
+    bytes: u64,
+    kind: Kind,
+) -> io::Result<Scanned> {
     let mut parsed = parsed.clone();
     parsed.durable = Durable::default();
     let resynchronise = kind == Kind::Rotated && parsed.head == Head::Absent;

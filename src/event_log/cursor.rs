@@ -21,13 +21,13 @@ use bytes::Bytes;
 use super::chunk::Chunk;
 use super::index::{Index, Slot};
 use super::map::Found;
-use super::planted::planted;
 use super::repair::{Damage, MISMATCH, UNREADABLE};
 use super::segment::Segment;
 use super::shared::Shared;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::is_transient;
 use super::{ReadError, lock};
+use crate::planted::planted;
 use crate::time::Timestamp;
 pub use backwards::BackwardCursor;
 
@@ -72,7 +72,25 @@ struct OpenSegment {
     segment: Arc<Segment>,
     index: Arc<Index>,
     source: Source,
-    place: Option<Kept>,
+    kept: Option<Kept>,
+}
+
+/// What was read where a run of stretches lies.
+enum RunRead {
+    /// The records of those that are undamaged, up to one that isn't.
+    Good(Chunk),
+    /// Not even the one wanted first is sound; what is wrong with it.
+    Damaged(Slot, &'static str),
+}
+
+/// The first stretches of a run, about `wanted` bytes of them but at least one, up to a gap.
+fn side_by_side(run: &[Slot], wanted: usize) -> &[Slot] {
+    let Some(first) = run.first() else { return run };
+    let wanted_end = first.stretch.position + wanted as u64;
+    let is_next = |pair: &&[Slot]| {
+        pair[1].stretch.position == pair[0].stretch.end() && pair[1].stretch.end() <= wanted_end
+    };
+    &run[..1 + run.windows(2).take_while(is_next).count()]
 }
 
 /// Files that the cursors of this process keep open from one read to the next. Beyond, a segment is opened for each
@@ -257,7 +275,7 @@ impl Cursor {
             let mut source = Source::File(Arc::clone(&live.file));
             drop(state);
             let name = shared.config.name.as_str();
-            return self.read_run(&mut source, base, (name, &path), &run, wanted);
+            return self.read_on(&mut source, base, (name, &path), &run, wanted);
         };
         drop(state);
         // Where something in the middle was deleted, or is gone, it goes on behind that.
@@ -277,9 +295,9 @@ impl Cursor {
             self.offset = Some(open.segment.end());
             return Ok(None);
         }
-        let path = open.segment.place().path().to_owned();
-        let chunk = self.read_run(&mut open.source, base, (&segment.name, &path), run, wanted)?;
-        self.open = Some(open).filter(|open| open.place.is_some());
+        let path = open.segment.location().path().to_owned();
+        let chunk = self.read_on(&mut open.source, base, (&segment.name, &path), run, wanted)?;
+        self.open = Some(open).filter(|open| open.kept.is_some());
         Ok(chunk)
     }
 
@@ -298,13 +316,13 @@ impl Cursor {
         let index = self.index_of(segment)?;
         let mut moves = 0;
         let mut source = loop {
-            let place = segment.place();
-            match Source::open(&*self.shared.storage, &place, &segment.name) {
+            let location = segment.location();
+            match Source::open(&*self.shared.storage, &location, &segment.name) {
                 // It was archived between asking where it is and opening it.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
                         && moves < MAX_MOVES
-                        && segment.place().path() != place.path() =>
+                        && segment.location().path() != location.path() =>
                 {
                     moves += 1;
                 }
@@ -312,13 +330,13 @@ impl Cursor {
             }
         };
         source.use_restarts(&index);
-        Ok(OpenSegment { segment: Arc::clone(segment), index, source, place: Kept::take() })
+        Ok(OpenSegment { segment: Arc::clone(segment), index, source, kept: Kept::take() })
     }
 
     /// Steps over a segment that cannot be opened, unless it only cannot be for now.
     fn unreadable(&mut self, segment: &Arc<Segment>, error: io::Error) -> Result<(), ReadError> {
-        let place = segment.place();
-        let path = place.path();
+        let location = segment.location();
+        let path = location.path();
         let is_deleted = {
             let state = lock(&self.shared.state);
             state.first_offset() > segment.base
@@ -334,7 +352,7 @@ impl Cursor {
         }
         self.offset = Some(segment.end());
         let summary = segment.summary;
-        let is_known = matches!(place, Place::Missing(_)) || segment.unread.is_some();
+        let is_known = matches!(location, Location::Missing(_)) || segment.unread.is_some();
         if !is_known {
             let damage = Damage { position: 0, bytes: summary.bytes, what: "file cannot be read" };
             self.shared.report_damage(&segment.name, path, &damage);
@@ -350,8 +368,8 @@ impl Cursor {
         Ok(())
     }
 
-    /// Reads about `wanted` bytes of stretches that lie side by side, as far as they are undamaged.
-    fn read_run(
+    /// Reads about `wanted` bytes of a run that begins with the stretch in which the cursor stands, and moves it.
+    fn read_on(
         &mut self,
         source: &mut Source,
         base: u64,
@@ -359,69 +377,78 @@ impl Cursor {
         run: &[Slot],
         wanted: usize,
     ) -> Result<Option<Chunk>, ReadError> {
-        let Some(start) = run.first() else { return Ok(None) };
-        let mut end = start.stretch.end();
-        let wanted_end = start.stretch.position + wanted as u64;
-        for slot in &run[1..] {
-            if slot.stretch.position != end || slot.stretch.end() > wanted_end {
-                break;
-            }
-            end = slot.stretch.end();
+        let run = side_by_side(run, wanted);
+        if run.is_empty() {
+            return Ok(None);
         }
-        let position = start.stretch.position;
-        let length =
-            usize::try_from(end - position).expect("a run is about READ_BYTES or one record");
-        let bytes = match source.read(position, length) {
+        match self.read_run(source, base, path, run, false)? {
+            RunRead::Good(chunk) => {
+                let offset = self.offset.unwrap_or(chunk.offset()).max(chunk.offset());
+                self.offset = Some(chunk.end());
+                Ok(Some(chunk.skip_to(offset)))
+            }
+            RunRead::Damaged(slot, what) => {
+                self.offset = Some(base + slot.end());
+                self.damaged((segment, path), &slot, what).map(|()| None)
+            }
+        }
+    }
+
+    /// Reads a run of stretches, at least one, that lie side by side: as far as they are undamaged from the first one on
+    /// or, `backwards`, from the last one back.
+    fn read_run(
+        &self,
+        source: &mut Source,
+        base: u64,
+        path: &Path,
+        run: &[Slot],
+        backwards: bool,
+    ) -> Result<RunRead, ReadError> {
+        let (first, last) = (&run[0], &run[run.len() - 1]);
+        let wanted = if backwards { last } else { first };
+        let start = first.stretch.position;
+        let behind = |slot: &Slot| {
+            usize::try_from(slot.stretch.end() - start).expect("READ_BYTES or one stretch")
+        };
+        let bytes = match source.read(start, behind(last)) {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) if is_transient(&error) => return Err(ReadError::io(path)(error)),
             // A bad sector: without the stretch that it lies in, the others can be read.
-            Err(_)
-                if length > start.stretch.bytes as usize
-                    && !planted("cursor: reading around a bad sector") =>
-            {
-                return self.read_run(source, base, (segment, path), &run[..1], 0);
+            Err(_) if run.len() > 1 && !planted("cursor: reading around a bad sector") => {
+                return self.read_run(source, base, path, std::slice::from_ref(wanted), backwards);
             }
-            Err(_) => {
-                self.offset = Some(base + start.end());
-                return self.damaged((segment, path), start, UNREADABLE).map(|()| None);
-            }
+            Err(_) => return Ok(RunRead::Damaged(*wanted, UNREADABLE)),
         };
         self.shared.metrics.cold_reads.inc();
-
-        let mut good: Option<Chunk> = None;
-        let mut at = 0;
-        for slot in run {
-            let stretch = &slot.stretch;
-            let behind = at + stretch.bytes as usize;
-            if behind > length {
-                break;
+        let undamaged = |slot: &Slot| {
+            let end = behind(slot);
+            if end > bytes.len() {
+                return None;
             }
-            let part = bytes.slice(at.min(bytes.len())..behind.min(bytes.len()));
-            let offset = base + slot.ordinal;
-            let matches = stretch.matches(&part) || planted("cursor: comparing checksums");
-            let whole = matches.then(|| Chunk::checked(part, offset, stretch.count));
-            let Some(part) = whole.flatten() else {
-                if good.is_none() {
-                    self.offset = Some(base + slot.end());
-                    return self.damaged((segment, path), slot, MISMATCH).map(|()| None);
-                }
-                break;
-            };
-            at = behind;
-            good = Some(match good {
-                None => part,
-                Some(good) => {
-                    let count = u32::try_from(part.end() - good.offset())
-                        .expect("a run holds about READ_BYTES or one stretch");
-                    let last = good.last().max(part.last());
-                    Chunk::new(bytes.slice(..at), good.offset(), count, good.first(), last)
-                }
-            });
-        }
-        let Some(chunk) = good else { return Ok(None) };
-        let offset = self.offset.unwrap_or(chunk.offset()).max(chunk.offset());
-        self.offset = Some(chunk.end());
-        Ok(Some(chunk.skip_to(offset)))
+            let part = bytes.slice(end - slot.stretch.bytes as usize..end);
+            let matches = slot.stretch.matches(&part) || planted("cursor: comparing checksums");
+            let chunk =
+                matches.then(|| Chunk::checked(part, base + slot.ordinal, slot.stretch.count));
+            chunk.flatten()
+        };
+        let good: Vec<Chunk> = if backwards {
+            let mut good: Vec<_> = run.iter().rev().map_while(undamaged).collect();
+            good.reverse();
+            good
+        } else {
+            run.iter().map_while(undamaged).collect()
+        };
+        let (Some(front), Some(back)) = (good.first(), good.last()) else {
+            return Ok(RunRead::Damaged(*wanted, MISMATCH));
+        };
+        let at = if backwards { run.len() - good.len() } else { 0 };
+        let (from, to) =
+            (behind(&run[at]) - front.bytes().len(), behind(&run[at + good.len() - 1]));
+        let count = u32::try_from(back.end() - front.offset())
+            .expect("a run holds about READ_BYTES or one stretch");
+        let latest = good.iter().map(Chunk::last).max().expect("there are some");
+        let all = bytes.slice(from..to);
+        Ok(RunRead::Good(Chunk::new(all, front.offset(), count, front.first(), latest)))
     }
 
     fn damaged(

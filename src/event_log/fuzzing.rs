@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::Archive;
-use super::index::{ENTRY_BYTES, Entry, HEADER, Index, Parsed, Restart, Summary, parse};
+use super::index::{ENTRY_BYTES, HEADER, Index, IndexEntry, ParsedIndex, Restart, Summary, parse};
 use super::manifest;
 use super::names::index_path;
 use super::record::{self, Entries, HEAD_BYTES, LOG_MAGIC, OPENED};
@@ -59,8 +59,8 @@ pub fn record(bytes: &[u8]) {
         for latest in [latest, Timestamp::MAX] {
             let trust = Trust { resynchronise, latest };
             let end = segment.len() as u64;
-            let found =
-                examine(&mut source(&segment), &Parsed::default(), end, &trust).expect("reads");
+            let found = examine(&mut source(&segment), &ParsedIndex::default(), end, &trust)
+                .expect("reads");
             assert!(resynchronise || found.damage.is_empty());
             let records = covered(&segment, &found);
             assert_eq!(records.len() as u64, found.unchecked);
@@ -124,8 +124,8 @@ pub fn index(bytes: &[u8]) {
         }
     }
     for entry in file.get(HEADER.len()..).unwrap_or_default().chunks(ENTRY_BYTES) {
-        if let Some(entry) = Entry::decode(entry) {
-            assert_eq!(Entry::decode(&entry.encode()), Some(entry));
+        if let Some(entry) = IndexEntry::decode(entry) {
+            assert_eq!(IndexEntry::decode(&entry.encode()), Some(entry));
         }
     }
     let parsed = parse(&file, segment_bytes);
@@ -187,7 +187,7 @@ pub fn zip(bytes: &[u8]) {
     }
     let mut source = Source::Archive(Box::new(archive));
     let end = source.bytes().expect("known");
-    drop(examine(&mut source, &Parsed::default(), end, &Trust::FOREIGN));
+    drop(examine(&mut source, &ParsedIndex::default(), end, &Trust::FOREIGN));
 }
 
 /// A log, of which files are changed, lost, or added; opened, read and verified.

@@ -16,8 +16,8 @@ use std::sync::LazyLock;
 
 use crc32c::{crc32c, crc32c_append, crc32c_combine};
 
-use super::planted::planted;
 use super::record::Entries;
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// A stretch is closed once it is this long: a time search reads at most about twice this much.
@@ -113,7 +113,7 @@ impl Stretch {
 
 /// One entry of an index file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum IndexEntry {
     /// A stretch, and what of the segment was known to be durable when the entry was written.
     Stretch { stretch: Stretch, durable: Durable },
     /// Where a reader of the archive can begin to inflate.
@@ -156,13 +156,13 @@ pub(super) struct Summary {
     pub(super) crc: u32,
 }
 
-impl Entry {
+impl IndexEntry {
     /// Its bytes in the file.
     pub(super) fn encode(self) -> [u8; ENTRY_BYTES] {
         let mut out = [0; ENTRY_BYTES];
         let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let fields = match self {
-            Entry::Stretch { stretch: s, durable } => [
+            IndexEntry::Stretch { stretch: s, durable } => [
                 s.position,
                 both(s.bytes, s.count),
                 s.first.micros(),
@@ -173,8 +173,8 @@ impl Entry {
                 ),
                 u64::from(s.crc),
             ],
-            Entry::Restart(r) => [r.position, both(0, 1), 0, 0, r.packed, 0],
-            Entry::Sealed(s) => {
+            IndexEntry::Restart(r) => [r.position, both(0, 1), 0, 0, r.packed, 0],
+            IndexEntry::Sealed(s) => {
                 // A stretch has no length of 0 and no such position: the low half tells them apart.
                 [s.bytes, 0, s.first.micros(), s.last.micros(), s.count, u64::from(s.crc)]
             }
@@ -205,9 +205,9 @@ impl Entry {
                 if count > position || position > MAX_SEGMENT_BYTES || first > last {
                     return None;
                 }
-                Entry::Sealed(Summary { bytes: position, count, first, last, crc })
+                IndexEntry::Sealed(Summary { bytes: position, count, first, last, crc })
             }
-            (0, 1) => Entry::Restart(Restart { position, packed: u64_at(32)? }),
+            (0, 1) => IndexEntry::Restart(Restart { position, packed: u64_at(32)? }),
             (0, _) | (_, 0) => return None,
             (bytes, count) => {
                 let stretch = Stretch { position, bytes, count, first, last, crc };
@@ -219,7 +219,7 @@ impl Entry {
                     u32::MAX => 0,
                     behind => end.saturating_sub(u64::from(behind)),
                 };
-                Entry::Stretch { stretch, durable: Durable { end, crc: u32_at(36)? } }
+                IndexEntry::Stretch { stretch, durable: Durable { end, crc: u32_at(36)? } }
             }
         })
     }
@@ -332,10 +332,10 @@ impl Index {
     pub(super) fn to_sealed_file(&self, summary: Summary) -> Vec<u8> {
         let mut out = self.to_file(summary.bytes);
         for restart in &self.restarts {
-            out.extend_from_slice(&Entry::Restart(*restart).encode());
+            out.extend_from_slice(&IndexEntry::Restart(*restart).encode());
         }
         let summary = Summary { crc: sum(&out, HEADER[7]), ..summary };
-        out.extend_from_slice(&Entry::Sealed(summary).encode());
+        out.extend_from_slice(&IndexEntry::Sealed(summary).encode());
         out
     }
 
@@ -344,7 +344,7 @@ impl Index {
         let mut out = HEADER.to_vec();
         for slot in &self.slots {
             let durable = Durable { end: durable, crc: 0 };
-            out.extend_from_slice(&Entry::Stretch { stretch: slot.stretch, durable }.encode());
+            out.extend_from_slice(&IndexEntry::Stretch { stretch: slot.stretch, durable }.encode());
         }
         out
     }
@@ -352,7 +352,7 @@ impl Index {
 
 /// The checksum of an index's first bytes, whole entries, in a file of this version.
 ///
-/// Since the second version it leaves out the entries' own. A CRC over bytes that end with their own is the same
+/// AgeFrom the second version it leaves out the entries' own. A CRC over bytes that end with their own is the same
 /// whatever the bytes are, so what the first version wrote tells no more than how many entries there are.
 pub(super) fn sum(before: &[u8], version: u8) -> u32 {
     if version == OLDEST_VERSION {
@@ -413,7 +413,7 @@ pub(super) enum Head {
 
 /// What an index file says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Parsed {
+pub(super) struct ParsedIndex {
     pub(super) index: Index,
     /// How far the segment was durable when the index was last written, and the checksum from the
     /// beginning of the stretch in which that lies.
@@ -432,10 +432,10 @@ pub(super) struct Parsed {
     claimed_last: Option<Timestamp>,
 }
 
-impl Parsed {
+impl ParsedIndex {
     /// Of a file that is there and cannot be read.
     pub(super) fn unreadable() -> Self {
-        Parsed { head: Head::Unreadable, ..Parsed::default() }
+        ParsedIndex { head: Head::Unreadable, ..ParsedIndex::default() }
     }
 
     /// Whether the file is not what was written. After a power loss that can be so without any fault: the
@@ -459,19 +459,19 @@ impl Parsed {
 
 /// Reads the index file of a segment of `segment_bytes`. Entries that are damaged, or do not follow the one
 /// before them, are stepped over and counted; what they covered has to be scanned.
-pub(super) fn parse(file: &[u8], segment_bytes: u64) -> Parsed {
-    let mut parsed = Parsed::default();
+pub(super) fn parse(file: &[u8], segment_bytes: u64) -> ParsedIndex {
+    let mut parsed = ParsedIndex::default();
     let (header, entries) = file.split_at(file.len().min(HEADER.len()));
     let mut good_entries = 0;
     for (i, bytes) in entries.chunks_exact(ENTRY_BYTES).enumerate() {
-        let entry = Entry::decode(bytes);
+        let entry = IndexEntry::decode(bytes);
         good_entries += usize::from(entry.is_some());
         let follows = match entry {
-            Some(Entry::Stretch { stretch, durable }) => {
+            Some(IndexEntry::Stretch { stretch, durable }) => {
                 parsed.add(stretch, durable, segment_bytes)
             }
-            Some(Entry::Restart(restart)) => parsed.add_restart(restart, segment_bytes),
-            Some(Entry::Sealed(summary)) => {
+            Some(IndexEntry::Restart(restart)) => parsed.add_restart(restart, segment_bytes),
+            Some(IndexEntry::Sealed(summary)) => {
                 let before = &file[..HEADER.len() + i * ENTRY_BYTES];
                 if summary.crc == sum(before, file[HEADER.len() - 1])
                     && summary.bytes == segment_bytes
@@ -490,13 +490,13 @@ pub(super) fn parse(file: &[u8], segment_bytes: u64) -> Parsed {
     }
     parsed.head = head(header, entries, good_entries);
     match parsed.head {
-        Head::Newer => Parsed { head: Head::Newer, ..Parsed::default() },
+        Head::Newer => ParsedIndex { head: Head::Newer, ..ParsedIndex::default() },
         // The first version wrote such an index also for a segment that it could not read for a while.
         Head::Known { version: OLDEST_VERSION }
             if parsed.index.slots.is_empty() && segment_bytes > super::record::HEAD_BYTES =>
         {
             let claimed = parsed.claimed.or(parsed.sealed.take());
-            Parsed { claimed, ..parsed }
+            ParsedIndex { claimed, ..parsed }
         }
         _ => parsed,
     }
@@ -520,7 +520,7 @@ fn head(header: &[u8], entries: &[u8], good_entries: usize) -> Head {
     }
 }
 
-impl Parsed {
+impl ParsedIndex {
     /// Adds a stretch if it lies behind the last one; false if it does not.
     fn add(&mut self, stretch: Stretch, durable: Durable, segment_bytes: u64) -> bool {
         let behind = self.index.end().unwrap_or(super::record::HEAD_BYTES);
@@ -573,17 +573,17 @@ mod tests {
             last: Timestamp::from_micros(4),
             crc: 5,
         };
-        let restart = Entry::Restart(Restart { position: 1 << 40, packed: 1 << 39 });
-        let stretched = Entry::Stretch { stretch: stretch(8, 100, 50), durable };
-        for entry in [stretched, restart, Entry::Sealed(summary)] {
+        let restart = IndexEntry::Restart(Restart { position: 1 << 40, packed: 1 << 39 });
+        let stretched = IndexEntry::Stretch { stretch: stretch(8, 100, 50), durable };
+        for entry in [stretched, restart, IndexEntry::Sealed(summary)] {
             let bytes = entry.encode();
-            assert_eq!(Entry::decode(&bytes), Some(entry));
+            assert_eq!(IndexEntry::decode(&bytes), Some(entry));
             for at in 0..ENTRY_BYTES {
                 let mut flipped = bytes;
                 flipped[at] ^= 1;
-                assert_eq!(Entry::decode(&flipped), None);
+                assert_eq!(IndexEntry::decode(&flipped), None);
             }
-            assert_eq!(Entry::decode(&bytes[1..]), None);
+            assert_eq!(IndexEntry::decode(&bytes[1..]), None);
         }
     }
 
@@ -595,7 +595,7 @@ mod tests {
         index
     }
 
-    fn positions(parsed: &Parsed) -> Vec<u64> {
+    fn positions(parsed: &ParsedIndex) -> Vec<u64> {
         parsed.index.slots().iter().map(|slot| slot.stretch.position).collect()
     }
 
@@ -632,7 +632,7 @@ mod tests {
             let mut file = HEADER.to_vec();
             for digit in 0..4 {
                 let stretch = all[(order >> (2 * digit)) & 3];
-                let entry = Entry::Stretch { stretch, durable: Durable::default() };
+                let entry = IndexEntry::Stretch { stretch, durable: Durable::default() };
                 file.extend_from_slice(&entry.encode());
             }
             for segment_bytes in [200, 217, 1000] {
@@ -712,7 +712,7 @@ mod tests {
         let mut old = file[..HEADER.len()].to_vec();
         old[7] = OLDEST_VERSION;
         let summary = Summary { crc: crc32c(&old), ..summary };
-        old.extend_from_slice(&Entry::Sealed(summary).encode());
+        old.extend_from_slice(&IndexEntry::Sealed(summary).encode());
         let parsed = parse(&old, 500);
         assert_eq!((parsed.sealed, parsed.claimed), (None, Some(summary)));
         assert!(!parsed.is_damaged());

@@ -9,7 +9,7 @@ use super::manifest::{Listing, Member};
 use super::names::{ARCHIVE_SUFFIX, DRAFT_SUFFIX, parse_rotated_name, rotated_name};
 use super::record::{HEAD_BYTES, LOG_MAGIC};
 use super::segment::read_summary;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::{Access, Listed, Storage, read_full};
 use super::{LogConfig, OpenError, repair};
 
@@ -20,7 +20,7 @@ pub(super) struct Item {
     pub(super) name: String,
     /// When it was rotated, in milliseconds since the epoch.
     pub(super) rotated_millis: u64,
-    pub(super) place: Place,
+    pub(super) location: Location,
     /// Length of the file.
     pub(super) disk_bytes: u64,
     /// What it holds, if its index is complete.
@@ -144,7 +144,7 @@ fn choose(
     let mut item = Item {
         name,
         rotated_millis,
-        place: Place::Missing(PathBuf::new()),
+        location: Location::Missing(PathBuf::new()),
         disk_bytes: 0,
         summary: None,
         listed,
@@ -159,11 +159,11 @@ fn choose(
             if item.summary.is_some_and(|summary| Some(summary.last) <= listings.dir.deleted) {
                 return None;
             }
-            item.place = Place::Missing(files.listed_at?);
+            item.location = Location::Missing(files.listed_at?);
             return Some(item);
         };
         item.summary = summary(&archive);
-        (item.place, item.disk_bytes) = (Place::Archive(archive), disk_bytes);
+        (item.location, item.disk_bytes) = (Location::Archive(archive), disk_bytes);
         return Some(item);
     };
     if let Some((archive, disk_bytes)) = files.archive {
@@ -173,12 +173,12 @@ fn choose(
             item.summary = packed;
             // The crash came between completing the archive and removing the segment.
             item.leftover = is_whole.then_some(segment);
-            (item.place, item.disk_bytes) = (Place::Archive(archive), disk_bytes);
+            (item.location, item.disk_bytes) = (Location::Archive(archive), disk_bytes);
             return Some(item);
         }
     }
     item.summary = summary(&segment).filter(|summary| summary.bytes == segment_bytes);
-    (item.place, item.disk_bytes) = (Place::File(segment), segment_bytes);
+    (item.location, item.disk_bytes) = (Location::File(segment), segment_bytes);
     Some(item)
 }
 
@@ -207,7 +207,7 @@ fn original_live(
     Ok(Some(Item {
         name: rotated_name(&config.name, rotated_millis),
         rotated_millis,
-        place: Place::File(path),
+        location: Location::File(path),
         disk_bytes,
         summary: None,
         listed: None,

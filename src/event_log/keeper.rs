@@ -13,12 +13,12 @@ use std::thread::JoinHandle;
 
 use super::age::Now;
 use super::index::Index;
-use super::planted::{planted, unless};
 use super::segment::Segment;
 use super::shared::Shared;
 use super::storage::StorageFile;
 use super::ticket::Ticket;
 use super::{lock, reread, retention, scrub, sealing};
+use crate::planted::{planted, unless};
 use crate::time::{Timestamp, monotonic};
 
 /// Jobs that may wait for a thread. More make the recorder wait: it rotates faster than the disk takes it.

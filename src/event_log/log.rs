@@ -57,6 +57,13 @@ impl Log {
         lock(&self.shared.state).cache.interval()
     }
 
+    /// Whether a power loss now would be remembered to have taken what was appended last.
+    #[cfg(test)]
+    pub(crate) fn is_reserved(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.floor.max(state.committed.last) <= Some(state.reserved)
+    }
+
     /// Its numbers, as they are now.
     pub fn stats(&self) -> LogStats {
         let state = lock(&self.shared.state);

@@ -5,11 +5,11 @@ use std::io;
 use super::Damage;
 use super::index::{Head, Index, Summary};
 use super::manifest::Member;
-use super::planted::planted;
 use super::repair::{self, LEAD, Trust};
 use super::segment::read_index_or_none;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::Storage;
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// A wall clock that shows less than this, 2020, is not believed.
@@ -52,15 +52,15 @@ pub(super) struct Looked {
 /// As the file system says, if it cannot be opened, or not be read for now.
 pub(super) fn look_at(
     storage: &dyn Storage,
-    place: &Place,
+    location: &Location,
     name: &str,
     rotated: Timestamp,
     latest: Timestamp,
     may_be_foreign: bool,
 ) -> io::Result<Looked> {
-    let mut source = Source::open(storage, place, name)?;
+    let mut source = Source::open(storage, location, name)?;
     let bytes = source.bytes()?;
-    let parsed = read_index_or_none(storage, place.path(), bytes)?;
+    let parsed = read_index_or_none(storage, location.path(), bytes)?;
     source.use_restarts(&parsed.index);
     let had_index = parsed.head != Head::Absent;
     let index_unread = parsed.head == Head::Unreadable;

@@ -36,8 +36,8 @@ use crc32c::crc32c;
 use super::index::Summary;
 use super::lock;
 use super::names::draft_path;
-use super::planted::{planted, unless};
 use super::storage::{Access, Storage, StorageFile, create_fresh, read_full, write_full};
+use crate::planted::{planted, unless};
 use crate::time::Timestamp;
 
 /// The version that this program writes, and the latest it reads.
@@ -64,9 +64,9 @@ pub(super) enum Line {
     Drop(String),
     Gone(String),
     /// Damage was found in a file.
-    Damaged(String, Stretch),
+    Damaged(String, ByteRange),
     /// An operator knows of it.
-    Known(String, Stretch),
+    Known(String, ByteRange),
     Deleted(Timestamp),
     Stamp(Timestamp),
     Floor(Timestamp),
@@ -77,7 +77,7 @@ pub(super) enum Line {
 }
 
 /// What is damaged: position and length in the unpacked segment.
-pub(super) type Stretch = (u64, u64);
+pub(super) type ByteRange = (u64, u64);
 
 /// Damage that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::chunk::Chunk;
 use super::live::Live;
 use super::manifest::Member;
 use super::segment::Segment;
-use super::source::Place;
+use super::source::Location;
 use crate::time::Timestamp;
 
 /// How far the log's file holds the records; readers see exactly these.
@@ -149,7 +149,7 @@ impl State {
     pub(super) fn move_to(
         &mut self,
         segment: &Segment,
-        place: Place,
+        location: Location,
         listed: Member,
         sealed: bool,
     ) {
@@ -157,7 +157,7 @@ impl State {
         if is_here {
             self.totals.count(segment, |total, n| total - n);
         }
-        segment.move_to(place, listed, sealed);
+        segment.move_to(location, listed, sealed);
         if is_here {
             self.totals.count(segment, |total, n| total + n);
         }

@@ -63,7 +63,8 @@
 //! An archive is `SEGMENT.zip` in the archives' directory, a zip file that holds the segment under its own
 //! name; `.SEGMENT.zip.idx` is its index, whose positions are those in the segment.
 //!
-//! `.NAME.manifest` says what belongs to a directory (`manifest.rs`).
+//! `.NAME.manifest` says what belongs to a directory (`manifest.rs`). `NAME.cursors/positions` says how far each durable
+//! cursor has come (`durable_cursors/journal.rs`).
 //!
 //! `NAME.lock` is locked while the log is open for writing. `NAME.torn-POSITION-MILLIS` keeps bytes that
 //! a repair cut off the live segment. `.NAME.new`, `.....idx.new` and `.....zip.new` are
@@ -89,6 +90,7 @@ mod batch;
 mod cache;
 mod chunk;
 mod cursor;
+mod durable_cursors;
 mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -103,7 +105,6 @@ mod manifest;
 mod map;
 mod names;
 mod open;
-pub(crate) mod planted;
 mod record;
 mod repair;
 mod reread;
@@ -132,6 +133,7 @@ pub use backup::{BackedUp, BackupError, BackupWatch, backup};
 pub use batch::Batch;
 pub use chunk::Chunk;
 pub use cursor::{BackwardCursor, Cursor, Next};
+pub use durable_cursors::{Cursors, MAX_CURSOR_NAME_BYTES, is_alone};
 pub use error::{AppendError, OpenError, ReadError};
 pub use inventory::find_logs;
 pub use log::Log;

@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::age::Since;
-use super::index::{Head, Index, Parsed, Summary};
+use super::age::AgeFrom;
+use super::index::{Head, Index, ParsedIndex, Summary};
 use super::inventory::{Item, Listings, inventory};
 use super::keeper::Keeper;
 use super::live::Live;
@@ -19,19 +19,19 @@ use super::map::{Committed, Started, State};
 use super::names::{
     draft_path, index_path, is_draft, rename_old_files, rotated_name, without_segment,
 };
-use super::planted::{planted, unless};
 use super::record::{CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
 use super::repair::{Damage, Trust, UNREADABLE, examine, missing_behind};
 use super::retention::remove_with_index;
 use super::sealed_index;
 use super::segment::{NewSegment, Segment, read_index, read_index_or_none};
 use super::shared::Shared;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::{
     Access, NoFile, Storage, StorageFile, create_fresh, is_full, is_lasting, read_full, write_full,
 };
 use super::writer::{AtOpening, Writer};
 use super::{LogConfig, OpenError};
+use crate::planted::{planted, unless};
 use crate::time::{Clock, Timestamp};
 
 /// The longest name of a log: file names leave room for a time of rotation and endings.
@@ -342,7 +342,7 @@ impl<'a> Opening<'a> {
                 tracing::warn!(segment = %leftover.display(), %error, "archived segment not removed");
             }
             if self.writes() && item.is_original_live {
-                item.place = take_over(self.config, self.storage, &item)?;
+                item.location = take_over(self.config, self.storage, &item)?;
             }
             let (base, reach) =
                 older.back().map_or((0, Timestamp::MIN), |segment| (segment.end(), segment.reach));
@@ -353,7 +353,7 @@ impl<'a> Opening<'a> {
 
     fn older_one(&mut self, item: Item, base: u64, reach: Timestamp) -> Segment {
         let rotated = Timestamp::from_micros(item.rotated_millis.saturating_mul(1000));
-        let path = item.place.path().to_owned();
+        let path = item.location.path().to_owned();
         let mut new = NewSegment {
             base,
             rotated_millis: item.rotated_millis,
@@ -366,22 +366,22 @@ impl<'a> Opening<'a> {
             },
             listed: Member::default(),
             reach,
-            written: Since::Wall(rotated),
-            rotated: Since::Wall(rotated),
+            written: AgeFrom::Wall(rotated),
+            rotated: AgeFrom::Wall(rotated),
             disk_bytes: item.disk_bytes,
             index: None,
             is_partial: false,
             unread: None,
-            place: item.place,
+            location: item.location,
             name: item.name,
         };
-        if let (Place::Missing(_), Some(listed)) = (&new.place, item.listed) {
+        if let (Location::Missing(_), Some(listed)) = (&new.location, item.listed) {
             let damage = Damage { position: 0, bytes: listed.summary.bytes, what: "it is missing" };
             if !planted("open: reporting what is missing") {
                 self.damaged(&new.name, &path, damage);
             }
             (new.summary, new.listed) = (listed.summary, listed);
-            new.written = Since::Wall(listed.summary.last);
+            new.written = AgeFrom::Wall(listed.summary.last);
             return Segment::new(new);
         }
         if let Some(summary) = item.summary {
@@ -391,7 +391,7 @@ impl<'a> Opening<'a> {
             });
             if is_as_listed {
                 (new.summary, new.listed) = (summary, item.listed.unwrap_or_default());
-                new.written = Since::Wall(summary.last);
+                new.written = AgeFrom::Wall(summary.last);
                 return Segment::new(new);
             }
             if let Ok(parsed) = read_index(self.storage, &path, summary.bytes)
@@ -401,14 +401,14 @@ impl<'a> Opening<'a> {
                 let found = Member { disk_bytes: item.disk_bytes, summary, records_crc };
                 new.listed = self.listed(&new.name, &path, found, item.listed);
                 new.summary = summary;
-                new.written = Since::Wall(summary.last);
+                new.written = AgeFrom::Wall(summary.last);
                 return Segment::new(new);
             }
         }
         let latest = latest_stamp(self.clock.now(), reach.max(self.reserved()));
         tracing::info!(segment = %path.display(), bytes = item.disk_bytes, "making its index");
         let foreign = item.may_be_foreign;
-        match look_at(self.storage, &new.place, &new.name, rotated, latest, foreign) {
+        match look_at(self.storage, &new.location, &new.name, rotated, latest, foreign) {
             Ok(looked) => self.completed(new, looked, item.listed),
             Err(error) => {
                 // One unreadable file is no reason not to open the others, nor to forget it.
@@ -466,8 +466,8 @@ impl<'a> Opening<'a> {
         mut looked: Looked,
         listed: Option<Member>,
     ) -> Segment {
-        let path = new.place.path().to_owned();
-        let is_file = matches!(new.place, Place::File(_));
+        let path = new.location.path().to_owned();
+        let is_file = matches!(new.location, Location::File(_));
         // Its index cannot be read now, and tells perhaps what lies behind damage; or how much there was, and no manifest
         // can be read either. The next start looks again.
         let bad_lines = self.listings.dir.bad_lines + self.listings.arch.bad_lines;
@@ -496,20 +496,20 @@ impl<'a> Opening<'a> {
         if looked.is_partial || is_less || is_unknown {
             // What is left out may be read another time; what was found is as durable after a sync as the rest.
             if self.writes()
-                && let Err(error) = self.settle(&new.place, looked.durable_end)
+                && let Err(error) = self.settle(&new.location, looked.durable_end)
             {
                 tracing::warn!(segment = %path.display(), %error, "what was not synced of it may not be durable");
             }
             new.index = Some(Arc::new(looked.index));
             new.is_partial = true;
             new.summary = found.summary;
-            new.written = Since::Wall(found.summary.last);
+            new.written = AgeFrom::Wall(found.summary.last);
             new.listed = listed.unwrap_or_default();
             return Segment::new(new);
         }
         if self.writes() {
             let from = looked.durable_end;
-            let written = self.settle(&new.place, from).and_then(|()| {
+            let written = self.settle(&new.location, from).and_then(|()| {
                 sealed_index::write(self.storage, &path, looked.summary, &looked.index)
             });
             match written {
@@ -523,14 +523,14 @@ impl<'a> Opening<'a> {
             new.index = Some(Arc::new(looked.index));
         }
         new.summary = found.summary;
-        new.written = Since::Wall(found.summary.last);
+        new.written = AgeFrom::Wall(found.summary.last);
         new.listed = self.listed(&new.name, &path, found, listed);
         Segment::new(new)
     }
 
     /// Makes what lies behind the durable mark durable: an index is believed from then on.
-    fn settle(&self, place: &Place, durable_end: u64) -> io::Result<()> {
-        let Place::File(path) = place else { return Ok(()) };
+    fn settle(&self, location: &Location, durable_end: u64) -> io::Result<()> {
+        let Location::File(path) = location else { return Ok(()) };
         if planted("open: settling a rotated segment") {
             return Ok(());
         }
@@ -703,13 +703,18 @@ impl<'a> Opening<'a> {
     }
 
     /// The live segment's index; that of a rotation which a crash interrupted gets its name back.
-    fn live_index(&self, path: &Path, bytes: u64, reach: Timestamp) -> Result<Parsed, OpenError> {
+    fn live_index(
+        &self,
+        path: &Path,
+        bytes: u64,
+        reach: Timestamp,
+    ) -> Result<ParsedIndex, OpenError> {
         let (config, storage) = (self.config, self.storage);
         let read = |segment: &Path| {
             read_index_or_none(storage, segment, bytes)
                 .map_err(OpenError::io("read", &index_path(segment)))
         };
-        let is_ours = |parsed: &Parsed| parsed.first().is_some_and(|first| first > reach);
+        let is_ours = |parsed: &ParsedIndex| parsed.first().is_some_and(|first| first > reach);
         let parsed = read(path)?;
         if is_ours(&parsed) || bytes <= HEAD_BYTES {
             return Ok(parsed);
@@ -718,7 +723,7 @@ impl<'a> Opening<'a> {
         // first is not after what retention has deleted is left of that, because it could not be removed.
         let is_stranger = parsed.first().is_some();
         let deleted = self.listings.dir.deleted.filter(|_| !planted("open: what deletion left"));
-        let is_left = |parsed: &Parsed| parsed.first() <= deleted;
+        let is_left = |parsed: &ParsedIndex| parsed.first() <= deleted;
         let listed = storage.list(&config.dir).map_err(OpenError::io("list", &config.dir))?;
         for rotated in without_segment(&config.name, &listed) {
             let rotated = config.dir.join(rotated);
@@ -729,7 +734,7 @@ impl<'a> Opening<'a> {
                 return Ok(parsed);
             }
         }
-        Ok(if is_stranger { Parsed::default() } else { parsed })
+        Ok(if is_stranger { ParsedIndex::default() } else { parsed })
     }
 
     /// Removes indexes of records that a power loss took: those of rotated segments that are not there, and what lies
@@ -823,11 +828,15 @@ fn rewrite(file: &dyn StorageFile, from: u64) -> io::Result<()> {
 const SECTOR_BYTES: u64 = 512;
 
 /// Gives the original's live file the name of a rotated segment; it is not written to.
-fn take_over(config: &LogConfig, storage: &dyn Storage, item: &Item) -> Result<Place, OpenError> {
-    let (from, to) = (item.place.path(), config.dir.join(&item.name));
+fn take_over(
+    config: &LogConfig,
+    storage: &dyn Storage,
+    item: &Item,
+) -> Result<Location, OpenError> {
+    let (from, to) = (item.location.path(), config.dir.join(&item.name));
     storage.rename(from, &to).map_err(OpenError::io("rename", from))?;
     storage.sync_dir(&config.dir).map_err(OpenError::io("sync", &config.dir))?;
-    Ok(Place::File(to))
+    Ok(Location::File(to))
 }
 
 /// Keeps the bytes of a torn tail beside the segment before they are cut off.

@@ -47,7 +47,7 @@ impl Frame {
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum RecordError {
     /// They may be the beginning of one; that many bytes are needed to go on.
     Short { needed: usize },
     /// They are none, whatever follows.
@@ -55,34 +55,34 @@ pub(super) enum Fault {
 }
 
 /// Looks at the framing of the record that `bytes` begin with.
-pub(super) fn frame(bytes: &[u8]) -> Result<Frame, Fault> {
+pub(super) fn frame(bytes: &[u8]) -> Result<Frame, RecordError> {
     let Some((size, rest)) = bytes.split_first_chunk::<4>() else {
-        return Err(Fault::Short { needed: 8 });
+        return Err(RecordError::Short { needed: 8 });
     };
     let Some((magic, rest)) = rest.split_first_chunk::<4>() else {
-        return Err(Fault::Short { needed: 8 });
+        return Err(RecordError::Short { needed: 8 });
     };
     let term = u32::from_be_bytes(*size) as usize;
     if *magic != MAGIC && *magic != OLD_MAGIC {
-        return Err(Fault::Bad("no magic number"));
+        return Err(RecordError::Bad("no magic number"));
     }
     if term > MAX_RECORD_BYTES {
-        return Err(Fault::Bad("record larger than the limit"));
+        return Err(RecordError::Bad("record larger than the limit"));
     }
     let mut header = 8;
     if *magic == MAGIC && term >= DIGEST_FROM_BYTES {
         header += DIGEST_BYTES;
         match rest.first_chunk::<DIGEST_BYTES>() {
-            None => return Err(Fault::Short { needed: header }),
+            None => return Err(RecordError::Short { needed: header }),
             Some(digest) if *digest != md5::compute(size).0 => {
-                return Err(Fault::Bad("digest of the size does not match"));
+                return Err(RecordError::Bad("digest of the size does not match"));
             }
             Some(_) => {}
         }
     }
     let frame = Frame { header, term };
     if bytes.len() < frame.bytes() {
-        Err(Fault::Short { needed: frame.bytes() })
+        Err(RecordError::Short { needed: frame.bytes() })
     } else {
         Ok(frame)
     }
@@ -109,15 +109,16 @@ fn small_integer(bytes: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// Checks the record that `bytes` begin with down to the last tag of its event.
-pub(super) fn check(bytes: &[u8]) -> Result<(Frame, Timestamp), Fault> {
+pub(super) fn check(bytes: &[u8]) -> Result<(Frame, Timestamp), RecordError> {
     let frame = frame(bytes)?;
     let term = &bytes[frame.header..frame.bytes()];
-    let (stamp, event_at) = stamp(term).ok_or(Fault::Bad("not a {Timestamp, Event} tuple"))?;
+    let (stamp, event_at) =
+        stamp(term).ok_or(RecordError::Bad("not a {Timestamp, Event} tuple"))?;
     match etf::walk(&term[event_at..]) {
         Ok(walked) if event_at + walked.len == term.len() => Ok((frame, stamp)),
-        Ok(_) => Err(Fault::Bad("bytes after the event")),
-        Err(DecodeError::UnknownTag { .. }) => Err(Fault::Bad("event of an unknown kind")),
-        Err(_) => Err(Fault::Bad("event is not a well-formed term")),
+        Ok(_) => Err(RecordError::Bad("bytes after the event")),
+        Err(DecodeError::UnknownTag { .. }) => Err(RecordError::Bad("event of an unknown kind")),
+        Err(_) => Err(RecordError::Bad("event is not a well-formed term")),
     }
 }
 
@@ -242,7 +243,7 @@ mod tests {
         let whole = record(5, &[106]);
         assert!(check(&whole).is_ok());
         for cut in 0..whole.len() {
-            assert!(matches!(check(&whole[..cut]), Err(Fault::Short { .. })), "{cut}");
+            assert!(matches!(check(&whole[..cut]), Err(RecordError::Short { .. })), "{cut}");
         }
         for at in 0..whole.len() {
             let mut flipped = whole.clone();

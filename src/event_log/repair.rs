@@ -22,11 +22,11 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::index::{Durable, HEADER, Head, Index, Parsed, Span, Stretch};
-use super::planted::planted;
-use super::record::{self, Fault, Frame, HEAD_BYTES};
+use super::index::{Durable, HEADER, Head, Index, ParsedIndex, Span, Stretch};
+use super::record::{self, Frame, HEAD_BYTES, RecordError};
 use super::source::Source;
 use super::storage::is_lasting;
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// How much a scan reads at once.
@@ -153,7 +153,7 @@ pub(super) fn scan_all(
     latest: Timestamp,
 ) -> io::Result<Scanned> {
     let trust = Trust { latest, ..Trust::FOREIGN };
-    let mut found = examine(source, &Parsed::default(), segment_bytes, &trust)?;
+    let mut found = examine(source, &ParsedIndex::default(), segment_bytes, &trust)?;
     found.close();
     found.damage.extend(found.torn.take());
     Ok(found)
@@ -161,14 +161,14 @@ pub(super) fn scan_all(
 
 /// Checks what the index says of the bytes that may not have been durable, and scans what it does not cover.
 ///
-/// Whether the index is this segment's is for the caller to know ([`Parsed::first`]).
+/// Whether the index is this segment's is for the caller to know ([`ParsedIndex::first`]).
 ///
 /// # Errors
 ///
 /// Those that go away by themselves; what cannot be read for good is damage.
 pub(super) fn examine(
     source: &mut Source,
-    parsed: &Parsed,
+    parsed: &ParsedIndex,
     segment_bytes: u64,
     trust: &Trust,
 ) -> io::Result<Scanned> {
@@ -262,7 +262,7 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// What a segment of so many bytes lacks that was synced, as its index says.
-pub(super) fn missing_behind(parsed: &Parsed, bytes: u64) -> Option<Damage> {
+pub(super) fn missing_behind(parsed: &ParsedIndex, bytes: u64) -> Option<Damage> {
     let lacks = parsed.durable.end.checked_sub(bytes.max(HEAD_BYTES)).filter(|lacks| *lacks > 0)?;
     Some(Damage { position: bytes, bytes: lacks, what: "it is shorter than it was" })
 }
@@ -448,15 +448,15 @@ impl<'a> Window<'a> {
                     return Ok(if good { Ok((frame, stamp)) } else { Err(UNREADABLE) });
                 }
                 Ok(_) => IN_FUTURE,
-                Err(Fault::Bad(what)) => what,
-                Err(Fault::Short { needed })
+                Err(RecordError::Bad(what)) => what,
+                Err(RecordError::Short { needed })
                     if have >= needed
                         || have < wanted
                         || self.end.saturating_sub(position) < needed as u64 =>
                 {
                     CUT_SHORT
                 }
-                Err(Fault::Short { needed }) => {
+                Err(RecordError::Short { needed }) => {
                     wanted = needed;
                     continue;
                 }
@@ -517,10 +517,10 @@ mod tests {
 
     /// The scan is of a segment without any index.
     fn scanned(bytes: &[u8]) -> Scanned {
-        examined(bytes, &Parsed::default(), &Trust::FOREIGN)
+        examined(bytes, &ParsedIndex::default(), &Trust::FOREIGN)
     }
 
-    fn examined(bytes: &[u8], parsed: &Parsed, trust: &Trust) -> Scanned {
+    fn examined(bytes: &[u8], parsed: &ParsedIndex, trust: &Trust) -> Scanned {
         examine(&mut source(bytes), parsed, bytes.len() as u64, trust).expect("reads")
     }
 
@@ -581,7 +581,7 @@ mod tests {
         records
     }
 
-    fn live(index: &Index, durable: u64, segment_bytes: usize) -> Parsed {
+    fn live(index: &Index, durable: u64, segment_bytes: usize) -> ParsedIndex {
         super::super::index::parse(&index.to_file(durable), segment_bytes as u64)
     }
 
@@ -759,7 +759,7 @@ mod tests {
             (Trust { resynchronise: true, latest: now }, [1, 2, 30, 40].as_slice()),
             (Trust { resynchronise: false, latest: Timestamp::MAX }, &[1, 2]),
         ] {
-            let found = examined(&flipped, &Parsed::default(), &trust);
+            let found = examined(&flipped, &ParsedIndex::default(), &trust);
             let stamps: Vec<_> = read(&flipped, &found)
                 .iter()
                 .map(|record| record::check(record).expect("whole").1.micros())
@@ -781,7 +781,7 @@ mod tests {
         let found = examined(&bytes, &live(&index, 0, bytes.len()), &trust);
         assert_eq!(read(&bytes, &found), records[..2]);
         assert_eq!(found.torn.map(|torn| torn.what), Some(IN_FUTURE));
-        assert_eq!(read(&bytes, &examined(&bytes, &Parsed::default(), &trust)).len(), 0);
+        assert_eq!(read(&bytes, &examined(&bytes, &ParsedIndex::default(), &trust)).len(), 0);
         let (bytes, index) = indexed(&records, &[3]);
         let found = examined(&bytes, &live(&index, 0, bytes.len()), &trust);
         assert_eq!((read(&bytes, &found), found.torn), (records.to_vec(), None));
@@ -858,7 +858,7 @@ mod tests {
         let end = bytes.len() as u64;
         for bad in [9..10, 8192..8193, 12_000..13_000, 24_576..28_672, end - 1..end] {
             for (parsed, all) in [
-                (Parsed::default(), 0),
+                (ParsedIndex::default(), 0),
                 (live(&half, 0, bytes.len()), 2),
                 (live(&index, 0, bytes.len()), 4),
             ] {

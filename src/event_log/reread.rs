@@ -10,7 +10,7 @@ use super::manifest::Member;
 use super::sealing::complete;
 use super::segment::{NewSegment, Segment, read_index_or_none};
 use super::shared::Shared;
-use super::source::Place;
+use super::source::Location;
 use super::storage::Access;
 use crate::time::Timestamp;
 
@@ -24,23 +24,23 @@ pub(super) fn unread_segments(shared: &Shared, now: Timestamp) {
         state.older().iter().filter(|segment| segment.unread.is_some()).map(Arc::clone).collect()
     };
     for segment in unread {
-        let place = segment.place();
+        let location = segment.location();
         let rotated = Timestamp::from_micros(segment.rotated_millis.saturating_mul(1000));
         let latest = latest_stamp(now, segment.reach);
-        let looked = look_at(&*shared.storage, &place, &segment.name, rotated, latest, false);
+        let looked = look_at(&*shared.storage, &location, &segment.name, rotated, latest, false);
         let Ok(mut looked) = looked else { continue };
         if looked.summary.count > segment.span {
             // More than its length allowed: it is not the file it was. The next start sees to it.
             continue;
         }
-        tracing::info!(segment = %place.path().display(), entries = looked.summary.count, "can be read again");
+        tracing::info!(segment = %location.path().display(), entries = looked.summary.count, "can be read again");
         looked.damage.extend(looked.torn.take());
         let found = looked.member(segment.disk_bytes());
         let listed = segment.listed();
         let is_new = listed == Member::default();
         let wrong = if is_new { None } else { compare(&found, &listed) };
         for damage in looked.damage.iter().chain(&wrong) {
-            shared.report_damage(&segment.name, place.path(), damage);
+            shared.report_damage(&segment.name, location.path(), damage);
         }
         let now = Segment::new(NewSegment {
             base: segment.base,
@@ -51,7 +51,7 @@ pub(super) fn unread_segments(shared: &Shared, now: Timestamp) {
             reach: segment.reach,
             written: segment.written,
             rotated: segment.rotated,
-            place,
+            location,
             disk_bytes: segment.disk_bytes(),
             index: Some(Arc::new(looked.index)),
             is_partial: looked.is_partial,
@@ -68,13 +68,13 @@ pub(super) fn unread_segments(shared: &Shared, now: Timestamp) {
 /// Writes indexes anew that were found lost or damaged.
 pub(super) fn stale_indexes(shared: &Shared) {
     for segment in shared.take_stale() {
-        let place = segment.place();
-        if !matches!(place, Place::File(_) | Place::Archive(_)) {
+        let location = segment.location();
+        if !matches!(location, Location::File(_) | Location::Archive(_)) {
             continue;
         }
         let _listing = lock(&shared.listing);
-        match write_index(shared, &segment, &place) {
-            Ok(listed) => lock(&shared.state).move_to(&segment, place, listed, true),
+        match write_index(shared, &segment, &location) {
+            Ok(listed) => lock(&shared.state).move_to(&segment, location, listed, true),
             Err(error) => {
                 tracing::debug!(segment = %segment.name, %error, "its index is written anew later");
                 shared.note_stale_index(&segment);
@@ -84,14 +84,14 @@ pub(super) fn stale_indexes(shared: &Shared) {
 }
 
 /// Writes an index anew, after the segment is durable; what the manifest says of the segment from then on.
-fn write_index(shared: &Shared, segment: &Segment, place: &Place) -> io::Result<Member> {
+fn write_index(shared: &Shared, segment: &Segment, location: &Location) -> io::Result<Member> {
     if segment.is_partial {
         return Err(io::Error::other("the next start looks for what could not be read"));
     }
     // One that is only kept from us knows more: where there are holes, and what lies behind them.
-    read_index_or_none(&*shared.storage, place.path(), segment.summary.bytes)?;
+    read_index_or_none(&*shared.storage, location.path(), segment.summary.bytes)?;
     let (index, _) = segment.index(&*shared.storage)?;
-    if let Place::File(path) = place {
+    if let Location::File(path) = location {
         shared.storage.open(path, Access::Read)?.sync()?;
     }
     let (count, interval) = (index.count(), index.interval());
@@ -103,7 +103,7 @@ fn write_index(shared: &Shared, segment: &Segment, place: &Place) -> io::Result<
     let found = Member { disk_bytes: listed.disk_bytes, summary, records_crc };
     // Whether it is all that there was is asked before the index can say that it is.
     if let Some(wrong) = compare(&found, &listed) {
-        shared.report_damage(&segment.name, place.path(), &wrong);
+        shared.report_damage(&segment.name, location.path(), &wrong);
     }
-    complete(shared, place, summary, listed, &index)
+    complete(shared, location, summary, listed, &index)
 }

@@ -18,12 +18,12 @@ use super::index::Index;
 use super::lock;
 use super::manifest::{Line, Member};
 use super::names::{ARCHIVE_SUFFIX, draft_path, index_path};
-use super::planted::{planted, unless};
 use super::sealed_index;
 use super::segment::Segment;
 use super::shared::Shared;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::{Access, Storage, StorageFile, create_fresh};
+use crate::planted::{planted, unless};
 use crate::time::Timestamp;
 
 /// How much is compared at once when an archive is read back.
@@ -65,7 +65,7 @@ fn archive_one(
     stop: &dyn Fn() -> bool,
 ) -> io::Result<Option<u64>> {
     let storage = &*shared.storage;
-    let Place::File(from) = segment.place() else { return Ok(None) };
+    let Location::File(from) = segment.location() else { return Ok(None) };
     let (index, is_stale) = segment.index(storage)?;
     if is_stale || !segment.is_sealed() {
         shared.note_stale_index(segment);
@@ -74,7 +74,7 @@ fn archive_one(
     let zip_path = zip_path(shared, segment);
     let draft = draft_path(&zip_path);
     if planted("archive: the segment goes last") {
-        remove_listed(shared, &[Place::File(from.clone())]);
+        remove_listed(shared, &[Location::File(from.clone())]);
     }
     let file = create_fresh(storage, &draft)?;
     let packed = pack(storage, segment, &from, &file, &index, stop);
@@ -97,13 +97,13 @@ fn archive_one(
         summary: super::index::Summary { crc: summary.crc, ..listed.summary },
         ..listed
     };
-    let place = Place::Archive(zip_path);
+    let location = Location::Archive(zip_path);
     let listing = lock(&shared.listing);
-    let have = Line::Have(place.file_name(), listed);
+    let have = Line::Have(location.file_name(), listed);
     unless("archive: listing", || shared.manifests.arch.add(&[have]))?;
-    lock(&shared.state).move_to(segment, place, listed, true);
+    lock(&shared.state).move_to(segment, location, listed, true);
     drop(listing);
-    for (_, error) in remove_listed(shared, &[Place::File(from)]) {
+    for (_, error) in remove_listed(shared, &[Location::File(from)]) {
         tracing::warn!(segment = %segment.name, %error, "archived segment not removed; the next start does it");
     }
     Ok(Some(disk_bytes))
@@ -149,16 +149,16 @@ fn pack(
 
 /// Removes files that the manifest still lists, and their indexes: said before, so that none is missing, and finished
 /// by the next start if need be. Those that could not be removed, and why, for the last of them.
-fn remove_listed(shared: &Shared, places: &[Place]) -> Vec<(usize, io::Error)> {
+fn remove_listed(shared: &Shared, locations: &[Location]) -> Vec<(usize, io::Error)> {
     let by_manifest = |line: fn(String) -> Line, except: &[(usize, io::Error)]| {
         // Archives are older than segments: a crash in between leaves no hole.
         for (manifest, is_arch) in [(&shared.manifests.arch, true), (&shared.manifests.dir, false)]
         {
-            let here = places.iter().enumerate().filter(|(i, place)| {
-                shared.manifests.is_in_arch(place) == is_arch
+            let here = locations.iter().enumerate().filter(|(i, location)| {
+                shared.manifests.is_in_arch(location) == is_arch
                     && except.iter().all(|(failed, _)| failed != i)
             });
-            let lines: Vec<_> = here.map(|(_, place)| line(place.file_name())).collect();
+            let lines: Vec<_> = here.map(|(_, location)| line(location.file_name())).collect();
             // A full disk takes no line, and what is deleted may be what makes room: the manifest is then written anew.
             if !lines.is_empty()
                 && let Err(error) = manifest.add(&lines)
@@ -171,14 +171,14 @@ fn remove_listed(shared: &Shared, places: &[Place]) -> Vec<(usize, io::Error)> {
     if !planted("delete: saying so before") {
         by_manifest(Line::Drop, &[]);
     }
-    let remove = |place: &Place| remove_with_index(&*shared.storage, place.path());
-    let failed: Vec<_> = places
+    let remove = |location: &Location| remove_with_index(&*shared.storage, location.path());
+    let failed: Vec<_> = locations
         .iter()
         .enumerate()
-        .filter_map(|(i, place)| Some((i, remove(place).err()?)))
+        .filter_map(|(i, location)| Some((i, remove(location).err()?)))
         .collect();
     // What is said to be gone must not be there again after a power loss.
-    let synced = unless("delete: the directory", || sync_dirs_of(shared, places));
+    let synced = unless("delete: the directory", || sync_dirs_of(shared, locations));
     if let Err(error) = synced {
         tracing::warn!(log = %shared.config.name, %error, "what was removed is forgotten by the next start");
         return failed;
@@ -194,11 +194,11 @@ fn remove_listed(shared: &Shared, places: &[Place]) -> Vec<(usize, io::Error)> {
 }
 
 /// Makes the removal of files durable.
-fn sync_dirs_of(shared: &Shared, places: &[Place]) -> io::Result<()> {
-    if places.iter().any(|place| shared.manifests.is_in_arch(place)) {
+fn sync_dirs_of(shared: &Shared, locations: &[Location]) -> io::Result<()> {
+    if locations.iter().any(|location| shared.manifests.is_in_arch(location)) {
         shared.storage.sync_dir(&shared.config.arch_dir)?;
     }
-    if places.iter().any(|place| !shared.manifests.is_in_arch(place)) {
+    if locations.iter().any(|location| !shared.manifests.is_in_arch(location)) {
         shared.dir.sync()?;
     }
     Ok(())
@@ -246,15 +246,16 @@ pub(super) fn delete(shared: &Shared, now: &Now, by_age: bool) {
         if let Err(error) = unless("delete: the stamp", || shared.manifests.dir.add(&[deleted])) {
             tracing::debug!(%error, "the manifest does not say yet what is deleted");
         }
-        let mut places: Vec<_> = due.iter().map(|(segment, _)| segment.place()).collect();
+        let mut locations: Vec<_> = due.iter().map(|(segment, _)| segment.location()).collect();
         // An archive that could not be listed is no part of the log, and must not become one without its segment.
         let unlisted = due.iter().filter(|(segment, _)| !segment.is_archived());
         if shared.config.archive_after.is_some() {
-            places.extend(unlisted.map(|(segment, _)| Place::Archive(zip_path(shared, segment))));
+            locations
+                .extend(unlisted.map(|(segment, _)| Location::Archive(zip_path(shared, segment))));
         }
-        let failed = remove_listed(shared, &places);
+        let failed = remove_listed(shared, &locations);
         for (i, (segment, why)) in due.iter().enumerate().rev() {
-            let path = places[i].path().display();
+            let path = locations[i].path().display();
             if let Some((_, error)) = failed.iter().find(|(failed, _)| *failed == i) {
                 tracing::error!(segment = %path, %error, "not deleted; tried again next time");
                 lock(&shared.state).push_oldest(Arc::clone(segment));
@@ -297,7 +298,7 @@ fn pop_due(shared: &Shared, now: &Now, by_age: bool) -> Option<(Arc<Segment>, Wh
         return None;
     };
     // What is not sealed yet is still being written to.
-    if matches!(oldest.place(), Place::Open(..)) && !planted("delete: sparing the unsealed") {
+    if matches!(oldest.location(), Location::Open(..)) && !planted("delete: sparing the unsealed") {
         return None;
     }
     let oldest = state.pop_oldest()?;

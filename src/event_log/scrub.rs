@@ -8,7 +8,7 @@ use super::manifest::Line;
 use super::repair::{Damage, MISMATCH, UNREADABLE};
 use super::segment::Segment;
 use super::shared::Shared;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::is_transient;
 use crate::time::Timestamp;
 
@@ -23,12 +23,12 @@ pub(super) fn some(shared: &Shared, now: Timestamp, bytes: u64, stop: &dyn Fn() 
             Ok(false) => return,
             Err(error) if is_transient(&error) => return,
             Err(_) => {
-                let place = segment.place();
+                let location = segment.location();
                 let bytes = segment.summary.bytes;
                 let damage = Damage { position: 0, bytes, what: UNREADABLE };
                 // What was archived or deleted meanwhile is no damage.
-                if shared.is_at(&segment, &place) {
-                    shared.report_damage(&segment.name, place.path(), &damage);
+                if shared.is_at(&segment, &location) {
+                    shared.report_damage(&segment.name, location.path(), &damage);
                 }
             }
         }
@@ -44,8 +44,8 @@ fn one(shared: &Shared, segment: &Arc<Segment>, stop: &dyn Fn() -> bool) -> io::
     if is_stale {
         shared.note_stale_index(segment);
     }
-    let place = segment.place();
-    let mut source = Source::open(storage, &place, &segment.name)?;
+    let location = segment.location();
+    let mut source = Source::open(storage, &location, &segment.name)?;
     source.use_restarts(&index);
     for slot in index.slots() {
         if stop() {
@@ -60,7 +60,7 @@ fn one(shared: &Shared, segment: &Arc<Segment>, stop: &dyn Fn() -> bool) -> io::
         };
         if let Some(what) = what {
             let damage = Damage { position: stretch.position, bytes: stretch.bytes.into(), what };
-            shared.report_damage(&segment.name, place.path(), &damage);
+            shared.report_damage(&segment.name, location.path(), &damage);
         }
         shared.metrics.scrubbed_bytes.add(stretch.bytes.into());
     }
@@ -102,9 +102,9 @@ impl Shared {
     }
 
     /// Whether a segment is still in the log, at this place.
-    fn is_at(&self, segment: &Arc<Segment>, place: &Place) -> bool {
+    fn is_at(&self, segment: &Arc<Segment>, location: &Location) -> bool {
         let state = lock(&self.state);
         state.older_at(segment.base).is_some_and(|here| Arc::ptr_eq(&here, segment))
-            && segment.place().path() == place.path()
+            && segment.location().path() == location.path()
     }
 }

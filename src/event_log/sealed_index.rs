@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::index::{ENTRY_BYTES, HEADER, Index, Summary, sum};
 use super::names::{draft_path, index_path};
-use super::planted::{planted, unless};
 use super::storage::{Storage, StorageFile, create_fresh, write_full};
+use crate::planted::{planted, unless};
 
 /// Writes a complete index beside a segment or archive, in place of what is there; the summary with its checksum. The
 /// segment must be durable: what an index says of it is believed from then on.

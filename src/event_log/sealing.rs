@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::index::{Index, Summary};
 use super::manifest::{Line, Member};
-use super::planted::{planted, unless};
 use super::record::CLOSED;
 use super::segment::Segment;
 use super::shared::Shared;
-use super::source::Place;
+use super::source::Location;
 use super::storage::{StorageFile, write_full};
 use super::ticket::Ticket;
 use super::{lock, sealed_index};
+use crate::planted::{planted, unless};
 
 /// Makes a rotated segment and its name durable, then completes its index and lists it.
 pub(super) fn seal(
@@ -35,7 +35,7 @@ pub(super) fn seal(
     let synced = if planted("seal: a failure counts as success") { Ok(()) } else { synced };
     let is_durable = synced.is_ok();
     ticket.finish(synced);
-    let place = Place::File(segment.place().path().to_owned());
+    let location = Location::File(segment.location().path().to_owned());
     if !is_durable {
         // The recorder stops; an index that vouches for what may not be there is not written.
         return;
@@ -47,35 +47,35 @@ pub(super) fn seal(
     // No checksum covers a hole: once the index is complete nothing but the manifest tells of it.
     shared.add_notes();
     let _listing = lock(&shared.listing);
-    let listed = match complete(shared, &place, segment.summary, segment.listed(), index) {
+    let listed = match complete(shared, &location, segment.summary, segment.listed(), index) {
         Ok(listed) => listed,
         Err(error) => {
             tracing::warn!(segment = %segment.name, %error, "index not completed; it stays in memory");
-            lock(&shared.state).move_to(segment, place, segment.listed(), false);
+            lock(&shared.state).move_to(segment, location, segment.listed(), false);
             return;
         }
     };
-    lock(&shared.state).move_to(segment, place, listed, true);
+    lock(&shared.state).move_to(segment, location, listed, true);
 }
 
 /// Writes the index of a durable segment that holds `summary` and lists the segment; what the manifest says then. The
 /// caller holds `listing`.
 pub(super) fn complete(
     shared: &Shared,
-    place: &Place,
+    location: &Location,
     summary: Summary,
     listed: Member,
     index: &Index,
 ) -> io::Result<Member> {
-    let written = sealed_index::write(&*shared.storage, place.path(), summary, index)?;
-    if matches!(place, Place::Archive(_)) {
+    let written = sealed_index::write(&*shared.storage, location.path(), summary, index)?;
+    if matches!(location, Location::Archive(_)) {
         shared.storage.sync_dir(&shared.config.arch_dir)?;
     } else {
         unless("complete: the directory", || shared.dir.sync())?;
     }
     let listed = Member { summary: Summary { crc: written.crc, ..listed.summary }, ..listed };
-    let have = Line::Have(place.file_name(), listed);
-    if let Err(error) = unless("complete: listing", || shared.manifests.of(place).add(&[have])) {
+    let have = Line::Have(location.file_name(), listed);
+    if let Err(error) = unless("complete: listing", || shared.manifests.of(location).add(&[have])) {
         tracing::debug!(%error, "the segment is listed when the manifest is written anew");
     }
     Ok(listed)

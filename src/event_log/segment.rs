@@ -4,15 +4,15 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::age::Since;
-use super::index::{ENTRY_BYTES, Entry, Head, Index, Parsed, Summary, parse};
+use super::age::AgeFrom;
+use super::index::{ENTRY_BYTES, Head, Index, IndexEntry, ParsedIndex, Summary, parse};
 use super::lock;
 use super::manifest::Member;
 use super::names::{INDEX_SUFFIX, index_path};
-use super::planted::planted;
 use super::repair::{self, Trust};
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::{Access, Storage, StorageFile, is_lasting, is_transient, read_full};
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// The longest index file that is read, for segments of 16 TiB; a longer one is rebuilt.
@@ -33,9 +33,9 @@ pub(super) struct Segment {
     pub(super) summary: Summary,
     /// The latest timestamp up to its end; rises even where a foreign log's stamps don't.
     pub(super) reach: Timestamp,
-    /// Since when its last record, and its rotation, have aged.
-    pub(super) written: Since,
-    pub(super) rotated: Since,
+    /// AgeFrom when its last record, and its rotation, have aged.
+    pub(super) written: AgeFrom,
+    pub(super) rotated: AgeFrom,
     /// Why nobody could look what it holds.
     pub(super) unread: Option<Arc<str>>,
     /// Whether some of it could not be read and is not in its index, which is only in memory then.
@@ -46,7 +46,7 @@ pub(super) struct Segment {
 /// What changes of a segment. Its lock is held for moments, and no other is taken under it.
 #[derive(Debug)]
 struct Inner {
-    place: Place,
+    location: Location,
     /// What the manifest says, or will say once it is sealed.
     listed: Member,
     disk_bytes: u64,
@@ -66,9 +66,9 @@ pub(super) struct NewSegment {
     pub(super) listed: Member,
     /// The reach of the segment before it.
     pub(super) reach: Timestamp,
-    pub(super) written: Since,
-    pub(super) rotated: Since,
-    pub(super) place: Place,
+    pub(super) written: AgeFrom,
+    pub(super) rotated: AgeFrom,
+    pub(super) location: Location,
     pub(super) disk_bytes: u64,
     /// Its index, if the file may not be complete yet.
     pub(super) index: Option<Arc<Index>>,
@@ -83,10 +83,10 @@ const MIN_RECORD_BYTES: u64 = 8 + 5 + 6 + 1;
 
 impl Segment {
     pub(super) fn new(new: NewSegment) -> Self {
-        let NewSegment { summary, listed, place, disk_bytes, index, unread, .. } = new;
+        let NewSegment { summary, listed, location, disk_bytes, index, unread, .. } = new;
         // An archive that nobody could open may hold much more than it has bytes; deflate gives about a thousandfold.
-        let most = |bytes: u64| match place {
-            Place::Archive(_) => bytes.saturating_mul(1032) / MIN_RECORD_BYTES,
+        let most = |bytes: u64| match location {
+            Location::Archive(_) => bytes.saturating_mul(1032) / MIN_RECORD_BYTES,
             _ => bytes / MIN_RECORD_BYTES,
         };
         let span =
@@ -105,7 +105,7 @@ impl Segment {
             unread,
             is_partial: new.is_partial,
             inner: Mutex::new(Inner {
-                place,
+                location,
                 listed,
                 disk_bytes,
                 index: index.as_ref().map_or_else(Weak::new, Arc::downgrade),
@@ -131,22 +131,22 @@ impl Segment {
 
     /// Whether it lies in an archive.
     pub(super) fn is_archived(&self) -> bool {
-        matches!(lock(&self.inner).place, Place::Archive(_))
+        matches!(lock(&self.inner).location, Location::Archive(_))
     }
 
     /// Whether the manifest has it and no directory does.
     pub(super) fn is_missing(&self) -> bool {
-        matches!(lock(&self.inner).place, Place::Missing(_))
+        matches!(lock(&self.inner).location, Location::Missing(_))
     }
 
     /// Whether it is complete, and has a complete index beside it.
     pub(super) fn is_sealed(&self) -> bool {
         let inner = lock(&self.inner);
-        inner.pinned.is_none() && matches!(inner.place, Place::File(_) | Place::Archive(_))
+        inner.pinned.is_none() && matches!(inner.location, Location::File(_) | Location::Archive(_))
     }
 
-    pub(super) fn place(&self) -> Place {
-        lock(&self.inner).place.clone()
+    pub(super) fn location(&self) -> Location {
+        lock(&self.inner).location.clone()
     }
 
     /// What the manifest says of it, which damage does not change.
@@ -156,9 +156,9 @@ impl Segment {
 
     /// Says where its bytes are from now on, and what the manifest says of it there. With `sealed` a complete index
     /// lies beside them.
-    pub(super) fn move_to(&self, place: Place, listed: Member, sealed: bool) {
+    pub(super) fn move_to(&self, location: Location, listed: Member, sealed: bool) {
         let mut inner = lock(&self.inner);
-        inner.place = place;
+        inner.location = location;
         inner.listed = listed;
         inner.disk_bytes = listed.disk_bytes;
         if sealed {
@@ -176,18 +176,18 @@ impl Segment {
     /// As the file system says.
     pub(super) fn index(&self, storage: &dyn Storage) -> io::Result<(Arc<Index>, bool)> {
         loop {
-            let place = {
+            let location = {
                 let inner = lock(&self.inner);
                 if let Some(index) = inner.pinned.clone().or_else(|| inner.index.upgrade()) {
                     return Ok((index, false));
                 }
-                inner.place.clone()
+                inner.location.clone()
             };
-            match self.load_index(storage, &place) {
+            match self.load_index(storage, &location) {
                 // It was archived meanwhile.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
-                        && self.place().path() != place.path() => {}
+                        && self.location().path() != location.path() => {}
                 Err(error) => return Err(error),
                 Ok((index, is_stale)) => {
                     let index = Arc::new(index);
@@ -195,7 +195,7 @@ impl Segment {
                     // The file may be read the next time, and know more than was found without it.
                     let is_shared =
                         !is_stale || planted("index: sharing what was found without it");
-                    if is_shared && inner.place.path() == place.path() {
+                    if is_shared && inner.location.path() == location.path() {
                         inner.index = Arc::downgrade(&index);
                     }
                     return Ok((index, is_stale));
@@ -214,17 +214,17 @@ impl Segment {
         self.index(storage)
     }
 
-    fn load_index(&self, storage: &dyn Storage, place: &Place) -> io::Result<(Index, bool)> {
-        let parsed = match read_index_or_none(storage, place.path(), self.summary.bytes) {
+    fn load_index(&self, storage: &dyn Storage, location: &Location) -> io::Result<(Index, bool)> {
+        let parsed = match read_index_or_none(storage, location.path(), self.summary.bytes) {
             Err(error) if is_transient(&error) => return Err(error),
             // It is not ours to read: readers get what is found without it.
-            other => other.unwrap_or_else(|_| Parsed::unreadable()),
+            other => other.unwrap_or_else(|_| ParsedIndex::unreadable()),
         };
         if parsed.sealed.is_some() {
             return Ok((parsed.index, false));
         }
-        tracing::warn!(segment = %place.path().display(), "index is lost or damaged; looking at the segment");
-        let mut source = Source::open(storage, place, &self.name)?;
+        tracing::warn!(segment = %location.path().display(), "index is lost or damaged; looking at the segment");
+        let mut source = Source::open(storage, location, &self.name)?;
         source.use_restarts(&parsed.index);
         let is_ours = self.listed() != Member::default();
         let resynchronise = parsed.head == Head::Absent && !is_ours;
@@ -258,7 +258,7 @@ pub(super) fn read_index(
     storage: &dyn Storage,
     segment: &Path,
     segment_bytes: u64,
-) -> io::Result<Parsed> {
+) -> io::Result<ParsedIndex> {
     let file = open_index(storage, segment)?;
     let bytes = file.bytes()?;
     let Some(bytes) = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_INDEX_BYTES) else {
@@ -276,10 +276,10 @@ pub(super) fn read_index_or_none(
     storage: &dyn Storage,
     segment: &Path,
     segment_bytes: u64,
-) -> io::Result<Parsed> {
+) -> io::Result<ParsedIndex> {
     match read_index(storage, segment, segment_bytes) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Parsed::default()),
-        Err(error) if is_lasting(&error) => Ok(Parsed::unreadable()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ParsedIndex::default()),
+        Err(error) if is_lasting(&error) => Ok(ParsedIndex::unreadable()),
         other => other,
     }
 }
@@ -288,8 +288,8 @@ pub(super) fn read_index_or_none(
 pub(super) fn read_summary(storage: &dyn Storage, segment: &Path) -> io::Result<Option<Summary>> {
     let file = open_index(storage, segment)?;
     let Some(at) = file.bytes()?.checked_sub(ENTRY_BYTES as u64) else { return Ok(None) };
-    match Entry::decode(&read_full(&*file, at, ENTRY_BYTES)?) {
-        Some(Entry::Sealed(summary)) => Ok(Some(summary)),
+    match IndexEntry::decode(&read_full(&*file, at, ENTRY_BYTES)?) {
+        Some(IndexEntry::Sealed(summary)) => Ok(Some(summary)),
         _ => Ok(None),
     }
 }

@@ -13,12 +13,12 @@ use tokio::sync::watch;
 use super::manifest::{Line, Listing, Manifest, Member, Noted};
 use super::map::{Committed, Started, State};
 use super::names::ARCHIVE_SUFFIX;
-use super::planted::planted;
 use super::segment::Segment;
-use super::source::Place;
+use super::source::Location;
 use super::storage::{Storage, StorageDir};
 use super::{Damage, LogConfig, lock};
 use crate::metrics::LogMetrics;
+use crate::planted::planted;
 use crate::time::Timestamp;
 
 /// What writer, keeper and readers share.
@@ -62,19 +62,19 @@ impl Manifests {
         Manifests { dir, arch }
     }
 
-    /// Whether what lies at `place` is listed with the archives, apart from the segments.
-    pub(super) fn is_in_arch(&self, place: &Place) -> bool {
-        let is_archive = match place {
-            Place::Archive(_) => true,
-            Place::Missing(path) => path.extension().is_some_and(|end| end == "zip"),
-            Place::Open(..) | Place::File(_) => false,
+    /// Whether what lies at `location` is listed with the archives, apart from the segments.
+    pub(super) fn is_in_arch(&self, location: &Location) -> bool {
+        let is_archive = match location {
+            Location::Archive(_) => true,
+            Location::Missing(path) => path.extension().is_some_and(|end| end == "zip"),
+            Location::Open(..) | Location::File(_) => false,
         };
         is_archive && !Arc::ptr_eq(&self.dir, &self.arch)
     }
 
-    /// The one that lists what lies at `place`.
-    pub(super) fn of(&self, place: &Place) -> &Manifest {
-        if self.is_in_arch(place) { &self.arch } else { &self.dir }
+    /// The one that lists what lies at `location`.
+    pub(super) fn of(&self, location: &Location) -> &Manifest {
+        if self.is_in_arch(location) { &self.arch } else { &self.dir }
     }
 }
 
@@ -230,12 +230,13 @@ impl Shared {
         // More than is known to be given is as good.
         dir.reserved = Some(state.reserved).max(state.committed.last);
         for segment in state.older() {
-            let place = segment.place();
+            let location = segment.location();
             // What was just rotated may not be durable; and what nobody could read yet nobody knows.
             let is_known = segment.listed() != Member::default();
-            if is_known && !matches!(place, Place::Open(..)) {
-                let listing = if self.manifests.is_in_arch(&place) { &mut arch } else { &mut dir };
-                listing.members.insert(place.file_name(), segment.listed());
+            if is_known && !matches!(location, Location::Open(..)) {
+                let listing =
+                    if self.manifests.is_in_arch(&location) { &mut arch } else { &mut dir };
+                listing.members.insert(location.file_name(), segment.listed());
             }
         }
         drop(state);

@@ -10,7 +10,7 @@ use super::storage::{Access, Storage, StorageFile, read_full};
 
 /// Where a segment's bytes are.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Location {
     /// Still open from when it was live; it also has its path.
     Open(Arc<dyn StorageFile>, PathBuf),
     /// In a file of its own.
@@ -21,13 +21,13 @@ pub(super) enum Place {
     Missing(PathBuf),
 }
 
-impl Place {
+impl Location {
     pub(super) fn path(&self) -> &Path {
         match self {
-            Place::Open(_, path)
-            | Place::File(path)
-            | Place::Archive(path)
-            | Place::Missing(path) => path,
+            Location::Open(_, path)
+            | Location::File(path)
+            | Location::Archive(path)
+            | Location::Missing(path) => path,
         }
     }
 
@@ -46,15 +46,15 @@ pub(super) enum Source {
 
 impl Source {
     /// Opens the segment `name`, wherever its bytes are.
-    pub(super) fn open(storage: &dyn Storage, place: &Place, name: &str) -> io::Result<Self> {
-        Ok(match place {
-            Place::Open(file, _) => Source::File(Arc::clone(file)),
-            Place::File(path) => Source::File(storage.open(path, Access::Read)?),
-            Place::Archive(path) => {
+    pub(super) fn open(storage: &dyn Storage, location: &Location, name: &str) -> io::Result<Self> {
+        Ok(match location {
+            Location::Open(file, _) => Source::File(Arc::clone(file)),
+            Location::File(path) => Source::File(storage.open(path, Access::Read)?),
+            Location::Archive(path) => {
                 let file = storage.open(path, Access::Read)?;
                 Source::Archive(Box::new(Archive::open(file, name)?))
             }
-            Place::Missing(_) => return Err(io::ErrorKind::NotFound.into()),
+            Location::Missing(_) => return Err(io::ErrorKind::NotFound.into()),
         })
     }
 

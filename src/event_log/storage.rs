@@ -200,7 +200,7 @@ pub(crate) fn write_full(file: &dyn StorageFile, bytes: &[u8], position: u64) ->
     while written < bytes.len() {
         match file.write_at(&bytes[written..], position + written as u64) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(_) if super::planted::planted("write: finishing a short one") => break,
+            Ok(_) if crate::planted::planted("write: finishing a short one") => break,
             Ok(n) => written += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

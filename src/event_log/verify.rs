@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::index::{Durable, Parsed};
+use super::index::{Durable, ParsedIndex};
 use super::inventory::{Item, Listings, inventory};
 use super::look::compare;
 use super::manifest::{Line, Manifest, Member, manifest_path};
@@ -12,7 +12,7 @@ use super::record::{HEAD_BYTES, LOG_MAGIC};
 use super::repair::{Damage, Trust, examine, missing_behind};
 use super::segment::read_index;
 use super::shared::Manifests;
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 use super::storage::{Access, Storage, read_full};
 use super::{LogConfig, OpenError};
 use crate::time::Timestamp;
@@ -140,8 +140,8 @@ pub fn verify(
     }
     let path = config.dir.join(&config.name);
     if let Ok(file) = storage.open(&path, Access::Read) {
-        let place = Place::Open(file, path);
-        let segment = verify_one(storage, &place, &config.name, Kind::Live { is_running });
+        let location = Location::Open(file, path);
+        let segment = verify_one(storage, &location, &config.name, Kind::Live { is_running });
         progress(done + segment.bytes);
         verified.segments.push(accepted(segment, &listings));
     }
@@ -172,14 +172,14 @@ pub fn accept(
     for segment in verified.segments.iter().filter(|segment| !segment.is_sound()) {
         let file = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for damage in &segment.damage {
-            let place = (damage.position, damage.bytes);
-            listings.dir.apply(Line::Known(segment.name.clone(), place));
+            let location = (damage.position, damage.bytes);
+            listings.dir.apply(Line::Known(segment.name.clone(), location));
         }
-        let place = match segment.path.extension().is_some_and(|end| end == "zip") {
-            true => Place::Archive(segment.path.clone()),
-            false => Place::File(segment.path.clone()),
+        let location = match segment.path.extension().is_some_and(|end| end == "zip") {
+            true => Location::Archive(segment.path.clone()),
+            false => Location::File(segment.path.clone()),
         };
-        let listing = match manifests.is_in_arch(&place) {
+        let listing = match manifests.is_in_arch(&location) {
             true => &mut listings.arch,
             false => &mut listings.dir,
         };
@@ -205,7 +205,7 @@ fn is_running(config: &LogConfig, storage: &dyn Storage) -> bool {
 fn has_moved(config: &LogConfig, storage: &dyn Storage, item: &Item) -> Result<bool, OpenError> {
     let now = inventory(config, storage, &read_listings(config, storage)?)?;
     let same = now.iter().find(|now| now.name == item.name);
-    Ok(same.is_none_or(|same| same.place.path() != item.place.path()))
+    Ok(same.is_none_or(|same| same.location.path() != item.location.path()))
 }
 
 /// Without the damage that an operator has accepted.
@@ -240,13 +240,18 @@ fn verify_item(storage: &dyn Storage, item: &Item) -> VerifiedSegment {
         disk_bytes: item.disk_bytes,
         may_be_foreign: item.may_be_foreign,
     };
-    verify_one(storage, &item.place, &item.name, kind)
+    verify_one(storage, &item.location, &item.name, kind)
 }
 
-fn verify_one(storage: &dyn Storage, place: &Place, name: &str, kind: Kind<'_>) -> VerifiedSegment {
+fn verify_one(
+    storage: &dyn Storage,
+    location: &Location,
+    name: &str,
+    kind: Kind<'_>,
+) -> VerifiedSegment {
     let mut verified = VerifiedSegment {
         name: name.to_owned(),
-        path: place.path().to_owned(),
+        path: location.path().to_owned(),
         bytes: 0,
         events: 0,
         interval: None,
@@ -255,14 +260,14 @@ fn verify_one(storage: &dyn Storage, place: &Place, name: &str, kind: Kind<'_>) 
         accepted: 0,
         unreadable: None,
         found: None,
-        is_missing: matches!(place, Place::Missing(_)),
+        is_missing: matches!(location, Location::Missing(_)),
     };
     if let (true, Kind::Rotated { listed: Some(listed), .. }) = (verified.is_missing, kind) {
         let (bytes, what) = (listed.summary.bytes, "it is missing");
         verified.damage.push(Damage { position: 0, bytes, what });
         return verified;
     }
-    if let Err(error) = look_at(storage, place, name, kind, &mut verified) {
+    if let Err(error) = look_at(storage, location, name, kind, &mut verified) {
         let (bytes, what) = (verified.bytes, "file cannot be read");
         verified.damage.push(Damage { position: 0, bytes, what });
         verified.unreadable = Some(error.to_string());
@@ -272,23 +277,23 @@ fn verify_one(storage: &dyn Storage, place: &Place, name: &str, kind: Kind<'_>) 
 
 fn look_at(
     storage: &dyn Storage,
-    place: &Place,
+    location: &Location,
     name: &str,
     kind: Kind<'_>,
     verified: &mut VerifiedSegment,
 ) -> io::Result<()> {
     // The index first: what a running node adds meanwhile it does not cover.
     let begun = match kind {
-        Kind::Live { is_running: true } => read_index(storage, place.path(), u64::MAX).ok(),
+        Kind::Live { is_running: true } => read_index(storage, location.path(), u64::MAX).ok(),
         _ => None,
     };
-    let mut source = Source::open(storage, place, name)?;
+    let mut source = Source::open(storage, location, name)?;
     let mut bytes = source.bytes()?;
     if let Some(begun) = begun {
         bytes = begun.index.end().unwrap_or(HEAD_BYTES).min(bytes);
     }
     verified.bytes = bytes;
-    let mut parsed = read_index(storage, place.path(), bytes).unwrap_or_default();
+    let mut parsed = read_index(storage, location.path(), bytes).unwrap_or_default();
     source.use_restarts(&parsed.index);
     if let Kind::Live { .. } = kind {
         verified.damage.extend(missing_behind(&parsed, bytes));
@@ -343,7 +348,7 @@ fn look_at(
     Ok(())
 }
 
-fn index_state(parsed: &Parsed, bytes: u64) -> IndexState {
+fn index_state(parsed: &ParsedIndex, bytes: u64) -> IndexState {
     if parsed.is_damaged() {
         IndexState::Damaged
     } else if parsed.index.end() == Some(bytes)

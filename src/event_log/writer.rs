@@ -7,25 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::age::{Ages, Since};
+use super::age::{AgeFrom, Ages};
 use super::batch::Batch;
 use super::cache::trimmed;
 use super::chunk::Chunk;
-use super::index::{Durable, ENTRY_BYTES, Entry, HEADER, Stretch, Summary};
+use super::index::{Durable, ENTRY_BYTES, HEADER, IndexEntry, Stretch, Summary};
 use super::keeper::{Job, Keeper, Maintain};
 use super::live::Live;
 use super::manifest::Member;
 use super::map::Committed;
 use super::names::{draft_path, index_path, rotated_name};
-use super::planted::{planted, unless};
 use super::record::{CLOSED, HEAD_BYTES, LOG_MAGIC, OPENED};
 use super::sealed_index;
 use super::segment::{NewSegment, Segment};
 use super::shared::Shared;
-use super::source::Place;
+use super::source::Location;
 use super::storage::{Access, Lock, StorageFile, create_fresh, is_full, write_full};
 use super::ticket::Ticket;
 use super::{AppendError, lock};
+use crate::planted::{planted, unless};
 use crate::time::{Clock, Timestamp, monotonic};
 
 /// A sync leaves the last index entry open to grow in place while its stretch is shorter than this, so
@@ -109,9 +109,9 @@ struct LiveFile {
     head_due: bool,
     /// Whether a part of a batch was cut off that the disk had no room for.
     is_cut: bool,
-    /// Since when its first record, and its last, have aged.
-    begun: Option<Since>,
-    written: Since,
+    /// AgeFrom when its first record, and its last, have aged.
+    begun: Option<AgeFrom>,
+    written: AgeFrom,
 }
 
 impl LiveFile {
@@ -137,7 +137,7 @@ impl LiveFile {
             head_due: false,
             is_cut: false,
             begun: None,
-            written: Since::Uptime(now),
+            written: AgeFrom::Uptime(now),
         }
     }
 
@@ -158,8 +158,8 @@ impl LiveFile {
             name_unsynced: opened.head_due,
             head_due: opened.head_due,
             is_cut: false,
-            begun: live.first().map(Since::Wall),
-            written: Since::Wall(live.last().unwrap_or(Timestamp::MIN)),
+            begun: live.first().map(AgeFrom::Wall),
+            written: AgeFrom::Wall(live.last().unwrap_or(Timestamp::MIN)),
         }
     }
 }
@@ -263,12 +263,6 @@ impl Writer {
     /// power loss may have taken, or retention.
     pub const fn stamp_floor(&self) -> Option<Timestamp> {
         self.floor
-    }
-
-    /// Whether a power loss now would be remembered to have taken what was appended last.
-    #[cfg(test)]
-    pub(crate) fn is_reserved(&self) -> bool {
-        self.floor.is_none_or(|floor| floor <= lock(&self.shared.state).reserved)
     }
 
     #[cfg(test)]
@@ -375,8 +369,8 @@ impl Writer {
             offset += u64::from(span.count);
         }
         let now = self.clock.uptime();
-        self.live.begun.get_or_insert(Since::Uptime(now));
-        self.live.written = Since::Uptime(now);
+        self.live.begun.get_or_insert(AgeFrom::Uptime(now));
+        self.live.written = AgeFrom::Uptime(now);
         self.floor = Some(last);
         self.committed = Committed { offset, last: Some(last) };
         self.live.stretches += closed.len();
@@ -669,8 +663,8 @@ impl Writer {
             listed: Member { disk_bytes: summary.bytes, summary, records_crc },
             reach: state.older().back().map_or(Timestamp::MIN, |segment| segment.reach),
             written: old.written,
-            rotated: Since::Uptime(uptime),
-            place: Place::Open(Arc::clone(&old.file), path),
+            rotated: AgeFrom::Uptime(uptime),
+            location: Location::Open(Arc::clone(&old.file), path),
             disk_bytes: summary.bytes,
             index: Some(Arc::clone(&index)),
             is_partial: false,
@@ -887,7 +881,7 @@ impl Writer {
         let state = lock(&self.shared.state);
         let closed = state.live.index.slots()[self.live.index_written..].iter().map(|s| s.stretch);
         let entries = closed.chain(self.live.open);
-        entries.flat_map(|stretch| Entry::Stretch { stretch, durable }.encode()).collect()
+        entries.flat_map(|stretch| IndexEntry::Stretch { stretch, durable }.encode()).collect()
     }
 
     /// A name for the live segment that sorts after every other and that nobody has.

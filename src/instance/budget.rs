@@ -86,21 +86,21 @@ impl Budget {
         self: &Arc<Self>,
         spec: Option<&MatchSpec>,
         kept_bytes: usize,
-    ) -> Option<Place> {
+    ) -> Option<Permit> {
         self.place(|budget| (&budget.sessions, budget.limits.sessions), spec, kept_bytes)
     }
 
     /// A place for a read; `None` if all are taken.
-    pub(super) fn read(self: &Arc<Self>, spec: Option<&MatchSpec>) -> Option<Place> {
+    pub(super) fn read(self: &Arc<Self>, spec: Option<&MatchSpec>) -> Option<Permit> {
         self.place(|budget| (&budget.reads, budget.limits.reads), spec, 0)
     }
 
     fn place(
         self: &Arc<Self>,
-        one_of: Kind,
+        one_of: Counted,
         spec: Option<&MatchSpec>,
         kept_bytes: usize,
-    ) -> Option<Place> {
+    ) -> Option<Permit> {
         let take = |taken: &AtomicUsize, more: usize, limit: usize| {
             let within = |taken: usize| taken.checked_add(more).filter(|sum| *sum <= limit);
             taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
@@ -110,7 +110,7 @@ impl Budget {
             return None;
         }
         // Gives back what it has, also if the memory is used up.
-        let mut place = Place { budget: self.clone(), one_of, spec_bytes: 0 };
+        let mut place = Permit { budget: self.clone(), one_of, spec_bytes: 0 };
         let spec_bytes = spec.map_or(0, MatchSpec::memory_bytes) + kept_bytes;
         if !take(&self.spec_bytes, spec_bytes, self.limits.spec_bytes) {
             return None;
@@ -146,17 +146,17 @@ impl Budget {
 }
 
 /// Which count a place belongs to, and its limit.
-type Kind = fn(&Budget) -> (&AtomicUsize, usize);
+type Counted = fn(&Budget) -> (&AtomicUsize, usize);
 
 /// What a session or read holds while it lasts.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     budget: Arc<Budget>,
-    one_of: Kind,
+    one_of: Counted,
     spec_bytes: usize,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         (self.one_of)(&self.budget).0.fetch_sub(1, Ordering::Relaxed);
         self.budget.spec_bytes.fetch_sub(self.spec_bytes, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use super::erlang::request::{
 };
 use super::reader::Selection;
 use super::subscription::Subscription;
-use super::{Instance, live, read};
+use super::{Instance, live_registry, read};
 use crate::etf::{Elements, Pid, Term, TermBuf, TermRef, encode};
 use crate::node::call::{Gen, ReplyTo};
 use crate::node::inquiry::{self, unsupported};
@@ -47,7 +47,7 @@ pub fn carry_out(
             subscribe(instance, SubscribeArguments::parse(map), caller, reply);
         }
         Request::SubscribeLive(reference, method) => {
-            live::subscribe(instance, reference, method, caller, reply);
+            live_registry::subscribe(instance, reference, method, caller, reply);
         }
         Request::Read(from, options) => match selection(instance, from, options) {
             Ok(selection) => read(instance, caller, selection, reply),
@@ -159,7 +159,7 @@ fn read(instance: &Arc<Instance>, caller: &Pid, mut selection: Selection, reply:
         let Some(allowance) = within.allowance(&peer, selection.max_bytes).await else { return };
         selection.max_bytes = allowance.bytes();
         // Only now, so that a node that does not read its answers uses up no places.
-        let page = answer::Page::new(instance.clone(), peer);
+        let page = answer::PageAnswer::new(instance.clone(), peer);
         let read = read::collect(&instance, selection, is_settled, page).await;
         let answer = match read {
             Ok(found) => Some(found.into.finish(found.next)),

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::Recording;
 use super::locator::HandlerInfo;
 use super::session::SessionInfo;
-use crate::event_log::Started;
 use crate::metrics::{InstanceStats, LogStats};
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
+use crate::store::Started;
 use crate::time::Timestamp;
 
 /// An instance, as it is at the moment.

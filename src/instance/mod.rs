@@ -1,14 +1,13 @@
 //! One event log with all its parts, in the order an event travels: receiver, stamp, recorder, cacher (the
 //! log's own cache), session. The locator brings events in from nodes that know nothing of us.
 
-pub mod ack;
 pub mod budget;
 pub mod calls;
 mod entry;
 pub mod erlang;
 mod inbox;
 pub mod info;
-mod live;
+mod live_registry;
 pub mod locator;
 #[cfg(test)]
 mod queue_tests;
@@ -35,16 +34,17 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::{oneshot, watch};
 
-pub use recorder::{Failure, Overload, Recording, Stamped, SyncMode};
+pub use recorder::{Failure, Overload, Recording, Stamped};
+
+pub use crate::store::SyncMode;
 
 use crate::etf::{Pid, TermBuf};
-use crate::event_log::{self, Log, LogConfig, OpenError, RealStorage, Storage};
 use crate::metrics::{InstanceMetrics, InstanceStats};
 use crate::node::names::{self, Conflicts, Held, NameKeeper};
 use crate::node::task::Owned;
 use crate::node::{Flow, Node};
+use crate::store::{self, DurableCursors, LogConfig, OpenError, Store, StoreWriter};
 use crate::time::{Clock, Timestamp};
-use ack::Cursors;
 use budget::Budget;
 use erlang::answer;
 use info::InstanceInfo;
@@ -58,7 +58,7 @@ use subscription::Subscription;
 /// How an instance is set up.
 #[derive(Clone, Debug)]
 pub struct InstanceConfig {
-    /// Its log, and with it its name.
+    /// Its log in files, and with it its name.
     pub log: LogConfig,
     /// How it records.
     pub recorder: RecorderConfig,
@@ -142,13 +142,13 @@ pub struct Instance {
     node: Node,
     pid: Pid,
     tail: Arc<Tail>,
-    log: Log,
+    log: Arc<dyn Store>,
     clock: Clock,
     metrics: Arc<InstanceMetrics>,
     sessions: DashMap<Pid, Arc<SessionState>>,
     /// Sessions of the original's live registry, by the term they were registered under.
-    live: DashMap<TermBuf, Pid>,
-    cursors: Cursors,
+    live_registry: DashMap<TermBuf, Pid>,
+    cursors: Arc<dyn DurableCursors>,
     budget: Arc<Budget>,
     held: watch::Receiver<Held>,
     conflicts: Arc<Conflicts>,
@@ -160,50 +160,28 @@ pub struct Instance {
 /// An instance whose log is open and whose recorder does not run yet.
 pub struct OpenedInstance {
     config: InstanceConfig,
-    writer: event_log::Writer,
-    log: Log,
+    writer: Box<dyn StoreWriter>,
+    log: Arc<dyn Store>,
     clock: Clock,
-    cursors: Cursors,
+    cursors: Arc<dyn DurableCursors>,
 }
 
 impl OpenedInstance {
-    /// Opens the log, repairing what a crash left. `is_alone` tells what [`ack::is_alone`] said.
+    /// Opens the log, repairing what a crash left. `is_alone` tells what [`store::file::is_alone`] said. Blocks.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; nothing was changed that a second try would miss.
     pub fn open(config: InstanceConfig, clock: Clock, is_alone: bool) -> Result<Self, OpenError> {
-        OpenedInstance::open_on(Arc::new(RealStorage), config, clock, is_alone)
+        let (log, sync) = (&config.log, config.recorder.sync);
+        let opened = store::file::open_on_disk(log, sync, clock.clone(), is_alone)?;
+        Ok(OpenedInstance::new(opened, config, clock))
     }
 
-    /// The same, on a storage of one's own.
-    ///
-    /// # Errors
-    ///
-    /// The same.
-    pub fn open_on(
-        storage: Arc<dyn Storage>,
-        config: InstanceConfig,
-        clock: Clock,
-        is_alone: bool,
-    ) -> Result<Self, OpenError> {
-        let (writer, log) = event_log::open(config.log.clone(), storage.clone(), clock.clone())?;
-        let cursors = Cursors::open(storage, &config.log, is_alone);
-        Ok(OpenedInstance { config, writer, log, clock, cursors })
-    }
-
-    /// The same; a simulation says when the log's keeper does its jobs.
-    #[cfg(test)]
-    fn open_stepped(
-        storage: Arc<dyn Storage>,
-        config: InstanceConfig,
-        clock: Clock,
-        steps: &event_log::stepped::Steps,
-    ) -> Result<Self, OpenError> {
-        let log = config.log.clone();
-        let (writer, log) = event_log::open_stepped(log, storage.clone(), clock.clone(), steps)?;
-        let cursors = Cursors::open(storage, &config.log, true);
-        Ok(OpenedInstance { config, writer, log, clock, cursors })
+    /// With a log that is kept wherever it may be.
+    pub(crate) fn new(store: store::Opened, config: InstanceConfig, clock: Clock) -> Self {
+        let store::Opened { writer, log, cursors } = store;
+        OpenedInstance { config, writer, log, clock, cursors }
     }
 
     /// The stamp after which the first one comes: later than any in the log, than any that a power loss may have taken
@@ -247,7 +225,7 @@ impl OpenedInstance {
                 clock,
                 metrics,
                 sessions: DashMap::new(),
-                live: DashMap::new(),
+                live_registry: DashMap::new(),
                 cursors,
                 budget: budget.clone(),
                 held,
@@ -261,7 +239,7 @@ impl OpenedInstance {
 }
 
 impl Instance {
-    /// Its name.
+    /// The name that it was configured with: nodes find it as `{Name, N}`, and its log's files begin with it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -322,16 +300,16 @@ impl Instance {
     }
 
     /// What has been recorded.
-    pub const fn log(&self) -> &Log {
-        &self.log
+    pub fn log(&self) -> &dyn Store {
+        &*self.log
     }
 
-    /// Its clock.
+    /// What its stamps are made of.
     pub const fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// What is counted of it.
+    /// What has happened to events and to subscribers since it was started.
     pub fn metrics(&self) -> &InstanceMetrics {
         &self.metrics
     }
@@ -342,13 +320,13 @@ impl Instance {
     }
 
     /// The original's live registry.
-    pub(crate) const fn live(&self) -> &DashMap<TermBuf, Pid> {
-        &self.live
+    pub(crate) const fn live_registry(&self) -> &DashMap<TermBuf, Pid> {
+        &self.live_registry
     }
 
     /// Where durable cursors are kept.
-    pub const fn cursors(&self) -> &Cursors {
-        &self.cursors
+    pub fn cursors(&self) -> &dyn DurableCursors {
+        &*self.cursors
     }
 
     /// What it shares with the node's other instances.
@@ -448,11 +426,12 @@ mod tests {
     use super::recorder::tests::{Panicking, Trouble};
     use super::*;
     use crate::etf::text;
-    use crate::event_log::Batch;
+    use crate::event_log::Storage;
     use crate::event_log::storage::memory::{MemoryStorage, Seeded};
     use crate::node::NodeConfig;
     use crate::proto::NodeName;
     use crate::proto::handshake::Local;
+    use crate::store::Batch;
 
     fn config() -> InstanceConfig {
         InstanceConfig {
@@ -472,10 +451,19 @@ mod tests {
         Timestamp::from_micros(micros)
     }
 
-    fn open(files: &MemoryStorage, clock: &Clock) -> OpenedInstance {
+    /// An instance whose log is on a storage of one's own.
+    pub(super) fn open_on(
+        storage: Arc<dyn Storage>,
+        config: InstanceConfig,
+        clock: Clock,
+    ) -> OpenedInstance {
         let opened =
-            OpenedInstance::open_on(Arc::new(files.clone()), config(), clock.clone(), true);
-        opened.expect("the log opens")
+            store::file::open(storage, &config.log, config.recorder.sync, clock.clone(), true);
+        OpenedInstance::new(opened.expect("the log opens"), config, clock)
+    }
+
+    fn open(files: &MemoryStorage, clock: &Clock) -> OpenedInstance {
+        open_on(Arc::new(files.clone()), config(), clock.clone())
     }
 
     /// What the first event after the start is stamped.
@@ -541,9 +529,9 @@ mod tests {
         let node = Node::new(local, NodeConfig::default());
         let trouble: Arc<Trouble> = Arc::default();
         let storage = Panicking { files: MemoryStorage::new(), trouble: trouble.clone() };
-        let opened = OpenedInstance::open_on(Arc::new(storage), config(), Clock::system(), true);
+        let opened = open_on(Arc::new(storage), config(), Clock::system());
         let budget = Budget::new(budget::Limits::default(), 1);
-        let instance = opened.expect("the log opens").start(&node, &budget);
+        let instance = opened.start(&node, &budget);
         let event = text::parse("{quote, 1}").expect("a term");
         let append = || instance.append(std::slice::from_ref(&event));
         assert!(append().await.is_ok());

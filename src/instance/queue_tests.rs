@@ -9,7 +9,6 @@ use super::reader::{Order, Selection};
 use super::since::Since;
 use super::*;
 use crate::etf::{TermRef, encode, text};
-use crate::event_log::Batch;
 use crate::event_log::storage::memory::{MemoryStorage, Seeded};
 use crate::match_spec::MatchSpec;
 use crate::node::{NodeConfig, Peer, Process};
@@ -17,6 +16,7 @@ use crate::proto::NodeName;
 use crate::proto::control::{self, Signal};
 use crate::proto::handshake::Local;
 use crate::proto::packet::{self, NextPacket};
+use crate::store::Batch;
 
 struct World {
     instance: Arc<Instance>,
@@ -60,8 +60,7 @@ impl World {
         };
         let storage = Arc::new(MemoryStorage::new());
         let clock = Clock::manual(at(1_000_000));
-        let mut opened =
-            OpenedInstance::open_on(storage, config, clock, true).expect("the log opens");
+        let mut opened = tests::open_on(storage, config, clock);
         for stamp in stamps {
             let mut batch = Batch::new();
             batch.push(at(stamp), &term(&format!("{{n,{stamp}}}")));

@@ -10,7 +10,7 @@ use super::Instance;
 use super::reader::{Order, Selected, Selection, Taken};
 use super::search::{Collect, Search, Step};
 use crate::etf::TermBuf;
-use crate::event_log::ReadError;
+use crate::store::ReadError;
 use crate::time::{Timestamp, monotonic};
 
 /// An entry that outlives the log's buffers.

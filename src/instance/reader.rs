@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::etf::TermRef;
-use crate::event_log::{BackwardCursor, Chunk, Cursor, EntryRef, Log, Next, ReadError};
 use crate::match_spec::{MatchSpec, Outcome, Scratch};
+use crate::store::{Chunk, EntryRef, Next, ReadError, Store, StoreCursor};
 use crate::time::Timestamp;
 
 /// In which order entries are wanted.
@@ -129,20 +129,15 @@ pub enum Fetched {
     Entries,
     /// There is no more in the log for now.
     End,
-    /// It is in a file; [`Reader::fetch`] reads it.
+    /// It is not in RAM; [`Reader::fetch`] reads it.
     Cold,
-}
-
-#[derive(Debug)]
-enum AnyCursor {
-    Forward(Cursor),
-    Backward(BackwardCursor),
 }
 
 /// A reader's place in a selection. Whoever has one fetches entries and then looks at them, as far as it may.
 #[derive(Debug)]
 pub struct Reader {
-    place: AnyCursor,
+    cursor: Box<dyn StoreCursor>,
+    order: Order,
     /// What was fetched and not dealt with yet.
     fetched: Option<Chunk>,
     chooser: Chooser,
@@ -150,15 +145,13 @@ pub struct Reader {
 
 impl Reader {
     /// Begins. Nothing is looked up before something is fetched.
-    pub fn new(log: &Log, selection: Selection) -> Self {
+    pub fn new(log: &dyn Store, selection: Selection) -> Self {
         let Selection { from, to, order, condition, filter, strict, max_entries, max_bytes } =
             selection;
-        let (place, to) = match order {
-            Order::Ascending if strict => (AnyCursor::Forward(log.strict_cursor(from)), to),
-            Order::Ascending => (AnyCursor::Forward(log.cursor(from)), to),
+        let (cursor, to) = match order {
+            Order::Ascending => (log.cursor(from, strict), to),
             Order::Descending => {
-                let to = to.unwrap_or(Timestamp::MIN);
-                (AnyCursor::Backward(log.backward_cursor(from, to, strict)), None)
+                (log.backward_cursor(from, to.unwrap_or(Timestamp::MIN), strict), None)
             }
         };
         let chooser = Chooser {
@@ -170,16 +163,15 @@ impl Reader {
             bytes_left: max_bytes,
             has_taken: false,
         };
-        Reader { place, fetched: None, chooser }
+        Reader { cursor, order, fetched: None, chooser }
     }
 
     /// The timestamp from which another reader would go on; `None` if nothing more can come.
     pub fn position(&self) -> Option<Timestamp> {
-        match (&self.place, &self.fetched) {
-            (AnyCursor::Forward(_), Some(chunk)) => Some(chunk.first()),
-            (AnyCursor::Forward(cursor), None) => Some(cursor.position()),
-            (AnyCursor::Backward(_), Some(chunk)) => Some(chunk.last()),
-            (AnyCursor::Backward(cursor), None) => cursor.position(),
+        match (&self.fetched, self.order) {
+            (Some(chunk), Order::Ascending) => Some(chunk.first()),
+            (Some(chunk), Order::Descending) => Some(chunk.last()),
+            (None, _) => self.cursor.position(),
         }
     }
 
@@ -193,34 +185,24 @@ impl Reader {
         self.fetched.as_ref().map_or(0, |chunk| chunk.bytes().len())
     }
 
-    /// Lets go of files and entries until something is fetched again.
+    /// Lets go of what is open and of entries until something is fetched again.
     pub fn let_go(&mut self) {
-        match &mut self.place {
-            AnyCursor::Forward(cursor) => {
-                cursor.let_go(self.fetched.take());
-                self.chooser.ready = None;
-            }
-            // Who reads backwards does not wait.
-            AnyCursor::Backward(_) => {}
-        }
+        self.cursor.let_go(self.fetched.take());
+        self.chooser.ready = None;
     }
 
     /// Whether there is anything to let go of.
-    pub const fn holds_something(&self) -> bool {
-        match &self.place {
-            AnyCursor::Forward(cursor) => self.fetched.is_some() || cursor.holds_something(),
-            AnyCursor::Backward(_) => false,
-        }
+    pub fn holds_something(&self) -> bool {
+        self.fetched.is_some() || self.cursor.holds_something()
     }
 
-    /// Gets the next entries, about `max_bytes` of them, if they are in RAM and what was fetched is dealt with. Never
-    /// touches a file.
+    /// Gets the next entries, about `max_bytes` of them, if they are in RAM and what was fetched is dealt with. Waits for
+    /// nothing.
     pub fn fetch_cached(&mut self, max_bytes: usize) -> Fetched {
         if self.fetched.is_some() {
             return Fetched::Entries;
         }
-        let AnyCursor::Forward(cursor) = &mut self.place else { return Fetched::Cold };
-        match cursor.next_cached(max_bytes) {
+        match self.cursor.next_cached(max_bytes) {
             Next::Chunk(chunk) => {
                 self.fetched = Some(chunk);
                 Fetched::Entries
@@ -234,13 +216,10 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError`], as those of [`Cursor::next`].
+    /// [`ReadError`], as those of [`StoreCursor::next`].
     pub fn fetch(&mut self, max_bytes: usize) -> Result<bool, ReadError> {
         if self.fetched.is_none() {
-            self.fetched = match &mut self.place {
-                AnyCursor::Forward(cursor) => cursor.next(max_bytes)?,
-                AnyCursor::Backward(cursor) => cursor.previous()?,
-            };
+            self.fetched = self.cursor.next(max_bytes)?;
         }
         Ok(self.fetched.is_some())
     }
@@ -255,12 +234,12 @@ impl Reader {
             looked.stopped = self.chooser.pass(entry, &mut steps, &mut looked, &mut take);
             looked.stopped.is_none()
         };
-        self.fetched = match self.place {
-            AnyCursor::Forward(_) => {
+        self.fetched = match self.order {
+            Order::Ascending => {
                 let _ = chunk.entries().all(&mut each);
                 chunk.without_first(looked.entries)
             }
-            AnyCursor::Backward(_) => {
+            Order::Descending => {
                 // Where a record begins is known from the front alone.
                 let entries: Vec<_> = chunk.entries().collect();
                 let _ = entries.into_iter().rev().all(&mut each);
@@ -280,9 +259,9 @@ impl Reader {
         if !self.fetch(max_bytes)? {
             return Ok(());
         }
-        let entry = self.fetched.as_ref().and_then(|chunk| match self.place {
-            AnyCursor::Forward(_) => chunk.entries().next(),
-            AnyCursor::Backward(_) => chunk.entries().last(),
+        let entry = self.fetched.as_ref().and_then(|chunk| match self.order {
+            Order::Ascending => chunk.entries().next(),
+            Order::Descending => chunk.entries().last(),
         });
         if let (Some(entry), Some(filter)) = (entry, &mut self.chooser.filter)
             && self.chooser.to.is_none_or(|to| entry.timestamp <= to)

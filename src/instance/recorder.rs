@@ -29,22 +29,11 @@ use tracing::{debug, error, info, warn};
 use super::stamp::Stamper;
 use crate::diagnostics::panic_words;
 use crate::etf::encode;
-use crate::event_log::planted::planted;
-use crate::event_log::{AppendError, Batch, Writer};
 use crate::metrics::InstanceMetrics;
 use crate::node::Gate;
+use crate::planted::planted;
+use crate::store::{Batch, NotAppended, Poisoned, StoreWriter, SyncMode};
 use crate::time::{Clock, Timestamp, monotonic};
-
-/// When written data is forced to disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncMode {
-    /// When the operating system likes to.
-    None,
-    /// Every so often, if something was written.
-    Interval(Duration),
-    /// Before anything is acknowledged; one sync for all that has gathered.
-    Always,
-}
 
 /// What happens to events that come faster than they can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +52,7 @@ pub enum Overload {
 /// How an instance records.
 #[derive(Clone, Copy, Debug)]
 pub struct RecorderConfig {
-    /// When data is forced to disk.
+    /// When data is forced to disk; the business of a store of files alone.
     pub sync: SyncMode,
     /// What to do when behind.
     pub overload: Overload,
@@ -97,7 +86,7 @@ pub struct Tail {
     clock: Clock,
     metrics: Arc<InstanceMetrics>,
     recording: watch::Sender<Recording>,
-    /// The running recorder, for who takes its turn.
+    /// The running recorder, for who takes its turn; if its store has others do so.
     turns: OnceLock<Weak<Turns>>,
 }
 
@@ -109,7 +98,7 @@ type Turns = Mutex<Option<Recorder>>;
 pub enum Recording {
     /// All is well.
     Running,
-    /// It waits, and tries again: the disk is full.
+    /// It waits, and tries again: the disk is full, or whatever else its store needs is not there.
     Waiting(Failure),
     /// It has given up: a write or sync failed.
     Failed(Failure),
@@ -122,7 +111,7 @@ struct State {
     accepted: u64,
     /// Who waits for which ticket, in order.
     waiting: VecDeque<(u64, Stamped, OnRecorded)>,
-    /// Bytes that the recorder has taken and found no space for.
+    /// Bytes that the recorder has taken and the store did not.
     held_bytes: usize,
     /// Up to where somebody waits for everything to be settled.
     asked: Option<Timestamp>,
@@ -441,9 +430,6 @@ impl Tail {
 
     /// Records what has gathered, here and now, if the recorder is idle and it costs a write and no more.
     fn take_turn(&self) -> bool {
-        if self.config.sync == SyncMode::Always {
-            return false;
-        }
         let Some(turns) = self.turns.get().and_then(Weak::upgrade) else { return false };
         // Waits for nobody: who has the turn is told.
         let Ok(mut turn) = turns.try_lock() else { return false };
@@ -481,11 +467,11 @@ impl Tail {
     }
 
     /// Takes what has gathered.
-    fn take(&self) -> Taken {
+    fn take(&self) -> Drained {
         let mut state = self.lock();
         // After all events that came before the gap, and whether others follow or not.
         self.report_gap(&mut state, self.clock.now());
-        let taken = Taken {
+        let taken = Drained {
             in_hand: InHand::of(&state),
             batch: std::mem::replace(&mut state.batch, Batch::new()),
             ticket: state.accepted,
@@ -498,14 +484,14 @@ impl Tail {
         taken
     }
 
-    /// Counts a batch that is in the log's file, whose first event had this stamp.
+    /// Counts a batch that the store has, whose first event had this stamp.
     fn has_committed(&self, count: u64, first: Timestamp) {
         self.metrics.recorded.add(count);
         self.metrics.commits.inc();
         self.metrics.append.observe_micros(self.clock.now().micros_since(first), count);
     }
 
-    /// The recorder found no space for so many bytes that it has taken, or has by now. Up to where somebody waits.
+    /// The store did not take so many bytes that the recorder has, or has by now. Up to where somebody waits.
     fn hold(&self, bytes: usize) -> Option<Timestamp> {
         let mut state = self.lock();
         state.held_bytes = bytes;
@@ -582,7 +568,7 @@ impl Tail {
 }
 
 /// What the recorder takes from the tail.
-struct Taken {
+struct Drained {
     batch: Batch,
     in_hand: Option<InHand>,
     /// Of its last event.
@@ -631,18 +617,18 @@ fn tell(recorded: OnRecorded, result: Result<Stamped, Failure>) {
 /// As many bytes are written by who appends them: what one read of a connection that is not busy brings.
 const LITTLE_BYTES: usize = 16 << 10;
 
-/// A disk that made somebody who appends wait this long has its events written by the recorder's thread for a while.
+/// A store that made somebody who appends wait this long has its events written by the recorder's thread for a while.
 const SLOW: Duration = Duration::from_millis(5);
 const SLOW_PERIOD: Duration = Duration::from_secs(10);
 
-/// How often a full disk is tried again.
+/// How often a store that takes no more for now, as one on a full disk, is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How soon, and how late, the log is looked after again.
+/// How soon, and how late, the store is looked after again.
 const SOONEST: Duration = Duration::from_millis(10);
 const LATEST: Duration = Duration::from_secs(60);
 
-/// How long a full disk is tried again once the instance is to stop: retention may be about to make room.
+/// How long it is tried again once the instance is to stop: on a disk, retention may be about to make room.
 const LAST_TRIES: Duration = Duration::from_secs(3);
 const LAST_RETRY: Duration = Duration::from_millis(100);
 
@@ -652,10 +638,8 @@ const FAILED_PERIOD: Duration = Duration::from_secs(1);
 /// The recorder of one instance; [`Recorder::run`] is its thread.
 pub struct Recorder {
     tail: Arc<Tail>,
-    writer: Writer,
+    writer: Box<dyn StoreWriter>,
     name: Arc<str>,
-    last_sync: Instant,
-    unsynced: bool,
     maintain_at: Instant,
     in_hand: Option<InHand>,
     /// What was taken and is not written.
@@ -666,12 +650,15 @@ pub struct Recorder {
     broken: Option<Broken>,
     /// Nobody else takes a turn before this.
     turns_from: Instant,
+    /// Whether nothing is made durable now, however due it is.
+    #[cfg(test)]
+    leaves_undurable: bool,
 }
 
 /// Events that the recorder has taken and not written yet.
 struct Unwritten {
-    taken: Taken,
-    /// Whether no space was found for them.
+    taken: Drained,
+    /// Whether the store did not take them.
     is_waiting: bool,
 }
 
@@ -692,34 +679,33 @@ impl Broken {
 enum Idle {
     /// Something to do, or this moment.
     Until(Instant),
-    /// Space, which is looked for now and then.
-    Space,
+    /// That the store takes more, which is tried now and then.
+    Store,
     /// The same for the last few times.
-    LastSpace,
+    StoreAtLast,
 }
 
 /// A failure as everybody is told it.
-#[expect(clippy::needless_pass_by_value, reason = "goes behind map_err")]
-fn failure(error: AppendError) -> Failure {
+fn failure(error: impl std::error::Error) -> Failure {
     error.to_string().into()
 }
 
 impl Recorder {
     /// Writes what comes into `tail` with `writer`.
-    pub fn new(name: Arc<str>, tail: Arc<Tail>, writer: Writer) -> Self {
+    pub fn new(name: Arc<str>, tail: Arc<Tail>, writer: Box<dyn StoreWriter>) -> Self {
         let now = monotonic();
         Recorder {
             tail,
             writer,
             name,
-            last_sync: now,
-            unsynced: false,
             maintain_at: now,
             in_hand: None,
             unwritten: None,
             give_up_at: None,
             broken: None,
             turns_from: now,
+            #[cfg(test)]
+            leaves_undurable: false,
         }
     }
 
@@ -727,9 +713,12 @@ impl Recorder {
     /// its readers and against other writers (`alone`).
     pub fn run(self) {
         let (tail, name) = (self.tail.clone(), self.name.clone());
+        let takes_turns = self.writer.takes_turns();
         let turns = Arc::new(Mutex::new(Some(self)));
-        // A tail has one recorder.
-        let _ = tail.turns.set(Arc::downgrade(&turns));
+        if takes_turns {
+            // A tail has one recorder.
+            let _ = tail.turns.set(Arc::downgrade(&turns));
+        }
         let result = catch_unwind(AssertUnwindSafe(|| Recorder::record(&tail, &turns)));
         let result = result.unwrap_or_else(|panic| Err(Broken::panicked(&*panic)));
         // Nobody takes a turn any more.
@@ -775,7 +764,7 @@ impl Recorder {
         0
     }
 
-    /// Waits for the end after a failure. RAM is given back meanwhile, and what can be is synced.
+    /// Waits for the end after a failure. RAM is given back meanwhile, and what can be is made durable.
     fn stay(&mut self, has_panicked: bool) {
         let mut is_sound = !has_panicked;
         while !self.tail.closes_within(FAILED_PERIOD) {
@@ -793,7 +782,7 @@ impl Recorder {
             work(turn.as_mut().expect("taken out by this thread alone"));
         };
         loop {
-            let mut idle = Idle::Space;
+            let mut idle = Idle::Store;
             turn(&mut |recorder| idle = recorder.idle());
             // Without the lock: this is when others take turns.
             let is_closing = match idle {
@@ -801,8 +790,8 @@ impl Recorder {
                     tail.something(deadline);
                     false
                 }
-                Idle::Space => tail.closes_within(RETRY),
-                Idle::LastSpace => {
+                Idle::Store => tail.closes_within(RETRY),
+                Idle::StoreAtLast => {
                     crate::time::pause(LAST_RETRY);
                     false
                 }
@@ -829,14 +818,14 @@ impl Recorder {
     fn idle(&self) -> Idle {
         match &self.unwritten {
             Some(Unwritten { is_waiting: true, .. }) if self.give_up_at.is_some() => {
-                Idle::LastSpace
+                Idle::StoreAtLast
             }
-            Some(Unwritten { is_waiting: true, .. }) => Idle::Space,
+            Some(Unwritten { is_waiting: true, .. }) => Idle::Store,
             // There is something to do.
             Some(_) => Idle::Until(monotonic()),
             None if self.broken.is_some() => Idle::Until(monotonic()),
             None => {
-                let due = self.sync_at().map_or(self.maintain_at, |at| at.min(self.maintain_at));
+                let due = self.durable_by().map_or(self.maintain_at, |at| at.min(self.maintain_at));
                 Idle::Until(due)
             }
         }
@@ -849,7 +838,7 @@ impl Recorder {
         if self.unwritten.is_some() || self.broken.is_some() || begin < self.turns_from {
             return false;
         }
-        let was_unsynced = self.unsynced;
+        let had_durable_by = self.durable_by();
         let written = catch_unwind(AssertUnwindSafe(|| {
             let taken = self.tail.take();
             if !taken
@@ -871,7 +860,8 @@ impl Recorder {
             Ok(Err(failure)) => Some(Broken { failure, has_panicked: false }),
             Err(panic) => Some(Broken::panicked(&*panic)),
         };
-        if self.unwritten.is_some() || self.broken.is_some() || self.unsynced != was_unsynced {
+        if self.unwritten.is_some() || self.broken.is_some() || self.durable_by() != had_durable_by
+        {
             self.tail.call();
         }
         if begin.elapsed() > SLOW {
@@ -897,16 +887,16 @@ impl Recorder {
         if planted("recorder: acknowledged before the sync") {
             self.tail.recorded(done.ticket);
         }
-        self.sync_if_due().map_err(failure)?;
+        self.make_durable_if_due().map_err(failure)?;
         if !done.is_empty {
             self.tail.recorded(done.ticket);
         }
         done.failed.map_or(Ok(done.is_closing && done.is_empty), Err)
     }
 
-    /// Writes what was taken, and settles it; `None` if there is no space for all of it.
-    fn put(&mut self, taken: Taken, is_waiting: bool) -> Result<Option<Done>, Failure> {
-        let Taken { batch, in_hand, ticket, is_closing, asked, failed } = taken;
+    /// Writes what was taken, and settles it; `None` if the store did not take all of it.
+    fn put(&mut self, taken: Drained, is_waiting: bool) -> Result<Option<Done>, Failure> {
+        let Drained { batch, in_hand, ticket, is_closing, asked, failed } = taken;
         let is_empty = batch.is_empty();
         if !is_empty {
             self.in_hand = in_hand;
@@ -916,12 +906,11 @@ impl Recorder {
                 let asked = asked.map(|(asked, first)| asked.min(first.previous()));
                 self.settle(None, asked);
                 let in_hand = self.in_hand;
-                let taken = Taken { batch, in_hand, ticket, is_closing, asked: None, failed };
+                let taken = Drained { batch, in_hand, ticket, is_closing, asked: None, failed };
                 self.unwritten = Some(Unwritten { taken, is_waiting: true });
                 return Ok(None);
             }
             self.put_down();
-            self.unsynced = true;
         }
         self.settle(in_hand.map(|in_hand| in_hand.last), asked);
         Ok(Some(Done { ticket, is_empty, is_closing, failed }))
@@ -941,12 +930,12 @@ impl Recorder {
     }
 
     /// Does what is due beside writing.
-    fn attend(&mut self) -> Result<(), AppendError> {
+    fn attend(&mut self) -> Result<(), Poisoned> {
         self.maintain()?;
-        self.sync_if_due()
+        self.make_durable_if_due()
     }
 
-    fn maintain(&mut self) -> Result<(), AppendError> {
+    fn maintain(&mut self) -> Result<(), Poisoned> {
         if self.maintain_at <= monotonic() {
             let wait = self.writer.maintain()?;
             self.maintain_at = monotonic() + wait.clamp(SOONEST, LATEST);
@@ -954,86 +943,54 @@ impl Recorder {
         Ok(())
     }
 
-    fn sync_if_due(&mut self) -> Result<(), AppendError> {
-        if self.sync_at().is_some_and(|at| at <= monotonic()) {
-            self.sync()?;
+    fn make_durable_if_due(&mut self) -> Result<(), Poisoned> {
+        if self.durable_by().is_some_and(|at| at <= monotonic()) {
+            self.writer.make_durable()?;
         }
         Ok(())
     }
 
-    /// Syncs as promised: before anything is acknowledged, or beside the writing.
-    fn sync(&mut self) -> Result<(), AppendError> {
-        let is_done = if planted("recorder: never syncs") {
-            true
-        } else if self.tail.config.sync == SyncMode::Always {
-            self.writer.sync()?;
-            true
-        } else {
-            self.writer.sync_beside()?
-        };
-        self.unsynced = !is_done;
-        self.last_sync = monotonic();
-        Ok(())
-    }
-
-    /// When a sync is due: never, at the interval's end, or at once.
-    fn sync_at(&self) -> Option<Instant> {
-        if !self.unsynced {
+    /// By when the store is to make durable what it has.
+    fn durable_by(&self) -> Option<Instant> {
+        #[cfg(test)]
+        if self.leaves_undurable {
             return None;
         }
-        match self.tail.config.sync {
-            SyncMode::None => None,
-            SyncMode::Interval(interval) => Some(self.last_sync + interval),
-            SyncMode::Always => Some(self.last_sync),
-        }
+        self.writer.durable_by()
     }
 
-    /// Writes a batch; what does not fit of it comes back while the disk is full. Once the instance is to stop, nothing but a disk that is
-    /// really full keeps events from being written.
-    fn write(&mut self, mut batch: Batch, is_waiting: bool) -> Result<Option<Batch>, AppendError> {
-        let (free_bytes, wanted_bytes) = loop {
-            let free_bytes;
-            (batch, free_bytes) = match self.writer.append(batch) {
-                Ok(_) => {
+    /// Writes a batch; what the store does not take of it for now comes back. Once the instance is to stop, that is tried
+    /// for a little while only.
+    fn write(&mut self, mut batch: Batch, is_waiting: bool) -> Result<Option<Batch>, NotAppended> {
+        let lack = loop {
+            let count = batch.count();
+            match self.writer.append(batch) {
+                Ok(None) => {
                     if is_waiting {
-                        info!(instance = %self.name, "there is space again: recording goes on");
+                        info!(instance = %self.name, "recording goes on");
                         self.tail.recording.send_replace(Recording::Running);
                         self.tail.hold(0);
                         self.give_up_at = None;
                     }
                     return Ok(None);
                 }
-                Err(AppendError::NoSpace { batch, .. })
-                    if planted("recorder: what finds no space is forgotten")
-                        && !batch.is_empty() =>
-                {
-                    return Ok(None);
+                Ok(Some(rest)) => {
+                    self.has_written(count - rest.count(), self.writer.last_timestamp());
+                    batch = rest;
                 }
-                Err(AppendError::NoSpace { batch, free_bytes, .. }) => (batch, free_bytes),
-                Err(error) => return Err(error),
-            };
-            // What has gathered may be more than there will ever be room for.
-            let Some(first) = batch.split_first(self.writer.room(free_bytes)) else {
-                break (free_bytes, batch.bytes() as u64);
-            };
-            let (count, last) = (first.count(), first.last());
-            match self.writer.append(first) {
-                Ok(_) => self.has_written(count, last),
-                Err(AppendError::NoSpace { batch: mut first, free_bytes, wanted_bytes }) => {
-                    first.join(batch);
-                    batch = first;
-                    break (free_bytes, wanted_bytes);
+                Err(NotAppended::ForNow { batch: all, lack }) => {
+                    batch = all;
+                    break lack;
                 }
                 Err(error) => return Err(error),
             }
         };
         if self.give_up_at.is_some_and(|end| end <= monotonic()) {
-            return Err(AppendError::NoSpace { batch, free_bytes, wanted_bytes });
+            return Err(NotAppended::ForNow { batch, lack });
         }
         if !is_waiting {
-            error!(instance = %self.name, free_bytes, wanted_bytes, "no space left on the log's disk: recording waits until there is");
-            let failure = "no space left on the log's disk".into();
-            self.tail.recording.send_replace(Recording::Waiting(failure));
+            error!(instance = %self.name, "{}: recording waits ({lack})", lack.what);
+            self.tail.recording.send_replace(Recording::Waiting(lack.what.into()));
         }
         Ok(Some(batch))
     }
@@ -1045,14 +1002,13 @@ impl Recorder {
             in_hand.count -= count;
             in_hand.reports = in_hand.reports.min(in_hand.count);
         }
-        self.unsynced = true;
         self.settle(last, None);
     }
 
-    /// The instance is to stop: a full disk is tried a little longer.
+    /// The instance is to stop: a store that takes no more is tried a little longer.
     fn give_up_soon(&mut self) {
         self.give_up_at = Some(monotonic() + LAST_TRIES);
-        self.writer.ignore_min_free();
+        self.writer.keep_nothing_free();
     }
 }
 
@@ -1063,8 +1019,7 @@ impl Recorder {
     pub(super) fn step(&mut self, maintains: bool, syncs: bool) -> Result<bool, Failure> {
         let (now, later) = (monotonic(), monotonic() + 60 * LATEST);
         self.maintain_at = if maintains { now } else { later };
-        self.last_sync =
-            if syncs || self.tail.config.sync == SyncMode::Always { now } else { later };
+        self.leaves_undurable = !syncs && self.tail.config.sync != SyncMode::Always;
         let result = self.round();
         if let Err(failure) = &result {
             self.give_up(failure);
@@ -1074,7 +1029,7 @@ impl Recorder {
 
     /// Somebody who appended takes a turn, if the recorder lets others do so; a failure is told to everybody.
     pub(super) fn take_turn(&mut self) -> Result<bool, Failure> {
-        if self.tail.config.sync != SyncMode::Always {
+        if self.writer.takes_turns() {
             // However slow the simulation is.
             self.turns_from = monotonic();
             self.turn();
@@ -1085,18 +1040,13 @@ impl Recorder {
         Err(broken.failure)
     }
 
-    /// Whether what was written may not be durable yet.
-    pub(super) const fn is_unsynced(&self) -> bool {
-        self.unsynced
-    }
-
-    /// Whether a power loss now would take no stamp that was given so far.
-    pub(super) fn is_reserved(&self) -> bool {
-        self.writer.is_reserved()
+    /// Whether what was written has to be made durable yet.
+    pub(super) fn is_undurable(&self) -> bool {
+        self.writer.durable_by().is_some()
     }
 
     /// Ends in order, once a step said that it was the last.
-    pub(super) fn close(self) -> Result<(), AppendError> {
+    pub(super) fn close(self) -> Result<(), Poisoned> {
         self.writer.close()
     }
 }

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::Instance;
-use super::budget::{Place, SLICE_STEPS};
+use super::budget::{Permit, SLICE_STEPS};
 use super::read::ReadFailure;
 use super::reader::{Fetched, Looked, Reader, Selected, Selection, Stopped, Taken};
 use super::recorder::Outstanding;
 use super::session::{AtEnd, End, until};
-use crate::event_log::{Committed, ReadError};
+use crate::store::{Committed, ReadError};
 use crate::time::Timestamp;
 
 /// Takes what a search finds, entry by entry.
@@ -53,7 +53,7 @@ pub(crate) struct Search<C> {
     has_filter: bool,
     committed: watch::Receiver<Committed>,
     end: End,
-    _place: Place,
+    _permit: Permit,
 }
 
 /// What goes to another thread for a step.
@@ -79,8 +79,8 @@ impl<C: Collect> Search<C> {
         selection: Selection,
         into: C,
     ) -> Result<Self, ReadFailure> {
-        let place = instance.budget().read(selection.filter.as_ref());
-        Search::placed(instance, place, selection, into)
+        let permit = instance.budget().read(selection.filter.as_ref());
+        Search::permitted(instance, permit, selection, into)
     }
 
     /// The same, for one that waits for more and goes on for long: it takes the place of a session.
@@ -93,17 +93,17 @@ impl<C: Collect> Search<C> {
         selection: Selection,
         into: C,
     ) -> Result<Self, ReadFailure> {
-        let place = instance.budget().session(selection.filter.as_ref(), 0);
-        Search::placed(instance, place, selection, into)
+        let permit = instance.budget().session(selection.filter.as_ref(), 0);
+        Search::permitted(instance, permit, selection, into)
     }
 
-    fn placed(
+    fn permitted(
         instance: &Arc<Instance>,
-        place: Option<Place>,
+        permit: Option<Permit>,
         selection: Selection,
         into: C,
     ) -> Result<Self, ReadFailure> {
-        let Some(place) = place else {
+        let Some(permit) = permit else {
             instance.metrics().sessions_refused.inc();
             return Err(ReadFailure::SystemLimit);
         };
@@ -116,7 +116,7 @@ impl<C: Collect> Search<C> {
             work: Some(Work { reader, fetch_bytes, into, found: 0, is_alone: false }),
             committed: instance.log().watch(),
             end,
-            _place: place,
+            _permit: permit,
         })
     }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::budget::{Place, SLICE_STEPS};
+use super::budget::{Permit, SLICE_STEPS};
 use super::erlang::answer::atom;
 use super::inbox::{Inbox, Reason};
 use super::reader::{Fetched, Looked, Reader, Selected, Stopped, Taken};
@@ -30,12 +30,12 @@ use super::recorder::{Outstanding, Tail};
 use super::subscription::{Method, Subscriber, Subscription};
 use super::{Instance, entry};
 use crate::etf::{Pid, build, encode};
-use crate::event_log::planted::planted;
-use crate::event_log::{Committed, ReadError};
 use crate::metrics::{SessionMetrics, SessionStats};
 use crate::node::Peer;
+use crate::planted::planted;
 use crate::proto::control;
 use crate::proto::packet::Envelope;
+use crate::store::{Committed, ReadError};
 use crate::time::Timestamp;
 
 /// Bytes that a session takes from the log, and gives to the connection, at once.
@@ -188,7 +188,7 @@ pub(super) fn start(instance: &Arc<Instance>, subscription: Subscription) -> Res
             atom("error")
         });
         instance.sessions().remove(&session_pid);
-        instance.live().retain(|_, live| *live != session_pid);
+        instance.live_registry().retain(|_, session| *session != session_pid);
         node.exit(&session_pid, reason.bytes());
     });
     Ok(pid)
@@ -253,7 +253,7 @@ struct Session {
     /// The next entry is one to be sent, as soon as there is credit.
     is_due: bool,
     has_filter: bool,
-    _place: Place,
+    _place: Permit,
     inbox: Arc<Inbox>,
     committed: watch::Receiver<Committed>,
     end: End,

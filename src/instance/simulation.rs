@@ -30,12 +30,12 @@ use super::recorder::Outstanding;
 use super::session::{AtEnd, End};
 use super::*;
 use crate::etf::encode;
-use crate::event_log::planted::with;
 use crate::event_log::seeds::{self, Happened};
 use crate::event_log::stepped::{Queue, Steps};
-use crate::event_log::storage::memory::{
-    Call, Failure as Fails, Fault, Hit, MemoryStorage, Seeded, When,
-};
+use crate::event_log::storage::memory::{Call, FailWith, Fault, Hit, MemoryStorage, Seeded, When};
+use crate::event_log::{self, Cursors, Log};
+use crate::planted::{named_in, with};
+use crate::store::file::SyncedWriter;
 use oracle::{NAMES, Oracle};
 
 mod oracle;
@@ -61,6 +61,13 @@ struct Subscriber {
 }
 
 type Answers = Arc<Mutex<Vec<(u64, Result<Stamped, Failure>)>>>;
+
+/// An instance over a log in files, and what a simulation sees of these beside what an instance does.
+struct Files {
+    instance: OpenedInstance,
+    log: Log,
+    cursors: Cursors,
+}
 
 /// What a life has.
 struct Life {
@@ -184,7 +191,7 @@ impl Simulation {
                 if self.storage.is_dead() || std::mem::take(&mut self.is_life_over) {
                     break;
                 }
-                if self.life().recorder.is_reserved() {
+                if self.life().log.is_reserved() {
                     self.oracle.reserved();
                 }
             }
@@ -219,8 +226,8 @@ impl Simulation {
         self.hits.clear();
         self.note("open", &format!("at {}", self.clock.now().micros()));
         self.look(&opened);
-        let newest = opened.newest_stamp();
-        let OpenedInstance { config, writer, log, clock, cursors } = opened;
+        let newest = opened.instance.newest_stamp();
+        let Files { instance: OpenedInstance { config, writer, clock, .. }, log, cursors } = opened;
         let metrics: Arc<InstanceMetrics> = Arc::default();
         let tail = Arc::new(Tail::new(config.recorder, newest, clock, metrics.clone()));
         let recorder = Recorder::new("quotes".into(), tail.clone(), writer);
@@ -239,21 +246,31 @@ impl Simulation {
         });
     }
 
-    fn open(&mut self) -> Result<OpenedInstance, OpenError> {
+    fn open(&mut self) -> Result<Files, OpenError> {
         self.steps = Steps::new();
+        let (config, clock) = (self.config.clone(), self.clock.clone());
         let storage = Arc::new(self.storage.clone());
-        OpenedInstance::open_stepped(storage, self.config.clone(), self.clock.clone(), &self.steps)
+        let log = config.log.clone();
+        let (writer, log) =
+            event_log::open_stepped(log, storage.clone(), clock.clone(), &self.steps)?;
+        let cursors = Cursors::open(storage, &config.log, true);
+        let opened = store::Opened {
+            writer: Box::new(SyncedWriter::new(writer, config.recorder.sync)),
+            log: Arc::new(log.clone()),
+            cursors: Arc::new(cursors.clone()),
+        };
+        Ok(Files { instance: OpenedInstance::new(opened, config, clock), log, cursors })
     }
 
     /// Holds what was opened against what there must be.
-    fn look(&mut self, opened: &OpenedInstance) {
+    fn look(&mut self, opened: &Files) {
         let mut cursor = opened.log.cursor(Timestamp::MIN);
         let mut found = Vec::new();
         while let Some(chunk) = cursor.next(1 << 16).expect("can be read") {
             let entries = chunk.entries();
             found.extend(entries.map(|entry| (entry.timestamp.micros(), entry.event.to_vec())));
         }
-        let next = opened.newest_stamp().map_or(0, |newest| newest.next().micros());
+        let next = opened.instance.newest_stamp().map_or(0, |newest| newest.next().micros());
         self.note_hits();
         let is_hit = std::mem::take(&mut self.is_manifest_hit);
         self.oracle.opened(&found, next, is_hit);
@@ -367,7 +384,7 @@ impl Simulation {
                 let fault = Fault {
                     calls,
                     path: ["", "positions", "quotes"][self.seeded.index(3)],
-                    failure: Fails::Errno(errno),
+                    failure: FailWith::Errno(errno),
                     when: When::Once(1 + self.seeded.below(4)),
                 };
                 self.note("fault", &format!("{fault:?}"));
@@ -469,8 +486,8 @@ impl Simulation {
         }
         let result = work(&mut life.recorder);
         life.has_failed = result.is_err();
-        life.has_written |= life.recorder.is_unsynced();
-        let is_synced = result.is_ok() && life.has_written && !life.recorder.is_unsynced();
+        life.has_written |= life.recorder.is_undurable();
+        let is_synced = result.is_ok() && life.has_written && !life.recorder.is_undurable();
         let is_waiting = matches!(life.tail.recording(), Recording::Waiting(_));
         let committed = life.committed();
         self.note("recorded", &format!("{result:?}, waiting {is_waiting}"));
@@ -761,7 +778,7 @@ fn a_run_is_the_same_each_time() {
     }
 }
 
-/// Faults that are planted in the recorder, in sessions and in cursors.
+/// Faults that are planted in the recorder, in what a store of files makes of it, in sessions and in durable cursors.
 const FAULTS: &[&str] = &[
     "acks: the directory",
     "acks: the draft",
@@ -777,6 +794,18 @@ const FAULTS: &[&str] = &[
     "to: the log is not looked at again",
     "to: the promise is forgotten",
 ];
+
+/// One that takes more than a simulation does; the tests of the journal notice it.
+const NOTICED_ELSEWHERE: &str = "acks: a file that failed grows on";
+
+/// Nothing is planted that is not on the list, and nothing is on it that is not planted.
+#[test]
+fn the_list_of_planted_faults_is_what_the_code_says() {
+    let code = ["instance", "store", "event_log/durable_cursors.rs", "event_log/durable_cursors"];
+    let mut planted = named_in(&code, "");
+    assert!(planted.remove(NOTICED_ELSEWHERE));
+    assert_eq!(Vec::from_iter(planted), FAULTS);
+}
 
 /// Runs that a fault may take to be noticed.
 const TRIED: u64 = 1_000;

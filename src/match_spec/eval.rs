@@ -8,7 +8,7 @@ use crate::etf::{TermRef, encode, order};
 
 /// The run reached its limits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Budget;
+pub(super) struct OutOfBudget;
 
 /// Why a clause gives no result.
 enum Stop {
@@ -17,8 +17,8 @@ enum Stop {
     Budget,
 }
 
-impl From<Budget> for Stop {
-    fn from(Budget: Budget) -> Self {
+impl From<OutOfBudget> for Stop {
+    fn from(OutOfBudget: OutOfBudget) -> Self {
         Stop::Budget
     }
 }
@@ -115,8 +115,8 @@ impl Machine {
         self.max_made = spec.limits.result_bytes.min(i32::MAX as usize);
         let outcome = match self.try_clauses(spec, event, out) {
             Ok(outcome) => outcome,
-            Err(Budget) if self.is_out_of_steps => Outcome::Unfinished,
-            Err(Budget) => Outcome::Budget,
+            Err(OutOfBudget) if self.is_out_of_steps => Outcome::Unfinished,
+            Err(OutOfBudget) => Outcome::Budget,
         };
         self.give_back();
         (outcome, allowed - self.steps_left)
@@ -127,9 +127,9 @@ impl Machine {
         spec: &MatchSpec,
         event: TermRef<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<Outcome, Budget> {
+    ) -> Result<Outcome, OutOfBudget> {
         if u32::try_from(event.bytes().len()).is_err() {
-            return Err(Budget);
+            return Err(OutOfBudget);
         }
         // To find where a part of the event ends costs up to one look at all of it, before it is paid for.
         if looked_at(event) > self.steps_left {
@@ -153,13 +153,13 @@ impl Machine {
                     let result = self.stack.pop().expect("compiled: a body leaves its value");
                     let result = self.resolve(result, &sources).bytes();
                     if result.len() > self.max_made {
-                        return Err(Budget);
+                        return Err(OutOfBudget);
                     }
                     out.extend_from_slice(result);
                     return Ok(Outcome::Result);
                 }
                 Err(Stop::Fail) => {}
-                Err(Stop::Budget) => return Err(Budget),
+                Err(Stop::Budget) => return Err(OutOfBudget),
             }
         }
         Ok(Outcome::NoMatch)
@@ -177,7 +177,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn spend(&mut self, steps: u64) -> Result<(), Budget> {
+    pub(super) fn spend(&mut self, steps: u64) -> Result<(), OutOfBudget> {
         if steps > self.steps_left {
             return Err(self.out_of_steps());
         }
@@ -185,10 +185,10 @@ impl Machine {
         Ok(())
     }
 
-    fn out_of_steps(&mut self) -> Budget {
+    fn out_of_steps(&mut self) -> OutOfBudget {
         self.steps_left = 0;
         self.is_out_of_steps = true;
-        Budget
+        OutOfBudget
     }
 
     fn resolve<'v>(&'v self, value: Value, sources: &Sources<'v>) -> TermRef<'v> {
@@ -206,7 +206,7 @@ impl Machine {
         a: Value,
         b: Value,
         sources: &Sources<'_>,
-    ) -> Result<bool, Budget> {
+    ) -> Result<bool, OutOfBudget> {
         let (a, b) = (self.resolve(a, sources), self.resolve(b, sources));
         let steps = 1 + comparison(a, b);
         if steps > self.steps_left {
@@ -382,12 +382,12 @@ impl Machine {
         &mut self,
         headed: &Headed<'_>,
         sources: &Sources<'_>,
-    ) -> Result<Value, Budget> {
+    ) -> Result<Value, OutOfBudget> {
         let pieces = self.pieces(headed, sources);
         self.join(pieces, sources)
     }
 
-    fn join(&mut self, pieces: Pieces, sources: &Sources<'_>) -> Result<Value, Budget> {
+    fn join(&mut self, pieces: Pieces, sources: &Sources<'_>) -> Result<Value, OutOfBudget> {
         if let (0, Some(rest)) = (pieces.used, pieces.rest) {
             return Ok(rest);
         }
@@ -400,11 +400,11 @@ impl Machine {
     }
 
     /// Copies a value's bytes to the end of what was made.
-    fn append(&mut self, value: Value, sources: &Sources<'_>) -> Result<(), Budget> {
+    fn append(&mut self, value: Value, sources: &Sources<'_>) -> Result<(), OutOfBudget> {
         let len = self.resolve(value, sources).bytes().len();
         self.spend(len as u64 / 64)?;
         if self.made.len() + len > self.max_made {
-            return Err(Budget);
+            return Err(OutOfBudget);
         }
         match value {
             Value::Event(span) => self.made.extend_from_slice(span.of(sources.event.bytes())),
@@ -423,7 +423,7 @@ impl Machine {
         start: usize,
         first: usize,
         sources: &Sources<'_>,
-    ) -> Result<Value, Budget> {
+    ) -> Result<Value, OutOfBudget> {
         for at in first..self.stack.len() {
             self.append(self.stack[at], sources)?;
         }
@@ -432,7 +432,7 @@ impl Machine {
     }
 
     /// A list of the values from `first` on, of which the last is the tail.
-    fn list(&mut self, first: usize, sources: &Sources<'_>) -> Result<Value, Budget> {
+    fn list(&mut self, first: usize, sources: &Sources<'_>) -> Result<Value, OutOfBudget> {
         let elements = self.stack.len() - first - 1;
         if elements == 0 {
             return Ok(self.stack.pop().expect("the tail"));
@@ -443,7 +443,11 @@ impl Machine {
     }
 
     /// Of equal keys among the keys and values from `first` on, the last stays.
-    fn drop_repeated_keys(&mut self, first: usize, sources: &Sources<'_>) -> Result<(), Budget> {
+    fn drop_repeated_keys(
+        &mut self,
+        first: usize,
+        sources: &Sources<'_>,
+    ) -> Result<(), OutOfBudget> {
         let mut key = first;
         while key < self.stack.len() {
             let mut repeated = false;

@@ -1,7 +1,7 @@
 //! Matching a head: one pass over the event, pattern by pattern.
 
 use super::compile::HeadOp;
-use super::eval::{Budget, Machine, Sources, Value, looked_at};
+use super::eval::{Machine, OutOfBudget, Sources, Value, looked_at};
 use crate::etf::stream::{Cell, Head, Stream};
 use crate::etf::{Term, TermRef, order, tag};
 
@@ -11,7 +11,7 @@ impl Machine {
         &mut self,
         ops: &[HeadOp],
         sources: &Sources<'_>,
-    ) -> Result<bool, Budget> {
+    ) -> Result<bool, OutOfBudget> {
         self.chunks.clear();
         self.maps.clear();
         let mut stream = Stream::new(sources.event);
@@ -142,7 +142,7 @@ impl Machine {
     }
 
     /// Whether the next term equals the constant; it is read if so.
-    fn constant(&mut self, constant: &[u8], stream: &mut Stream<'_>) -> Result<bool, Budget> {
+    fn constant(&mut self, constant: &[u8], stream: &mut Stream<'_>) -> Result<bool, OutOfBudget> {
         let next = stream.left();
         // No term's bytes begin with another term's.
         if next.starts_with(constant) {

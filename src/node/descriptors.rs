@@ -5,9 +5,9 @@
 //! strangers do, files can be opened.
 //!
 //! A process starts with a soft limit, mostly 1,024, that it may raise itself up to the hard one. What there is, is
-//! divided so (`Budget::of`): a third for files, at least `MIN_FILES`; of the rest three eighths for connections of nodes,
-//! a quarter for handshakes under way, a quarter for clients of the port mapper, an eighth for HTTP. No part is larger than
-//! it can be of use for.
+//! divided so (`SocketBudget::of`): a third for files, at least `MIN_FILES`; of the rest three eighths for connections of
+//! nodes, a quarter for handshakes under way, a quarter for clients of the port mapper, an eighth for HTTP. No part is
+//! larger than it can be of use for.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ pub const MAX_HTTP: usize = 2048;
 
 /// How many sockets of each sort there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct SocketBudget {
     /// Connections to other nodes.
     pub connections: usize,
     /// Handshakes under way.
@@ -42,12 +42,12 @@ pub struct Budget {
     pub http: usize,
 }
 
-impl Budget {
+impl SocketBudget {
     /// What may be had of `limit` open files.
     const fn of(limit: usize) -> Self {
         let third = limit / 3;
         let sockets = limit - if third > MIN_FILES { third } else { MIN_FILES };
-        Budget {
+        SocketBudget {
             connections: least(sockets / 8 * 3, MAX_CONNECTIONS),
             handshakes: least(sockets / 4, MAX_HANDSHAKES),
             mapper_clients: least(sockets / 4, MAX_MAPPER_CLIENTS),
@@ -60,10 +60,10 @@ const fn least(a: usize, b: usize) -> usize {
     if a < b { a } else { b }
 }
 
-impl Default for Budget {
+impl Default for SocketBudget {
     /// Of the soft limit that systems start a process with.
     fn default() -> Self {
-        Budget::of(1024)
+        SocketBudget::of(1024)
     }
 }
 
@@ -110,9 +110,9 @@ impl Raised {
     /// # Errors
     ///
     /// [`TooFew`].
-    pub fn budget(self) -> Result<Budget, TooFew> {
+    pub fn budget(self) -> Result<SocketBudget, TooFew> {
         let limit = self.to.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));
-        if limit < MIN_DESCRIPTORS { Err(TooFew { limit }) } else { Ok(Budget::of(limit)) }
+        if limit < MIN_DESCRIPTORS { Err(TooFew { limit }) } else { Ok(SocketBudget::of(limit)) }
     }
 }
 
@@ -125,7 +125,8 @@ mod tests {
     fn sockets_never_take_what_files_need() {
         for limit in MIN_DESCRIPTORS..70_000 {
             let raised = Raised { from: None, to: Some(limit as u64) };
-            let Budget { connections, handshakes, mapper_clients, http } = raised.budget().unwrap();
+            let SocketBudget { connections, handshakes, mapper_clients, http } =
+                raised.budget().unwrap();
             let sockets = connections + handshakes + mapper_clients + http;
             assert!(limit - sockets >= (limit / 3).max(MIN_FILES), "{limit}");
             assert!(connections.min(handshakes).min(mapper_clients) >= 16 && http >= 8, "{limit}");

@@ -289,7 +289,7 @@ pub(super) fn new_creation() -> u32 {
 
 /// What the embedded port mapper knows.
 struct Registry {
-    nodes: Mutex<BTreeMap<String, Node>>,
+    nodes: Mutex<BTreeMap<String, RegisteredNode>>,
     /// Requests under way. A node that has registered holds no place here.
     requests: Door,
     max_nodes: usize,
@@ -298,7 +298,7 @@ struct Registry {
 }
 
 /// A registered node.
-struct Node {
+struct RegisteredNode {
     registration: Registration,
     origin: Origin,
     /// The descriptor of its connection, which OTP's port mapper shows too.
@@ -316,12 +316,12 @@ impl Registry {
         }
     }
 
-    fn nodes(&self) -> MutexGuard<'_, BTreeMap<String, Node>> {
+    fn nodes(&self) -> MutexGuard<'_, BTreeMap<String, RegisteredNode>> {
         self.nodes.lock().expect("no panic while the map is held")
     }
 
     /// Gives a node its name; why not, otherwise (`one_holder`).
-    fn register(&self, node: Node) -> Result<(), &'static str> {
+    fn register(&self, node: RegisteredNode) -> Result<(), &'static str> {
         if !node.registration.has_sound_name() {
             return Err("it is no name of a node");
         }
@@ -463,7 +463,7 @@ impl Client {
     ) -> io::Result<()> {
         let (name, port) = (registration.name.clone(), registration.port);
         let descriptor = stream.as_raw_fd();
-        let node = Node { registration, origin: self.origin, descriptor };
+        let node = RegisteredNode { registration, origin: self.origin, descriptor };
         if let Err(why) = self.registry.register(node) {
             if strangers::PORT_MAPPER.admit() {
                 warn!(name = %Escaped(&name), port, "port mapper: a name is refused: {why}");
@@ -505,9 +505,9 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Request> {
 mod tests {
     use super::*;
 
-    fn node(name: &str, user: u32) -> Node {
+    fn node(name: &str, user: u32) -> RegisteredNode {
         let registration = Registration::hidden(name, 1);
-        Node { registration, origin: Origin::User(user), descriptor: 1 }
+        RegisteredNode { registration, origin: Origin::User(user), descriptor: 1 }
     }
 
     /// `one_holder`: many threads ask for one name at once.

@@ -104,15 +104,15 @@ const MAX_REASON_BYTES: usize = 64 << 10;
 
 /// Takes what comes for a process that reads [`Letters`].
 pub struct Mailbox {
-    queue: Arc<Queue>,
+    queue: Arc<LetterQueue>,
     metrics: Arc<NodeMetrics>,
 }
 
 /// What came for a process, for it to read. Ends when the process is removed.
-pub struct Letters(Arc<Queue>);
+pub struct Letters(Arc<LetterQueue>);
 
 #[derive(Default)]
-struct Queue {
+struct LetterQueue {
     waiting: Mutex<Waiting>,
     arrived: Notify,
 }
@@ -126,7 +126,7 @@ struct Waiting {
     is_closed: bool,
 }
 
-impl Queue {
+impl LetterQueue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Whatever panics leaves a whole letter or none.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,7 +136,7 @@ impl Queue {
 impl Mailbox {
     /// A mailbox and what its process reads from.
     pub fn new(metrics: Arc<NodeMetrics>) -> (Self, Letters) {
-        let queue = Arc::<Queue>::default();
+        let queue = Arc::<LetterQueue>::default();
         (Mailbox { queue: queue.clone(), metrics }, Letters(queue))
     }
 

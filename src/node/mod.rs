@@ -38,7 +38,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info};
 
 pub use answers::{Allowance, Waiting};
-pub use descriptors::Budget;
+pub use descriptors::SocketBudget;
 pub use error::{CallError, ConnectError, Ended, StartError};
 use mailbox::TaskProcess;
 pub use mailbox::{Flow, Gate, Letter, Letters, Mailbox, Process, short_reason};
@@ -63,7 +63,7 @@ pub struct NodeConfig {
     /// Nodes that we connect with, whoever calls, as globs over `name@host`; empty allows all that know the cookie.
     pub allow: Vec<String>,
     /// How many sockets there may be.
-    pub budget: Budget,
+    pub budget: SocketBudget,
 }
 
 impl Default for NodeConfig {
@@ -71,7 +71,7 @@ impl Default for NodeConfig {
         NodeConfig {
             net_ticktime: Duration::from_secs(60),
             allow: Vec::new(),
-            budget: Budget::default(),
+            budget: SocketBudget::default(),
         }
     }
 }
@@ -145,7 +145,7 @@ impl Node {
         node
     }
 
-    /// Its name.
+    /// The name under which other nodes know it.
     pub fn name(&self) -> &NodeName {
         &self.0.local.name
     }

@@ -39,7 +39,7 @@ pub struct Peer {
     remote: Remote,
     address: SocketAddr,
     reactor: Reactor,
-    queue: Mutex<Queue>,
+    queue: Mutex<SendQueue>,
     /// Bytes queued or being written.
     pending: AtomicUsize,
     /// Those of them that were added without waiting for room.
@@ -51,7 +51,7 @@ pub struct Peer {
     closed: Notify,
 }
 
-struct Queue {
+struct SendQueue {
     bytes: Vec<u8>,
     /// How many of them were added without waiting for room.
     small: usize,
@@ -68,7 +68,7 @@ impl Peer {
             remote: Remote::new(peer),
             address,
             reactor,
-            queue: Mutex::new(Queue { bytes: Vec::new(), small: 0, ended: None }),
+            queue: Mutex::new(SendQueue { bytes: Vec::new(), small: 0, ended: None }),
             pending: AtomicUsize::new(0),
             pending_small: AtomicUsize::new(0),
             answers: Answers::new(),
@@ -84,7 +84,7 @@ impl Peer {
         &self.remote
     }
 
-    /// Its name.
+    /// The name of the node at the other end.
     pub const fn name(&self) -> &NodeName {
         self.remote.name()
     }
@@ -129,7 +129,7 @@ impl Peer {
     }
 
     /// A panic of who held the queue leaves it in order (`whole_packets`).
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, SendQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -106,7 +106,7 @@ impl std::fmt::Display for Called {
 /// What the peer says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// Its name.
+    /// The name that it gave, or that we gave it.
     pub name: NodeName,
     /// What it can do.
     pub flags: Flags,

@@ -27,7 +27,7 @@ impl Remote {
         Remote { name, flags, abilities }
     }
 
-    /// Its name.
+    /// The name that it gave, or that we gave it.
     pub const fn name(&self) -> &NodeName {
         &self.name
     }

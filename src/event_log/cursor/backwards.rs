@@ -9,18 +9,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::super::chunk::Chunk;
 use super::super::index::Slot;
 use super::super::map::Found;
-use super::super::repair::{MISMATCH, UNREADABLE};
 use super::super::segment::Segment;
 use super::super::shared::Shared;
 use super::super::source::Source;
-use super::super::storage::is_transient;
 use super::super::{ReadError, lock};
-use super::{Cursor, OpenSegment, READ_BYTES};
+use super::{Cursor, OpenSegment, READ_BYTES, RunRead};
 use crate::time::Timestamp;
 
 /// A reader's place in a log that it reads from the end.
@@ -50,6 +46,21 @@ impl BackwardCursor {
     /// Entries stamped at or before this are still to come; `None` if there can be none.
     pub const fn position(&self) -> Option<Timestamp> {
         self.position
+    }
+
+    /// Lets go of files until it is read from again. The next entries are then those of `undelivered`, the first part of
+    /// what it handed out last, if that is some.
+    pub fn let_go(&mut self, undelivered: Option<Chunk>) {
+        self.files.open = None;
+        if let (Some(next), Some(range)) = (undelivered, &mut self.range) {
+            range.end = next.end();
+            self.position = Some(next.last());
+        }
+    }
+
+    /// Whether there is anything to let go of.
+    pub const fn holds_something(&self) -> bool {
+        self.files.open.is_some()
     }
 
     /// The entries before those handed out last, about 256 KiB of them: oldest first as ever, to be read from the last
@@ -89,7 +100,7 @@ impl BackwardCursor {
                 let mut source = Source::File(Arc::clone(&live.file));
                 drop(state);
                 let name = shared.config.name.as_str();
-                self.read_run(&mut source, base, (name, &path), &run, &mut range.end)
+                self.read_back(&mut source, base, (name, &path), &run, &mut range.end)
             };
             self.range = Some(range.clone());
             if let Some(chunk) = chunk?
@@ -165,10 +176,10 @@ impl BackwardCursor {
         };
         let base = segment.base;
         let run = open.index.run_before(*end - base, None, *READ_BYTES.start());
-        let path = segment.place().path().to_owned();
+        let path = segment.location().path().to_owned();
         let OpenSegment { source, .. } = &mut open;
-        let chunk = self.read_run(source, base, (&segment.name, &path), &run, end)?;
-        self.files.open = Some(open).filter(|open| open.place.is_some());
+        let chunk = self.read_back(source, base, (&segment.name, &path), &run, end)?;
+        self.files.open = Some(open).filter(|open| open.kept.is_some());
         Ok(chunk)
     }
 
@@ -185,9 +196,8 @@ impl BackwardCursor {
         told
     }
 
-    /// Reads stretches that lie side by side, the last of which holds the entry before `end`, as far as they are
-    /// undamaged from the last one back, and moves `end` to the first of them.
-    fn read_run(
+    /// Reads a run whose last stretch holds the entry before `end`, and moves `end` to the first entry read.
+    fn read_back(
         &mut self,
         source: &mut Source,
         base: u64,
@@ -195,59 +205,22 @@ impl BackwardCursor {
         run: &[Slot],
         end: &mut u64,
     ) -> Result<Option<Chunk>, ReadError> {
-        let Some((last, before)) = run.split_last() else {
+        let Some(last) = run.last() else {
             // The index was lost, and the segment has fewer records than it once had.
             *end = base;
             return Ok(None);
         };
         *end = (*end).min(base + last.end());
-        let start = run[0].stretch.position;
-        let length = usize::try_from(last.stretch.end() - start)
-            .expect("a run is about READ_BYTES or one stretch");
-        let bytes = match source.read(start, length) {
-            Ok(bytes) => Bytes::from(bytes),
-            Err(error) if is_transient(&error) => return Err(ReadError::io(path)(error)),
-            // A bad sector: without the stretch that it lies in, the others can be read.
-            Err(_) if !before.is_empty() => {
-                return self.read_run(source, base, (segment, path), &run[before.len()..], end);
+        match self.files.read_run(source, base, path, run, true)? {
+            RunRead::Good(chunk) => {
+                let chunk = chunk.up_to(*end);
+                *end = chunk.offset();
+                Ok(Some(chunk))
             }
-            Err(_) => {
-                *end = base + last.ordinal;
-                return self.files.damaged((segment, path), last, UNREADABLE).map(|()| None);
+            RunRead::Damaged(slot, what) => {
+                *end = base + slot.ordinal;
+                self.files.damaged((segment, path), &slot, what).map(|()| None)
             }
-        };
-        self.files.shared.metrics.cold_reads.inc();
-        let mut good: Option<Chunk> = None;
-        for slot in run.iter().rev() {
-            let stretch = &slot.stretch;
-            let at = usize::try_from(stretch.position - start).expect("within the run");
-            let behind = (at + stretch.bytes as usize).min(bytes.len());
-            let part = bytes.slice(at.min(bytes.len())..behind);
-            let whole = stretch
-                .matches(&part)
-                .then(|| Chunk::checked(part, base + slot.ordinal, stretch.count));
-            let Some(part) = whole.flatten() else {
-                if good.is_none() {
-                    *end = base + slot.ordinal;
-                    return self.files.damaged((segment, path), slot, MISMATCH).map(|()| None);
-                }
-                break;
-            };
-            good = Some(match good {
-                None => part,
-                Some(good) => {
-                    let count = u32::try_from(good.end() - part.offset())
-                        .expect("a run holds about READ_BYTES or one stretch");
-                    let all = bytes.slice(at..at + part.bytes().len() + good.bytes().len());
-                    let latest = good.last().max(part.last());
-                    Chunk::new(all, part.offset(), count, part.first(), latest)
-                }
-            });
         }
-        let chunk = good.map(|good| good.up_to(*end));
-        if let Some(chunk) = &chunk {
-            *end = chunk.offset();
-        }
-        Ok(chunk)
     }
 }

@@ -15,7 +15,7 @@ mod disk;
 mod faults;
 
 pub(crate) use disk::SECTOR_BYTES;
-pub(crate) use faults::{Call, Failure, Fault, When};
+pub(crate) use faults::{Call, FailWith, Fault, When};
 
 /// A small generator of numbers; one seed decides everything.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ impl MemoryStorage {
         self.add_fault(Fault {
             calls,
             path: "",
-            failure: Failure::Kind(kind),
+            failure: FailWith::Kind(kind),
             when: When::From(nth),
         });
     }
@@ -624,7 +624,7 @@ mod tests {
         let fault = |when| Fault {
             calls: vec![Call::Read],
             path: "a",
-            failure: Failure::Errno(rustix::io::Errno::IO),
+            failure: FailWith::Errno(rustix::io::Errno::IO),
             when,
         };
         storage.add_fault(fault(When::Once(2)));

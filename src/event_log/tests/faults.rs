@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::super::stepped::Steps;
-use super::super::storage::memory::{Failure, Fault, When};
+use super::super::storage::memory::{FailWith, Fault, When};
 use super::super::verify::accept;
 use super::*;
 
@@ -17,7 +17,7 @@ fn dir() -> &'static Path {
 }
 
 fn fault(calls: &[Call], path: &'static str, errno: Errno, when: When) -> Fault {
-    Fault { calls: calls.to_vec(), path, failure: Failure::Errno(errno), when }
+    Fault { calls: calls.to_vec(), path, failure: FailWith::Errno(errno), when }
 }
 
 fn rotated(storage: &MemoryStorage) -> Vec<PathBuf> {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::super::index::{ENTRY_BYTES, HEADER};
 use super::super::stepped::{Queue, Steps};
-use super::super::storage::memory::{Failure, Fault, SECTOR_BYTES, When};
+use super::super::storage::memory::{FailWith, Fault, SECTOR_BYTES, When};
 use super::*;
 
 const START: u64 = 1_700_000_000_000_000;
@@ -29,7 +29,7 @@ fn open_stepped(storage: &MemoryStorage) -> (Writer, Log, Steps) {
 }
 
 fn fails(calls: &[Call], path: &'static str, when: When) -> Fault {
-    Fault { calls: calls.to_vec(), path, failure: Failure::Errno(Errno::IO), when }
+    Fault { calls: calls.to_vec(), path, failure: FailWith::Errno(Errno::IO), when }
 }
 
 /// What is there after the power failed now, in many ways.
@@ -549,7 +549,7 @@ pub(super) fn an_index_that_cannot_be_read_for_a_while_is_not_made_anew() {
         (Call::Read, Errno::IO, "/log/.quotes"),
     ] {
         let storage = storage.fork();
-        let failure = Failure::Errno(errno);
+        let failure = FailWith::Errno(errno);
         storage.add_fault(Fault { calls: vec![call], path, failure, when: When::From(1) });
         if let Ok((mut writer, _)) = open_in(config(Path::new("/log")), &storage) {
             go_to(writer.clock(), at(START + 20_000_000));

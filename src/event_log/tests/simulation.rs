@@ -13,7 +13,7 @@ use super::super::names::index_path;
 use super::super::open::read_listings;
 use super::super::seeds::{self, Happened};
 use super::super::stepped::{Queue, Steps};
-use super::super::storage::memory::{Failure, Fault, Hit, When};
+use super::super::storage::memory::{FailWith, Fault, Hit, When};
 use super::super::verify::VerifiedSegment;
 use super::*;
 use oracle::{Oracle, Reads, Shape, Times};
@@ -406,8 +406,8 @@ impl Simulation {
             self.trace.push(format!("  {hits:?}"));
         }
         self.hits.extend(hits);
-        if let Some((writer, _)) = &self.open
-            && writer.is_reserved()
+        if let Some((_, log)) = &self.open
+            && log.is_reserved()
         {
             self.promised = self.oracle.told();
         }
@@ -779,7 +779,7 @@ impl Simulation {
                 When::OneIn(of) if errno == Errno::INTR => When::OneIn(of + 1),
                 when => when,
             };
-            let fault = Fault { calls, path, failure: Failure::Errno(errno), when };
+            let fault = Fault { calls, path, failure: FailWith::Errno(errno), when };
             self.note("fault", &format!("{fault:?}"));
             self.storage.add_fault(fault);
         }
@@ -868,7 +868,7 @@ pub(super) fn simulate(seed: u64) -> Result<Happened, String> {
 
 /// What the files hold, for whoever looks for the cause of a failure.
 fn dump(storage: &MemoryStorage) -> String {
-    use super::super::index::{ENTRY_BYTES, Entry};
+    use super::super::index::{ENTRY_BYTES, IndexEntry};
     let mut out = String::new();
     for path in storage.paths() {
         let bytes = storage.bytes(&path).unwrap_or_default();
@@ -881,9 +881,9 @@ fn dump(storage: &MemoryStorage) -> String {
             continue;
         };
         let segment = storage.bytes(&path.with_file_name(segment)).unwrap_or_default();
-        for entry in bytes[8.min(bytes.len())..].chunks(ENTRY_BYTES).map(Entry::decode) {
+        for entry in bytes[8.min(bytes.len())..].chunks(ENTRY_BYTES).map(IndexEntry::decode) {
             let matches = match entry {
-                Some(Entry::Stretch { stretch, .. }) => {
+                Some(IndexEntry::Stretch { stretch, .. }) => {
                     let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
                     let range = at(stretch.position)..at(stretch.end());
                     segment.get(range).is_some_and(|bytes| stretch.matches(bytes))

@@ -178,7 +178,7 @@ impl<'a> Import<'a> {
             Err(source) => return Err(ImportError::NoTerm { stamp, source }),
         }
         self.before = Some(stamp);
-        self.place(stamp, event)
+        self.location(stamp, event)
     }
 
     /// Writes what is left and makes all of it durable.
@@ -193,7 +193,7 @@ impl<'a> Import<'a> {
     }
 
     /// Finds the entry in the log, or adds it at the first timestamp that is free.
-    fn place(&mut self, stamp: Timestamp, event: &[u8]) -> Result<(), ImportError> {
+    fn location(&mut self, stamp: Timestamp, event: &[u8]) -> Result<(), ImportError> {
         while self.placed.front().is_some_and(|placed| placed.stamp < stamp) {
             self.placed.pop_front();
         }

@@ -16,7 +16,7 @@ use super::super::open::read_listings;
 use super::super::record::{self, HEAD_BYTES, LOG_MAGIC};
 use super::super::repair::{Damage, Trust, examine};
 use super::super::segment::read_index;
-use super::super::source::{Place, Source};
+use super::super::source::{Location, Source};
 use super::super::storage::{Access, Storage, StorageFile, read_full};
 use super::super::{LogConfig, OpenError};
 use super::READ_BYTES;
@@ -42,17 +42,17 @@ pub fn log_feeds<'a>(
     let mut feeds = Vec::new();
     let listings = read_listings(config, storage)?;
     for item in inventory(config, storage, &listings)? {
-        if matches!(item.place, Place::Missing(_)) {
-            report(format!("{}: it is missing", item.place.path().display()));
+        if matches!(item.location, Location::Missing(_)) {
+            report(format!("{}: it is missing", item.location.path().display()));
             continue;
         }
-        feeds.extend(segment_feeds(storage, item.place, &item.name, &mut *report));
+        feeds.extend(segment_feeds(storage, item.location, &item.name, &mut *report));
     }
     let live = config.dir.join(&config.name);
     match storage.open(&live, Access::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         // Whatever else is wrong is said when it is read.
-        _ => feeds.extend(segment_feeds(storage, Place::File(live), &config.name, report)),
+        _ => feeds.extend(segment_feeds(storage, Location::File(live), &config.name, report)),
     }
     Ok(feeds)
 }
@@ -71,7 +71,7 @@ pub fn file_feeds<'a>(
     if read_full(&*file, 0, 4)? != LOG_MAGIC {
         return Ok(None);
     }
-    Ok(Some(segment_feeds(storage, Place::File(path.to_owned()), "", report)))
+    Ok(Some(segment_feeds(storage, Location::File(path.to_owned()), "", report)))
 }
 
 /// The entries of all segments in a zip file, whatever its name is; those that are no segment are passed over, and said
@@ -96,7 +96,7 @@ pub fn archive_feeds<'a>(
     for name in names {
         feeds.extend(segment_feeds(
             storage,
-            Place::Archive(path.to_owned()),
+            Location::Archive(path.to_owned()),
             base_name(&name),
             &mut *report,
         ));
@@ -132,11 +132,11 @@ fn rotated_millis(name: &str) -> u64 {
 /// The runs of one segment; what keeps it, or a part of it, from being read is reported.
 fn segment_feeds<'a>(
     storage: &'a dyn Storage,
-    place: Place,
+    location: Location,
     name: &str,
     report: Report<'_>,
 ) -> Feeds<'a> {
-    let path = place.path().to_owned();
+    let path = location.path().to_owned();
     let mut damaged = |damage: &Damage| {
         let Damage { position, bytes, what } = damage;
         report(format!(
@@ -144,7 +144,7 @@ fn segment_feeds<'a>(
             path.display()
         ));
     };
-    let runs = match survey(storage, &place, name, &mut damaged) {
+    let runs = match survey(storage, &location, name, &mut damaged) {
         Ok(runs) => runs,
         Err(error) => {
             report(format!("{}: cannot be read: {error}; passed over", path.display()));
@@ -153,8 +153,8 @@ fn segment_feeds<'a>(
     };
     let name = name.to_owned();
     let feed = |run| -> Box<dyn Feed + 'a> {
-        let (place, name) = (place.clone(), name.clone());
-        Box::new(SegmentFeed { storage, path: path.clone(), place, name, run, reader: None })
+        let (location, name) = (location.clone(), name.clone());
+        Box::new(SegmentFeed { storage, path: path.clone(), location, name, run, reader: None })
     };
     runs.into_iter().map(feed).collect()
 }
@@ -171,13 +171,13 @@ struct Run {
 /// Checks all of a segment, and finds its runs.
 fn survey(
     storage: &dyn Storage,
-    place: &Place,
+    location: &Location,
     name: &str,
     damaged: &mut dyn FnMut(&Damage),
 ) -> io::Result<Vec<Run>> {
-    let mut source = Source::open(storage, place, name)?;
+    let mut source = Source::open(storage, location, name)?;
     let bytes = source.bytes()?;
-    let mut parsed = read_index(storage, place.path(), bytes).unwrap_or_default();
+    let mut parsed = read_index(storage, location.path(), bytes).unwrap_or_default();
     source.use_restarts(&parsed.index);
     // Nothing is taken on trust.
     parsed.durable = Durable::default();
@@ -238,15 +238,15 @@ fn survey(
 struct SegmentFeed<'a> {
     storage: &'a dyn Storage,
     path: PathBuf,
-    place: Place,
+    location: Location,
     name: String,
     run: Run,
-    reader: Option<Reader>,
+    reader: Option<RunReader>,
 }
 
 /// A part of a run in memory.
 #[derive(Debug)]
-struct Reader {
+struct RunReader {
     source: Source,
     /// Whole records at `position`; `used` bytes of them were handed out.
     bytes: Vec<u8>,
@@ -289,8 +289,8 @@ impl SegmentFeed<'_> {
             let reader = match &mut self.reader {
                 Some(reader) => reader,
                 none => {
-                    let source = Source::open(self.storage, &self.place, &self.name)?;
-                    none.insert(Reader { source, bytes: Vec::new(), position: 0, used: 0 })
+                    let source = Source::open(self.storage, &self.location, &self.name)?;
+                    none.insert(RunReader { source, bytes: Vec::new(), position: 0, used: 0 })
                 }
             };
             let here = reader.position + reader.used as u64;
@@ -313,7 +313,7 @@ impl SegmentFeed<'_> {
     }
 }
 
-impl Reader {
+impl RunReader {
     /// Reads from where a range begins, at least one record.
     fn fill(&mut self, range: &Range<u64>) -> io::Result<()> {
         let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);

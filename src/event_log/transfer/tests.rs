@@ -91,13 +91,13 @@ fn segment(entries: &[(u64, u64)]) -> Vec<u8> {
 }
 
 fn read_text(text: &str, form: Form) -> (Vec<Given>, Vec<(u64, String)>) {
-    let mut reader = text::Reader::new(text.as_bytes(), form);
+    let mut reader = text::TextReader::new(text.as_bytes(), form);
     let (mut given, mut bad) = (Vec::new(), Vec::new());
     loop {
         match reader.next() {
-            text::Read::Entry(entry) => given.push(entry),
-            text::Read::Bad { line, why } => bad.push((line, why)),
-            text::Read::End => return (given, bad),
+            text::TextItem::Entry(entry) => given.push(entry),
+            text::TextItem::Bad { line, why } => bad.push((line, why)),
+            text::TextItem::End => return (given, bad),
         }
     }
 }

@@ -44,7 +44,7 @@ pub enum Form {
 pub struct TextFeed {
     path: PathBuf,
     form: Form,
-    reader: Option<Reader<BufReader<File>>>,
+    reader: Option<TextReader<BufReader<File>>>,
 }
 
 impl TextFeed {
@@ -70,7 +70,7 @@ impl Feed for TextFeed {
     fn next(&mut self, report: Report<'_>) -> Option<Given> {
         if self.reader.is_none() {
             match File::open(&self.path) {
-                Ok(file) => self.reader = Some(Reader::new(BufReader::new(file), self.form)),
+                Ok(file) => self.reader = Some(TextReader::new(BufReader::new(file), self.form)),
                 Err(error) => {
                     report(format!("{}: {error}", self.path.display()));
                     return None;
@@ -80,11 +80,11 @@ impl Feed for TextFeed {
         let reader = self.reader.as_mut()?;
         loop {
             match reader.next() {
-                Read::Entry(given) => return Some(given),
-                Read::Bad { line, why } => {
+                TextItem::Entry(given) => return Some(given),
+                TextItem::Bad { line, why } => {
                     report(format!("{}:{line}: {why}", self.path.display()));
                 }
-                Read::End => return None,
+                TextItem::End => return None,
             }
         }
     }
@@ -92,7 +92,7 @@ impl Feed for TextFeed {
 
 /// What is next in a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum TextItem {
     Entry(Given),
     /// Something that is no entry.
     Bad {
@@ -105,7 +105,7 @@ pub(super) enum Read {
 
 /// Reads entries from text.
 #[derive(Debug)]
-pub(super) struct Reader<R> {
+pub(super) struct TextReader<R> {
     input: R,
     form: Form,
     line: u64,
@@ -113,14 +113,14 @@ pub(super) struct Reader<R> {
     ended: bool,
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: BufRead> TextReader<R> {
     pub(super) fn new(input: R, form: Form) -> Self {
-        Reader { input, form, line: 0, ended: false }
+        TextReader { input, form, line: 0, ended: false }
     }
 
-    pub(super) fn next(&mut self) -> Read {
+    pub(super) fn next(&mut self) -> TextItem {
         if self.ended {
-            return Read::End;
+            return TextItem::End;
         }
         match self.form {
             Form::Terms => self.next_term(),
@@ -136,12 +136,12 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Something after which nothing can be read.
-    fn fail(&mut self, why: String) -> Read {
+    fn fail(&mut self, why: String) -> TextItem {
         self.ended = true;
-        Read::Bad { line: self.line, why }
+        TextItem::Bad { line: self.line, why }
     }
 
-    fn next_term(&mut self) -> Read {
+    fn next_term(&mut self) -> TextItem {
         let mut buffer = Vec::new();
         let mut failed: Option<TextError> = None;
         loop {
@@ -154,7 +154,7 @@ impl<R: BufRead> Reader<R> {
             if begins && is_blank(&buffer) {
                 if is_last {
                     self.ended = true;
-                    return Read::End;
+                    return TextItem::End;
                 }
                 buffer.clear();
                 continue;
@@ -172,10 +172,10 @@ impl<R: BufRead> Reader<R> {
                     let external = [&[tag::VERSION], term.bytes()].concat();
                     let Some((stamp, event_at)) = record::stamp(&external) else {
                         let why = "this is a term, but no {Timestamp, Event}".to_owned();
-                        return Read::Bad { line, why };
+                        return TextItem::Bad { line, why };
                     };
                     let event = external[event_at..].to_vec();
-                    return Read::Entry(Given { stamp, event, at: At::Line(line) });
+                    return TextItem::Entry(Given { stamp, event, at: At::Line(line) });
                 }
                 // The dot may have stood in a string that goes on in the next line.
                 Err(error) if !is_last => failed = Some(error),
@@ -187,7 +187,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    fn next_json(&mut self) -> Read {
+    fn next_json(&mut self) -> TextItem {
         let mut buffer = Vec::new();
         loop {
             buffer.clear();
@@ -195,12 +195,12 @@ impl<R: BufRead> Reader<R> {
                 Ok(true) => {}
                 Ok(false) => {
                     self.ended = true;
-                    return Read::End;
+                    return TextItem::End;
                 }
                 Err(error) => return self.fail(error.to_string()),
             }
             let line = self.line;
-            let bad = |why: String| Read::Bad { line, why };
+            let bad = |why: String| TextItem::Bad { line, why };
             let Ok(text) = std::str::from_utf8(&buffer) else {
                 return bad("not UTF-8".to_owned());
             };
@@ -212,7 +212,7 @@ impl<R: BufRead> Reader<R> {
             return match json::parse(event) {
                 Ok(event) => {
                     let stamp = Timestamp::from_micros(micros);
-                    Read::Entry(Given { stamp, event: event.into_bytes(), at: At::Line(line) })
+                    TextItem::Entry(Given { stamp, event: event.into_bytes(), at: At::Line(line) })
                 }
                 Err(error) => {
                     bad(format!("JSON of the event, column {}: {}", error.column, error.problem))

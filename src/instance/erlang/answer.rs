@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::request::{BadRequest, echo};
 use crate::etf::{Abilities, Pid, TermBuf, TermRef, build, encode};
-use crate::event_log::{ReadError, Started};
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
 use crate::instance::read::ReadFailure;
@@ -17,6 +16,7 @@ use crate::metrics::{Stats, Value};
 use crate::node::Peer;
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
+use crate::store::{ReadError, Started};
 use crate::time::Timestamp;
 
 /// `{error, Reason}`.
@@ -150,7 +150,7 @@ fn not_read(read_error: &ReadError) -> TermBuf {
 }
 
 /// The answer to a read, in one piece of memory: its head, then the entries.
-pub(crate) struct Page {
+pub(crate) struct PageAnswer {
     out: Vec<u8>,
     count: u32,
     instance: Arc<Instance>,
@@ -165,7 +165,7 @@ const FIRST_BYTES: usize = 64 << 10;
 /// Bytes of the head of `{ok, Entries, Next}`; that of the list of entries follows.
 const HEAD_BYTES: usize = 6;
 
-impl Page {
+impl PageAnswer {
     /// The beginning of an answer to this peer.
     pub(crate) fn new(instance: Arc<Instance>, peer: Arc<Peer>) -> Self {
         let mut out = Vec::with_capacity(FIRST_BYTES);
@@ -174,7 +174,7 @@ impl Page {
         debug_assert_eq!(out.len(), HEAD_BYTES);
         // How many there are is known at the end.
         encode::list_header(&mut out, 0);
-        Page { out, count: 0, instance, peer }
+        PageAnswer { out, count: 0, instance, peer }
     }
 
     /// `{ok, [Entry], Next | eof}`.
@@ -193,7 +193,7 @@ impl Page {
     }
 }
 
-impl Collect for Page {
+impl Collect for PageAnswer {
     fn take(&mut self, entry: &Selected<'_>) -> Taken {
         let is_decodable = entry::write(&mut self.out, entry, self.peer.abilities());
         self.instance.metrics().undecodable.add(u64::from(!is_decodable));

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use crate::etf::{Elements, Pid, Term, TermBuf, TermRef, encode};
 use crate::instance::Instance;
-use crate::instance::ack::MAX_NAME_BYTES;
 use crate::instance::reader::{Order, Selection};
 use crate::instance::since::Since;
 use crate::instance::subscription::{MAX_MARKER_BYTES, Method, Subscriber, Subscription};
 use crate::match_spec::{CompileError, Limits, MatchSpec};
+use crate::store::MAX_CURSOR_NAME_BYTES;
 
 /// What is wrong with a request: its caller's doing.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl<'a> SubscribeArguments<'a> {
             credit.ok_or_else(|| bad("credit"))
         });
         let cursor = self.cursor.map(|name| {
-            let sound = |name: &&[u8]| (1..=MAX_NAME_BYTES).contains(&name.len());
+            let sound = |name: &&[u8]| (1..=MAX_CURSOR_NAME_BYTES).contains(&name.len());
             name.as_binary().filter(sound).map(Box::from).ok_or_else(|| bad("cursor"))
         });
         let from = self.from.map_or(Some(next), begin).ok_or_else(|| bad("from"))?;

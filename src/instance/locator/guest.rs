@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::plan::{HandlerState, Outcome, Plan};
+use super::plan::{HandlerState, Plan, Tried};
 use super::target::Capture;
 use super::{Place, Shared};
 use crate::etf::{Term, TermBuf, TermRef, encode, text};
@@ -57,9 +57,6 @@ pub(super) struct Guest {
     pub(super) place: Place,
 }
 
-/// Why a try failed.
-pub(super) type Failure = Outcome;
-
 impl Guest {
     /// Keeps the handler installed, for ever.
     pub(super) async fn run(self) {
@@ -104,7 +101,7 @@ impl Guest {
 
     /// Says that it is there.
     pub(super) fn installed(&self, plan: &mut Plan) {
-        plan.record(monotonic(), Outcome::Installed);
+        plan.record(monotonic(), Tried::Installed);
         self.publish(plan.state());
     }
 
@@ -114,9 +111,9 @@ impl Guest {
         module: &str,
         function: &str,
         args: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<TermBuf, Failure> {
+    ) -> Result<TermBuf, Tried> {
         let answer = self.node.rpc(&self.peer, module, function, args).await;
-        let failed = |why: &str| Outcome::NotReady(format!("{module}:{function}: {why}"));
+        let failed = |why: &str| Tried::NotReady(format!("{module}:{function}: {why}"));
         let answer = answer.map_err(|error: CallError| failed(&error.to_string()))?;
         match answer.as_term().as_tuple() {
             Some([tag, reason]) if tag.is_atom("badrpc") => Err(failed(&brief(reason))),
@@ -125,7 +122,7 @@ impl Guest {
     }
 
     /// A node answers before its `logger` is set up, and forgets what is put into that then.
-    pub(super) async fn check_started(&self) -> Result<(), Failure> {
+    pub(super) async fn check_started(&self) -> Result<(), Tried> {
         let running = self.rpc("application", "which_applications", encode::nil).await?;
         let is_kernel = |application: TermRef<'_>| match application.view() {
             Term::Tuple(mut parts) => parts.next().is_some_and(|name| name.is_atom("kernel")),
@@ -134,11 +131,11 @@ impl Guest {
         if running.as_term().cells().any(is_kernel) {
             Ok(())
         } else {
-            Err(Outcome::NotReady("it is starting".to_owned()))
+            Err(Tried::NotReady("it is starting".to_owned()))
         }
     }
 
-    async fn release(&self) -> Result<u32, Failure> {
+    async fn release(&self) -> Result<u32, Tried> {
         let answer = self
             .rpc("erlang", "system_info", |out| {
                 list(out, &[&|out| encode::atom(out, "otp_release")]);
@@ -150,16 +147,16 @@ impl Guest {
         };
         match release {
             Some(release) if release >= OLDEST_RELEASE => Ok(release),
-            Some(release) => Err(Outcome::Refused(format!(
+            Some(release) => Err(Tried::Refused(format!(
                 "it runs OTP {release}, the oldest supported is {OLDEST_RELEASE}"
             ))),
-            None => Err(Outcome::Refused("it does not tell its OTP release".to_owned())),
+            None => Err(Tried::Refused("it does not tell its OTP release".to_owned())),
         }
     }
 
     /// Loads a handler of ours, unless the node has it, or a later one, already. A module of somebody else's
     /// that has the name stays.
-    pub(super) async fn upload(&self, beam: &Beam) -> Result<(), Failure> {
+    pub(super) async fn upload(&self, beam: &Beam) -> Result<(), Tried> {
         match self.code(beam.module).await? {
             Code::None => {}
             Code::Ours => {
@@ -171,13 +168,13 @@ impl Guest {
             }
             Code::Theirs => {
                 let why = format!("it has a module {} that is not ours", beam.module);
-                return Err(Outcome::Refused(why));
+                return Err(Tried::Refused(why));
             }
         }
         let code = if self.release().await? >= R25 { beam.r25 } else { beam.r23 };
         let load = |out: &mut Vec<u8>| {
-            let module: Write<'_> = &|out| encode::atom(out, beam.module);
-            let file: Write<'_> = &|out| encode::string(out, "logmachine");
+            let module: WriteTerm<'_> = &|out| encode::atom(out, beam.module);
+            let file: WriteTerm<'_> = &|out| encode::string(out, "logmachine");
             list(out, &[module, file, &|out| encode::binary(out, code)]);
         };
         let answer = self.rpc("code", "load_binary", load).await?;
@@ -187,12 +184,12 @@ impl Guest {
                 debug!(node = %self.peer.name(), module = beam.module, "uploaded");
                 Ok(())
             }
-            _ => Err(Outcome::Refused(format!("loading {}: {}", beam.module, brief(answer)))),
+            _ => Err(Tried::Refused(format!("loading {}: {}", beam.module, brief(answer)))),
         }
     }
 
     /// Whose the module of this name is on the node; it is loaded if it can be found there.
-    pub(super) async fn code(&self, module: &str) -> Result<Code, Failure> {
+    pub(super) async fn code(&self, module: &str) -> Result<Code, Tried> {
         let answer = self.rpc("code", "ensure_loaded", |out| {
             list(out, &[&|out| encode::atom(out, module)]);
         });
@@ -202,7 +199,7 @@ impl Guest {
             // In embedded mode nothing is loaded on demand: what is not there now is in nobody's use.
             return match error_tag(answer).as_deref() {
                 Some("nofile" | "embedded") => Ok(Code::None),
-                _ => Err(Outcome::Refused(format!("loading {module}: {}", brief(answer)))),
+                _ => Err(Tried::Refused(format!("loading {module}: {}", brief(answer)))),
             };
         }
         let exports = self.rpc(module, "module_info", |out| {
@@ -233,17 +230,18 @@ impl Guest {
     /// lock; that process ends by itself.
     pub(super) async fn locked<T>(
         &self,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        work: impl Future<Output = Result<T, Tried>>,
+    ) -> Result<T, Tried> {
         let spawn = |out: &mut Vec<u8>| {
-            let millis: Write<'_> = &|out| list(out, &[&|out| encode::unsigned(out, LOCK_MILLIS)]);
+            let millis: WriteTerm<'_> =
+                &|out| list(out, &[&|out| encode::unsigned(out, LOCK_MILLIS)]);
             list(
                 out,
                 &[&|out| encode::atom(out, "timer"), &|out| encode::atom(out, "sleep"), millis],
             );
         };
         let holder = self.rpc("erlang", "spawn", spawn).await?;
-        let write_holder: Write<'_> = &|out| out.extend_from_slice(holder.bytes());
+        let write_holder: WriteTerm<'_> = &|out| out.extend_from_slice(holder.bytes());
         let mut is_ours = false;
         for _ in 0..LOCK_TRIES {
             let register = |out: &mut Vec<u8>| {
@@ -260,7 +258,7 @@ impl Guest {
         let result = if is_ours {
             work.await
         } else {
-            Err(Outcome::NotReady("another logmachine is installing its handlers".to_owned()))
+            Err(Tried::NotReady("another logmachine is installing its handlers".to_owned()))
         };
         let kill = |out: &mut Vec<u8>| {
             list(out, &[write_holder, &|out| encode::atom(out, "kill")]);
@@ -271,10 +269,10 @@ impl Guest {
 }
 
 /// Writes one term.
-pub(super) type Write<'a> = &'a (dyn Fn(&mut Vec<u8>) + Sync);
+pub(super) type WriteTerm<'a> = &'a (dyn Fn(&mut Vec<u8>) + Sync);
 
 /// A list of the terms that `elements` write.
-pub(super) fn list(out: &mut Vec<u8>, elements: &[Write<'_>]) {
+pub(super) fn list(out: &mut Vec<u8>, elements: &[WriteTerm<'_>]) {
     encode::list(out, elements.iter(), |out, write| write(out));
 }
 

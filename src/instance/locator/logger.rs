@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-use super::guest::{Beam, Failure, Guest, Write, brief, error_tag, list};
-use super::plan::{Outcome, Plan};
+use super::guest::{Beam, Guest, WriteTerm, brief, error_tag, list};
+use super::plan::{Plan, Tried};
 use super::target::Mode;
 use crate::etf::encode;
 use crate::node::{Node, Peer};
@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Guest {
     /// Installs the `logger` handler; ends when it is gone, or cannot be installed now.
-    pub(super) async fn keep_logger(&self, plan: &mut Plan) -> Outcome {
+    pub(super) async fn keep_logger(&self, plan: &mut Plan) -> Tried {
         if let Err(failure) = self.install_in_logger().await {
             return failure;
         }
@@ -33,7 +33,7 @@ impl Guest {
         loop {
             ticks.tick().await;
             if self.logger_has(&self.logger_id()).await == Some(false) {
-                return Outcome::Removed("removed from logger".to_owned());
+                return Tried::Removed("removed from logger".to_owned());
             }
         }
     }
@@ -43,7 +43,7 @@ impl Guest {
         logger_id(&self.instance, &self.node)
     }
 
-    async fn install_in_logger(&self) -> Result<(), Failure> {
+    async fn install_in_logger(&self) -> Result<(), Tried> {
         self.check_started().await?;
         self.upload(&LOGGER_HANDLER).await?;
         if self.update_in_logger().await? {
@@ -54,7 +54,7 @@ impl Guest {
                 return Ok(());
             }
             let id = self.logger_id();
-            let config: Write<'_> = &|out| {
+            let config: WriteTerm<'_> = &|out| {
                 encode::map_header(out, 4);
                 self.write_selection(out);
                 encode::atom(out, "filter_default");
@@ -62,7 +62,7 @@ impl Guest {
                 encode::atom(out, "config");
                 self.write_logger_options(out);
             };
-            let module: Write<'_> = &|out| encode::atom(out, LOGGER_HANDLER.module);
+            let module: WriteTerm<'_> = &|out| encode::atom(out, LOGGER_HANDLER.module);
             let add = |out: &mut Vec<u8>| {
                 list(out, &[&|out| encode::atom(out, &id), module, config]);
             };
@@ -71,16 +71,16 @@ impl Guest {
             if answer.is_atom("ok") {
                 return Ok(());
             }
-            Err(Outcome::NotReady(format!("adding the handler: {}", brief(answer))))
+            Err(Tried::NotReady(format!("adding the handler: {}", brief(answer))))
         })
         .await
     }
 
     /// Turns a handler from an earlier life to us, which misses no event; false if there is none.
-    async fn update_in_logger(&self) -> Result<bool, Failure> {
+    async fn update_in_logger(&self) -> Result<bool, Tried> {
         let id = self.logger_id();
         let update = |out: &mut Vec<u8>| {
-            let config: Write<'_> = &|out| {
+            let config: WriteTerm<'_> = &|out| {
                 encode::map_header(out, 3);
                 self.write_selection(out);
                 encode::atom(out, "config");
@@ -96,7 +96,7 @@ impl Guest {
         if error_tag(answer).as_deref() == Some("not_found") {
             return Ok(false);
         }
-        Err(Outcome::NotReady(format!("updating the handler: {}", brief(answer))))
+        Err(Tried::NotReady(format!("updating the handler: {}", brief(answer))))
     }
 
     /// Two pairs: from which level on, and through which filters.
@@ -118,12 +118,12 @@ impl Guest {
 
     /// `logger` can know a handler's configuration and yet not call it, when its list was changed by others at
     /// the same time. Such a handler is removed, to be added anew.
-    pub(super) async fn check_listed(&self, id: &str) -> Result<(), Failure> {
+    pub(super) async fn check_listed(&self, id: &str) -> Result<(), Tried> {
         if self.logger_has(id).await != Some(false) {
             return Ok(());
         }
         remove_from_logger(&self.node, &self.peer, id).await;
-        Err(Outcome::NotReady(format!("logger did not call its handler {id}")))
+        Err(Tried::NotReady(format!("logger did not call its handler {id}")))
     }
 
     /// Whether `logger` has a handler of this id; `None` if it does not say.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::guest::{Beam, Code, Failure, Guest, Write, brief, error_tag, list};
+use super::guest::{Beam, Code, Guest, WriteTerm, brief, error_tag, list};
 use super::logger::remove_from_logger;
-use super::plan::{MISSING, Outcome, Plan};
+use super::plan::{MISSING, Plan, Tried};
 use super::target::{ERROR_LOGGER, Mode, ORIGINAL_HANDLER, OWN_HANDLER};
 use crate::etf::{Pid, Reference, TermBuf, TermRef, encode, order};
 use crate::instance::erlang::answer;
@@ -51,16 +51,16 @@ impl Drop for Installed<'_> {
 
 impl Guest {
     /// Installs the `gen_event` handler; ends when it is gone, or cannot be installed now.
-    pub(super) async fn keep_manager(&self, plan: &mut Plan) -> Outcome {
+    pub(super) async fn keep_manager(&self, plan: &mut Plan) -> Tried {
         let mut installed = match self.install_in_manager().await {
             Ok(installed) => installed,
             Err(failure) => return failure,
         };
         self.installed(plan);
-        Outcome::Removed(installed.gone().await)
+        Tried::Removed(installed.gone().await)
     }
 
-    async fn install_in_manager(&self) -> Result<Installed<'_>, Failure> {
+    async fn install_in_manager(&self) -> Result<Installed<'_>, Tried> {
         self.check_started().await?;
         let handler = self.choose_handler().await?;
         if self.capture.is_error_logger() {
@@ -75,7 +75,7 @@ impl Guest {
         let mut owner = Owner { node: self.node.clone(), pid, letters };
         let watched = Watched::Pid(manager.clone());
         let monitor = owner.node.monitor(&owner.pid, &manager.node, &watched);
-        monitor.ok_or_else(|| Outcome::NotReady("noconnection".to_owned()))?;
+        monitor.ok_or_else(|| Tried::NotReady("noconnection".to_owned()))?;
         let id = self.handler_id(handler);
         let present = owner.ask(&manager, |out| encode::atom(out, "which_handlers")).await?;
         let present = present.as_term();
@@ -102,12 +102,12 @@ impl Guest {
         if !answer.is_atom("ok") {
             let why = format!("adding the handler: {}", brief(answer));
             let is_error = matches!(answer.as_tuple(), Some([tag, _]) if tag.is_atom("error"));
-            return Err(if is_error { Outcome::Refused(why) } else { Outcome::NotReady(why) });
+            return Err(if is_error { Tried::Refused(why) } else { Tried::NotReady(why) });
         }
         let gap = self.shared.captured(self.peer.name(), &manager);
         let installed = Installed { guest: self, owner, manager, id };
         if self.capture.is_error_logger() && self.logger_has(ERROR_LOGGER).await == Some(false) {
-            return Err(Outcome::NotReady("error_logger is being restarted".to_owned()));
+            return Err(Tried::NotReady("error_logger is being restarted".to_owned()));
         }
         if let Some(since) = gap {
             self.shared.report_gap(self.peer.name(), since);
@@ -117,13 +117,13 @@ impl Guest {
 
     /// The module to install: ours, uploaded, or the one that the configuration names, which has to be on the
     /// node, because its code is the user's.
-    async fn choose_handler(&self) -> Result<&str, Failure> {
+    async fn choose_handler(&self) -> Result<&str, Tried> {
         let handler = self.capture.handler.as_str();
         let is_theirs = match handler {
             OWN_HANDLER => false,
             ORIGINAL_HANDLER => self.code(handler).await? == Code::Theirs,
             _ if self.code(handler).await? == Code::None => {
-                return Err(Outcome::Missing(format!("there is no module {handler}")));
+                return Err(Tried::Missing(format!("there is no module {handler}")));
             }
             _ => true,
         };
@@ -135,13 +135,13 @@ impl Guest {
     }
 
     /// Since OTP 21 `error_logger` runs, and is fed, only once somebody asks for it.
-    async fn start_error_logger(&self) -> Result<(), Failure> {
+    async fn start_error_logger(&self) -> Result<(), Tried> {
         if self.logger_has(ERROR_LOGGER).await == Some(true) {
             return Ok(());
         }
         self.locked(async {
-            let id: Write<'_> = &|out| encode::atom(out, ERROR_LOGGER);
-            let config: Write<'_> = &|out| {
+            let id: WriteTerm<'_> = &|out| encode::atom(out, ERROR_LOGGER);
+            let config: WriteTerm<'_> = &|out| {
                 encode::map_header(out, 2);
                 encode::atom(out, "level");
                 encode::atom(out, "info");
@@ -155,7 +155,7 @@ impl Guest {
             let mut answer = self.rpc("logger", "add_handler", add).await?;
             if is_leftover(answer.as_term()) {
                 // It was stopped, not killed: its supervisor neither restarts it nor lets it be started.
-                let sup: Write<'_> = &|out| encode::atom(out, "logger_sup");
+                let sup: WriteTerm<'_> = &|out| encode::atom(out, "logger_sup");
                 self.rpc("supervisor", "delete_child", |out| list(out, &[sup, id])).await?;
                 answer = self.rpc("logger", "add_handler", add).await?;
             }
@@ -167,14 +167,14 @@ impl Guest {
                 return self.check_listed(ERROR_LOGGER).await;
             }
             // Its supervisor is not there yet, or is restarting it.
-            Err(Outcome::NotReady(format!("starting error_logger: {}", brief(answer))))
+            Err(Tried::NotReady(format!("starting error_logger: {}", brief(answer))))
         })
         .await
     }
 
     /// The manager's pid: the one registered on the node, or, if it is allowed to be a global name, the one
     /// that `global` knows, if it runs on this node.
-    async fn find_manager(&self) -> Result<Pid, Failure> {
+    async fn find_manager(&self) -> Result<Pid, Tried> {
         let name = &self.capture.target.manager;
         let ask = async |module, function| {
             let answer = self.rpc(module, function, |out| {
@@ -193,11 +193,7 @@ impl Guest {
             return Ok(pid);
         }
         let why = format!("no process is registered as {name}");
-        Err(if self.capture.is_error_logger() {
-            Outcome::NotReady(why)
-        } else {
-            Outcome::Missing(why)
-        })
+        Err(if self.capture.is_error_logger() { Tried::NotReady(why) } else { Tried::Missing(why) })
     }
 
     /// `{Handler, OurNode}`, or `{Handler, {OurNode, Instance}}` where another instance has the first.
@@ -246,7 +242,7 @@ impl Owner {
         manager: &Pid,
         present: TermRef<'_>,
         id: &[u8],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Tried> {
         for _ in 0..count(present, id) {
             let delete = |out: &mut Vec<u8>| {
                 encode::tuple_header(out, 3);
@@ -264,7 +260,7 @@ impl Owner {
         &mut self,
         manager: &Pid,
         request: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<TermBuf, Failure> {
+    ) -> Result<TermBuf, Tried> {
         let reference: Reference = self.node.make_reference();
         let us = &self.pid;
         self.node.send(manager, |out| {
@@ -287,14 +283,14 @@ impl Owner {
                     }
                     Letter::Exit { reason, .. } | Letter::Down { reason, .. } => {
                         let why = brief(reason.as_term());
-                        return Err(Outcome::NotReady(format!("the event manager is gone: {why}")));
+                        return Err(Tried::NotReady(format!("the event manager is gone: {why}")));
                     }
                 }
             }
-            Err(Outcome::NotReady("noconnection".to_owned()))
+            Err(Tried::NotReady("noconnection".to_owned()))
         };
         timeout(ANSWER_TIME, answer).await.unwrap_or_else(|_| {
-            Err(Outcome::NotReady(format!("the event manager gave no answer in {ANSWER_TIME:?}")))
+            Err(Tried::NotReady(format!("the event manager gave no answer in {ANSWER_TIME:?}")))
         })
     }
 }

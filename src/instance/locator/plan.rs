@@ -20,7 +20,7 @@ pub enum HandlerState {
 
 /// What became of a try, or of a handler that was there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Tried {
     /// The handler is installed.
     Installed,
     /// The node is not ready, as while it boots.
@@ -76,16 +76,16 @@ impl Plan {
     }
 
     /// Takes in what happened.
-    pub(super) fn record(&mut self, now: Instant, outcome: Outcome) {
+    pub(super) fn record(&mut self, now: Instant, outcome: Tried) {
         let (state, wait) = match outcome {
-            Outcome::Installed => {
+            Tried::Installed => {
                 self.installed_at = Some(now);
                 (HandlerState::Installed, None)
             }
-            Outcome::NotReady(why) => (HandlerState::Waiting(why), Some(self.growing())),
-            Outcome::Missing(why) => (HandlerState::Waiting(why), Some(MISSING)),
-            Outcome::Refused(why) => (HandlerState::Refused(why), Some(REFUSED)),
-            Outcome::Removed(why) => {
+            Tried::NotReady(why) => (HandlerState::Waiting(why), Some(self.growing())),
+            Tried::Missing(why) => (HandlerState::Waiting(why), Some(MISSING)),
+            Tried::Refused(why) => (HandlerState::Refused(why), Some(REFUSED)),
+            Tried::Removed(why) => {
                 let installed_at = self.installed_at.take();
                 let lasted = installed_at.is_some_and(|since| now >= since + LASTED);
                 if lasted {
@@ -112,7 +112,7 @@ mod tests {
     use crate::time::monotonic;
 
     /// The waits after each outcome, which come a second apart.
-    fn waits(outcomes: &[Outcome]) -> Vec<Option<u128>> {
+    fn waits(outcomes: &[Tried]) -> Vec<Option<u128>> {
         let mut plan = Plan::new();
         let mut now = monotonic();
         let mut waits = Vec::new();
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_booting_node_is_asked_soon_and_then_less_often() {
-        let not_ready = Outcome::NotReady(String::new());
+        let not_ready = Tried::NotReady(String::new());
         let found = waits(&vec![not_ready; 30]);
         assert_eq!(found[..3], [Some(250), Some(500), Some(750)]);
         assert_eq!(found[29], Some(5000));
@@ -135,13 +135,13 @@ mod tests {
     #[test]
     fn a_missing_manager_is_looked_for_every_five_seconds_and_a_refusal_stands_for_a_minute() {
         let why = String::new;
-        let found = waits(&[Outcome::Missing(why()), Outcome::Refused(why()), Outcome::Installed]);
+        let found = waits(&[Tried::Missing(why()), Tried::Refused(why()), Tried::Installed]);
         assert_eq!(found, [Some(5000), Some(60_000), None]);
     }
 
     #[test]
     fn a_handler_that_is_gone_comes_back_at_once_but_not_in_a_loop() {
-        let (there, gone) = (Outcome::Installed, Outcome::Removed(String::new()));
+        let (there, gone) = (Tried::Installed, Tried::Removed(String::new()));
         let cycle = [there.clone(), gone.clone(), there.clone(), gone.clone(), there, gone];
         assert_eq!(waits(&cycle), [None, Some(0), None, Some(500), None, Some(750)]);
     }

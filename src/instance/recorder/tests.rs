@@ -12,6 +12,8 @@ use crate::etf::{TermRef, text};
 use crate::event_log::storage::memory::{Call, MemoryStorage, Seeded};
 use crate::event_log::storage::{Access, Listed, Lock, Storage, StorageDir, StorageFile};
 use crate::event_log::{self, Log, LogConfig, OpenError};
+use crate::store::Lack;
+use crate::store::file::SyncedWriter;
 
 const BLOCK: Overload = Overload::Block { at_most: None };
 
@@ -254,6 +256,7 @@ fn recorder_on(tail: &Arc<Tail>, files: MemoryStorage, config: LogConfig) -> Run
     let storage = Panicking { files: files.clone(), trouble: trouble.clone() };
     let opened = event_log::open(config, Arc::new(storage), tail.clock.clone());
     let (writer, log) = opened.expect("the log opens");
+    let writer = Box::new(SyncedWriter::new(writer, tail.config.sync));
     let recorder = Recorder::new("quotes".into(), tail.clone(), writer);
     Running { thread: std::thread::spawn(move || recorder.run()), files, trouble, log }
 }
@@ -588,6 +591,66 @@ fn of_what_finds_no_space_as_much_is_written_as_fits() {
         running.thread.join().expect("it ends in order");
         assert_eq!(metrics.dropped.get(), 0);
     }
+}
+
+/// A store that is no directory: it may lack something, takes a part of a batch at a time, and what it has taken is durable.
+struct Elsewhere {
+    is_lacking: Arc<AtomicBool>,
+    /// The last stamp of each part.
+    parts: Arc<Mutex<Vec<Timestamp>>>,
+}
+
+impl StoreWriter for Elsewhere {
+    fn last_timestamp(&self) -> Option<Timestamp> {
+        self.parts.lock().expect("sound").last().copied()
+    }
+    fn stamp_floor(&self) -> Option<Timestamp> {
+        self.last_timestamp()
+    }
+    fn append(&mut self, mut batch: Batch) -> Result<Option<Batch>, NotAppended> {
+        if self.is_lacking.load(Ordering::SeqCst) {
+            let lack = Lack { what: "the servers are away", details: "since Monday".to_owned() };
+            return Err(NotAppended::ForNow { batch, lack });
+        }
+        let (part, rest) = match batch.split_first(80_000) {
+            Some(first) => (first, Some(batch)),
+            None => (batch, None),
+        };
+        self.parts.lock().expect("sound").extend(part.last());
+        Ok(rest)
+    }
+    fn pass(&mut self, _to: Timestamp) {}
+    fn maintain(&mut self) -> Result<Duration, Poisoned> {
+        Ok(LATEST)
+    }
+    fn close(self: Box<Self>) -> Result<(), Poisoned> {
+        Ok(())
+    }
+}
+
+/// One that never asks to be synced, has nobody take turns, and takes five events in five parts once it can.
+#[test]
+fn a_store_that_is_no_directory_is_waited_for_and_gets_every_part() {
+    let (tail, counters, _) = tail_at(SyncMode::Always, &Clock::system());
+    let (is_lacking, parts) = (Arc::new(AtomicBool::new(true)), Arc::default());
+    let store = Elsewhere { is_lacking: Arc::clone(&is_lacking), parts: Arc::clone(&parts) };
+    let recorder = Recorder::new("quotes".into(), tail.clone(), Box::new(store));
+    let thread = std::thread::spawn(move || recorder.run());
+    let (told, answer) = mpsc::sync_channel(1);
+    let recorded = Box::new(move |result| told.send(result).expect("it is waited for"));
+    let event = encode_of(70_000);
+    tail.append((0..5).map(|_| &*event), Some(recorded));
+    until("it waits", || is_waiting(&tail));
+    assert_eq!(tail.recording(), Recording::Waiting("the servers are away".into()));
+    is_lacking.store(false, Ordering::SeqCst);
+    let stamped = answer.recv().expect("told").expect("recorded");
+    let parts = std::mem::take(&mut *parts.lock().expect("sound"));
+    assert_eq!((parts.len(), parts[0], parts[4]), (5, stamped.first, stamped.last));
+    assert_eq!((counters.recorded.get(), counters.commits.get()), (5, 5));
+    assert_eq!((tail.recording(), tail.pending_bytes()), (Recording::Running, 0));
+    assert!(tail.turns.get().is_none());
+    tail.close();
+    thread.join().expect("it ends in order");
 }
 
 /// A binary of so many bytes, as a term.

@@ -35,16 +35,16 @@ impl Call {
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Failure {
+pub(crate) enum FailWith {
     Kind(io::ErrorKind),
     Errno(Errno),
 }
 
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
+impl From<FailWith> for io::Error {
+    fn from(failure: FailWith) -> Self {
         match failure {
-            Failure::Kind(kind) => kind.into(),
-            Failure::Errno(errno) => errno.into(),
+            FailWith::Kind(kind) => kind.into(),
+            FailWith::Errno(errno) => errno.into(),
         }
     }
 }
@@ -67,7 +67,7 @@ pub(crate) struct Fault {
     pub(crate) calls: Vec<Call>,
     /// What must be a part of the file's path.
     pub(crate) path: &'static str,
-    pub(crate) failure: Failure,
+    pub(crate) failure: FailWith,
     pub(crate) when: When,
 }
 

@@ -1,7 +1,7 @@
 //! Faults that one test build has planted in it, each behind a switch, so that a test can prove that the tests find them.
 //!
 //! Whoever writes a sync, a barrier, an order or a check into the log, or into what records into it, asks [`planted`] there
-//! whether it is to be left out, and adds the name to the list in `tests/planted.rs`, or to that of `instance`'s
+//! whether it is to be left out, and adds the name to the list in `event_log/tests/planted.rs`, or to that of `instance`'s
 //! simulation. Outside tests the answer is a constant, and nothing is left of the question.
 
 #[cfg(test)]
@@ -51,6 +51,33 @@ pub(crate) fn with<T>(name: &'static str, what: impl FnOnce() -> T) -> (T, bool)
     let did = what();
     ON.set(None);
     (did, REACHED.get())
+}
+
+/// The faults that are planted in some of the program's files and directories, below `src`; those of tests not counted.
+#[cfg(test)]
+pub(crate) fn named_in(paths: &[&str], except: &str) -> BTreeSet<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths: Vec<_> = paths.iter().map(|path| root.join(path)).collect();
+    let mut named = BTreeSet::new();
+    while let Some(path) = paths.pop() {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        if file.starts_with("tests") || (!except.is_empty() && file.starts_with(except)) {
+            continue;
+        }
+        if let Ok(dir) = std::fs::read_dir(&path) {
+            paths.extend(dir.flatten().map(|file| file.path()));
+            continue;
+        }
+        let code = std::fs::read_to_string(&path).expect("it can be read");
+        for call in ["planted(", "unless("] {
+            for behind in code.split(call).skip(1) {
+                if let Some(name) = behind.trim_start().strip_prefix('"') {
+                    named.insert(name.split('"').next().unwrap_or_default().to_owned());
+                }
+            }
+        }
+    }
+    named
 }
 
 /// Which faults would come by something that `what` does: to have any other changes nothing of it.

@@ -29,11 +29,9 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::MAX_NAME_BYTES;
-use crate::event_log::planted::{planted, unless};
-use crate::event_log::storage::{
-    Access, Storage, StorageFile, create_fresh, read_full, write_full,
-};
+use super::super::storage::{Access, Storage, StorageFile, create_fresh, read_full, write_full};
+use super::MAX_CURSOR_NAME_BYTES;
+use crate::planted::{planted, unless};
 use crate::time::Timestamp;
 
 /// Positions by the name that they were acknowledged under.
@@ -76,11 +74,11 @@ struct JournalFile {
     compact_at: u64,
 }
 
-/// Lines on their way to the file.
+/// JournalLines on their way to the file.
 #[derive(Debug, Default)]
-struct Lines(Vec<u8>);
+struct JournalLines(Vec<u8>);
 
-impl Lines {
+impl JournalLines {
     fn push(&mut self, body: &str) {
         let sum = crc32c::crc32c(body.as_bytes());
         writeln!(self.0, "{sum:08x} {body}").expect("memory takes everything");
@@ -100,7 +98,7 @@ impl Lines {
 }
 
 /// What a line says.
-enum Line {
+enum JournalLine {
     Version,
     Position(Box<[u8]>, Position),
     /// It is damaged, and was about this name.
@@ -109,36 +107,41 @@ enum Line {
     Illegible,
 }
 
-fn parse(line: &[u8]) -> io::Result<Line> {
+fn parse(line: &[u8]) -> io::Result<JournalLine> {
     let Some((sum, body)) = line.split_at_checked(8).filter(|(_, body)| body.starts_with(b" "))
     else {
-        return Ok(Line::Illegible);
+        return Ok(JournalLine::Illegible);
     };
-    let Ok(body) = std::str::from_utf8(&body[1..]) else { return Ok(Line::Illegible) };
+    let Ok(body) = std::str::from_utf8(&body[1..]) else { return Ok(JournalLine::Illegible) };
     let is_sound = format!("{:08x}", crc32c::crc32c(body.as_bytes())).as_bytes() == sum;
     if is_sound && body.starts_with("cursors ") {
         return match body {
-            VERSION => Ok(Line::Version),
+            VERSION => Ok(JournalLine::Version),
             // Ours to read some day, and not to write over.
             _ => Err(io::Error::new(io::ErrorKind::Unsupported, "written by a newer version")),
         };
     }
-    let Some((position, name)) = body.split_once(' ') else { return Ok(Line::Illegible) };
+    let Some((position, name)) = body.split_once(' ') else { return Ok(JournalLine::Illegible) };
     let position = match position {
         "damaged" => Some(Position::Damaged),
         micros => micros.parse().ok().map(|micros| Position::At(Timestamp::from_micros(micros))),
     };
     Ok(match (position, name_of(name)) {
-        (Some(position), Some(name)) if is_sound => Line::Position(name, position),
-        (Some(_), Some(name)) if sum.iter().all(u8::is_ascii_hexdigit) => Line::Damaged(name),
-        _ => Line::Illegible,
+        (Some(position), Some(name)) if is_sound => JournalLine::Position(name, position),
+        (Some(_), Some(name)) if sum.iter().all(u8::is_ascii_hexdigit) => {
+            JournalLine::Damaged(name)
+        }
+        _ => JournalLine::Illegible,
     })
 }
 
 /// The name that a file or line has in hex.
 fn name_of(hex: &str) -> Option<Box<[u8]>> {
     let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_hex || !hex.len().is_multiple_of(2) || !(1..=MAX_NAME_BYTES).contains(&(hex.len() / 2)) {
+    if !is_hex
+        || !hex.len().is_multiple_of(2)
+        || !(1..=MAX_CURSOR_NAME_BYTES).contains(&(hex.len() / 2))
+    {
         return None;
     }
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect()
@@ -201,10 +204,10 @@ impl Journal {
         lines.next_back();
         for line in lines {
             match parse(line)? {
-                Line::Position(name, position) => drop(known.insert(name, position)),
-                Line::Damaged(name) => damaged.push(name),
-                Line::Illegible => illegible += 1,
-                Line::Version => {}
+                JournalLine::Position(name, position) => drop(known.insert(name, position)),
+                JournalLine::Damaged(name) => damaged.push(name),
+                JournalLine::Illegible => illegible += 1,
+                JournalLine::Version => {}
             }
         }
         if illegible > 0 {
@@ -306,7 +309,7 @@ impl Journal {
     /// Adds lines to the file of this life. What is in it after a failure is not known, so that was its last line.
     fn append(&mut self, fresh: &Acks) -> io::Result<()> {
         let Some(mut open) = self.open.take() else { unreachable!("the caller saw it") };
-        let mut lines = Lines::default();
+        let mut lines = JournalLines::default();
         for (name, stamp) in fresh {
             lines.push_position(name, Position::At(*stamp));
         }
@@ -322,7 +325,7 @@ impl Journal {
 
     /// Writes a file with everything in place of the one there is.
     fn rewrite(&mut self, known: &Known, fresh: &Acks) -> io::Result<()> {
-        let mut lines = Lines::default();
+        let mut lines = JournalLines::default();
         lines.push(VERSION);
         for (name, position) in known.iter().filter(|(name, _)| !fresh.contains_key(*name)) {
             lines.push_position(name, *position);
@@ -363,6 +366,7 @@ fn is_passing(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::event_log::storage::memory::{Call, MemoryStorage, Seeded};
+    use crate::planted::with;
 
     const DIR: &str = "/data/x.cursors";
 
@@ -502,6 +506,15 @@ mod tests {
         assert_eq!(stored(&self::journal(&storage).read(None).unwrap(), &name(1)), 4);
     }
 
+    /// The test before this one notices if the file of which that is not known is added to all the same.
+    #[test]
+    fn a_file_that_failed_and_grows_on_is_noticed() {
+        let test = after_a_failed_sync_everything_is_written_anew;
+        let (run, is_reached) =
+            with("acks: a file that failed grows on", || std::panic::catch_unwind(test));
+        assert!(run.is_err() && is_reached);
+    }
+
     /// Two hundred batches of one name: the file stays short.
     #[test]
     fn a_long_journal_is_written_anew() {
@@ -567,7 +580,7 @@ mod tests {
     #[test]
     fn damage_is_not_forgotten() {
         let storage = MemoryStorage::new();
-        let mut lines = Lines::default();
+        let mut lines = JournalLines::default();
         lines.push(VERSION);
         lines.push_position(b"bad", Position::At(at(5)));
         let end = lines.0.len();
@@ -585,7 +598,7 @@ mod tests {
     #[test]
     fn a_journal_of_a_newer_version_is_left_alone() {
         let storage = MemoryStorage::new();
-        let mut lines = Lines::default();
+        let mut lines = JournalLines::default();
         lines.push("cursors 2");
         storage.put(&Path::new(DIR).join("positions"), lines.0.clone());
         let error = journal(&storage).read(None).unwrap_err();

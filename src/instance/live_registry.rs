@@ -78,7 +78,7 @@ fn register(
     if peer.is_some_and(|peer| subscription.undecodable(peer.abilities()).is_some()) {
         return badarg_atom();
     }
-    let free = match instance.live().entry(key) {
+    let free = match instance.live_registry().entry(key) {
         Entry::Occupied(_) => return answer::error_atom("already_subscribed"),
         Entry::Vacant(free) => free,
     };

@@ -28,13 +28,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::event_log::planted::planted;
-use crate::event_log::{LogConfig, RealStorage, Storage, find_logs};
+use super::{LogConfig, RealStorage, Storage, find_logs};
+use crate::planted::planted;
 use crate::time::Timestamp;
 use journal::{Acks, Journal, Known, Position};
 
 /// The longest cursor name, in bytes.
-pub const MAX_NAME_BYTES: usize = 100;
+pub const MAX_CURSOR_NAME_BYTES: usize = 100;
 
 /// The most cursors that an instance has; they are kept in memory.
 const MAX_CURSORS: usize = 100_000;
@@ -51,23 +51,23 @@ const READ_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 10
 
 /// The cursors of one instance. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Cursors(Arc<Shared>);
+pub struct Cursors(Arc<CursorsInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct CursorsInner {
     dir: PathBuf,
     /// Where the first version kept them, if what is there belongs to this instance.
     old_dir: Option<PathBuf>,
     journal: Mutex<Journal>,
     /// What is stored; `None` while it cannot be read.
     known: RwLock<Option<Known>>,
-    queue: Mutex<Queue>,
+    queue: Mutex<Unstored>,
     stored: Notify,
 }
 
 /// Positions on their way to the disk: at most one a session, and those that are being stored.
 #[derive(Debug, Default)]
-struct Queue {
+struct Unstored {
     waiting: Acks,
     storing: Arc<Acks>,
     /// Those that could not be stored; a name that waits is not among them.
@@ -80,7 +80,7 @@ struct Queue {
     is_failing: bool,
 }
 
-impl Queue {
+impl Unstored {
     /// The newest position under `name` that is not stored.
     fn position(&self, name: &[u8]) -> Option<Timestamp> {
         let waiting = self.waiting.get(name).or_else(|| self.storing.get(name));
@@ -112,7 +112,7 @@ impl Cursors {
     fn read_from(storage: Arc<dyn Storage>, log: &LogConfig, is_alone: bool) -> Self {
         let dir = log.dir.join(format!("{}.cursors", log.name));
         let old_dir = old_dir(&*storage, log, is_alone);
-        let cursors = Cursors(Arc::new(Shared {
+        let cursors = Cursors(Arc::new(CursorsInner {
             journal: Mutex::new(Journal::new(storage, dir.clone())),
             dir,
             old_dir,
@@ -132,7 +132,7 @@ impl Cursors {
         cursors
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Unstored> {
         // Nothing that is done under the lock panics half way.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -265,7 +265,7 @@ impl Cursors {
         Ok(())
     }
 
-    fn failed(&self, queue: &mut Queue, batch: &Acks, error: &io::Error) {
+    fn failed(&self, queue: &mut Unstored, batch: &Acks, error: &io::Error) {
         let dir = self.0.dir.display();
         if !std::mem::replace(&mut queue.is_failing, true) {
             tracing::error!(%dir, "positions of cursors were not stored, they are tried again: {error}");
@@ -283,7 +283,7 @@ impl Cursors {
     }
 
     /// Nothing waits any more; what failed is tried again later.
-    fn end_of_pass(&self, queue: &mut Queue) {
+    fn end_of_pass(&self, queue: &mut Unstored) {
         queue.is_running = false;
         if queue.failed.is_empty() {
             if std::mem::take(&mut queue.is_failing) {
@@ -325,19 +325,19 @@ impl Cursors {
 #[cfg(test)]
 impl Cursors {
     /// As [`Cursors::ack`], but nothing is stored yet.
-    pub(super) fn put_only(&self, name: &[u8], position: Timestamp) {
+    pub(crate) fn put_only(&self, name: &[u8], position: Timestamp) {
         self.put(name, position);
     }
 
     /// Stores what waits and tries again what failed, once. Call it in a tokio runtime.
-    pub(super) fn step(&self) {
+    pub(crate) fn step(&self) {
         if self.is_to_run() {
             self.store_all();
         }
     }
 
     /// Whether nothing acknowledged under `name` still has to be stored.
-    pub(super) fn is_stored(&self, name: &[u8]) -> bool {
+    pub(crate) fn is_stored(&self, name: &[u8]) -> bool {
         self.queue().position(name).is_none()
     }
 }
