@@ -19,6 +19,7 @@ use crate::event_log::LogConfig;
 use crate::instance::locator::target::{
     Capture, ERROR_LOGGER, LoggerFilters, LoggerLevel, Mode, OWN_HANDLER, Target,
 };
+use crate::instance::redaction::Redaction;
 use crate::instance::{InstanceConfig, Overload, SyncMode};
 pub use crate::node::epmd::Mode as EpmdMode;
 
@@ -163,6 +164,7 @@ pub struct InstanceSection {
     pub overload: Option<OverloadSetting>,
     pub block_for: Option<Limit<Span>>,
     pub pending_bytes: Option<Size>,
+    pub redact: Option<Vec<String>>,
     pub max_event_bytes: Option<Size>,
     pub takeover: Option<Limit<Span>>,
 }
@@ -508,6 +510,7 @@ impl InstanceSection {
             block_for: self.block_for.or(d.block_for),
             pending_bytes: self.pending_bytes.or(d.pending_bytes),
             max_event_bytes: self.max_event_bytes.or(d.max_event_bytes),
+            redact: self.redact.or(d.redact),
             takeover: self.takeover.or(d.takeover),
         }
     }
@@ -572,6 +575,7 @@ impl InstanceSection {
         }
         bytes(&mut config.recorder.pending_bytes, self.pending_bytes);
         bytes(&mut config.max_event_bytes, self.max_event_bytes);
+        config.redaction = Redaction::new(&self.redact.unwrap_or_default());
         span_limit(&mut config.takeover, self.takeover);
         Ok(config)
     }

@@ -15,6 +15,7 @@ pub mod read;
 pub mod reader;
 pub mod receiver;
 pub mod recorder;
+pub mod redaction;
 #[cfg_attr(
     not(feature = "http"),
     allow(dead_code, reason = "who follows the log without a process is the API")
@@ -52,6 +53,7 @@ use locator::Locator;
 use locator::target::Capture;
 use receiver::Receiver;
 use recorder::{OnRecorded, Recorder, RecorderConfig, Tail};
+use redaction::Redaction;
 use session::{Refused, SessionState};
 use subscription::Subscription;
 
@@ -62,6 +64,8 @@ pub struct InstanceConfig {
     pub log: LogConfig,
     /// How it records.
     pub recorder: RecorderConfig,
+    /// What is kept out of the log of what is cast.
+    pub redaction: Redaction,
     /// The largest event taken, in bytes of its external term.
     pub max_event_bytes: usize,
     /// What it captures on other nodes.
@@ -108,6 +112,7 @@ impl InstanceConfig {
                 overload: Overload::Block { at_most: span(2) },
                 pending_bytes: 64 << 20,
             },
+            redaction: Redaction::default(),
             max_event_bytes: 16 << 20,
             capture: None,
             takeover: span(30),
@@ -348,6 +353,11 @@ impl Instance {
         accepted
     }
 
+    /// What is kept out of its log.
+    pub(crate) const fn redaction(&self) -> &Redaction {
+        &self.config.redaction
+    }
+
     /// How it stands with its global name.
     pub fn global_alias(&self) -> Held {
         *self.held.borrow()
@@ -441,6 +451,7 @@ mod tests {
                 overload: Overload::Block { at_most: None },
                 pending_bytes: 1 << 20,
             },
+            redaction: Redaction::default(),
             max_event_bytes: 1 << 20,
             capture: None,
             takeover: None,

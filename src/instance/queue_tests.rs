@@ -56,6 +56,7 @@ impl World {
             recorder,
             max_event_bytes: 1 << 10,
             capture: None,
+            redaction: Default::default(),
             takeover: None,
         };
         let storage = Arc::new(MemoryStorage::new());

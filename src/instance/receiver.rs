@@ -58,7 +58,14 @@ fn take_in(instance: &Instance, events: &mut Vec<&[u8]>) -> Flow {
         return Flow::Go;
     }
     // A cast has no answer; what is lost is counted.
-    let flow = instance.take_in(events.iter().copied(), None);
+    let flow = match instance.redaction() {
+        none if none.is_none() => instance.take_in(events.iter().copied(), None),
+        redaction => {
+            let walked = events.iter().map(|event| TermRef::from_walked(event));
+            let redacted: Vec<_> = walked.map(|event| redaction.apply(event)).collect();
+            instance.take_in(redacted.iter().map(|event| &**event), None)
+        }
+    };
     events.clear();
     flow
 }

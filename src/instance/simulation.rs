@@ -149,6 +149,7 @@ impl Simulation {
             recorder,
             max_event_bytes: 1 << 20,
             capture: None,
+            redaction: Default::default(),
             takeover: None,
         };
         let storage = MemoryStorage::new();
