@@ -1,0 +1,855 @@
+//! Formats and their arguments, as `io_lib:format/2` makes text of them.
+//!
+//! A [`Printer`] writes a text of limited length, over many lines or, as `logger_formatter` does with `single_line`,
+//! with each term on one line. A format that does not suit its arguments is itself told, as `logger_formatter` does.
+//!
+//! Formats: `io_lib_format` of OTP 23 to 29. Floats are written as OTP 25 and later do.
+
+use num_bigint::{BigInt, Sign};
+
+use super::pretty::{Encoding, Full, Line, Manner, MapOrder, Node, Page, extends, lay_out, length};
+use super::print::MAX_DECIMAL_BYTES;
+use crate::etf::{AtomRef, Term, TermRef};
+
+/// How terms are laid out that the format does not give a width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// Terms are broken over lines where they don't fit into one.
+    Many,
+    /// Each term stays on one line, whatever the format says.
+    One,
+}
+
+/// The length of a line, in characters, in which a term is printed unless the format says otherwise.
+const LINE_LENGTH: i64 = 80;
+
+/// Columns between tab stops.
+const TAB: i64 = 8;
+
+/// A text as it grows, up to a limit.
+#[derive(Debug)]
+pub struct Printer {
+    text: String,
+    limit_bytes: usize,
+    is_full: bool,
+    lines: Lines,
+    /// The node whose identifiers are printed as it prints them.
+    home: Option<Box<str>>,
+    /// Where the columns of the text are counted from, in bytes.
+    origin: usize,
+    nodes: Vec<Node>,
+    line: String,
+}
+
+/// Why a format could not be followed.
+#[derive(Debug)]
+enum Problem {
+    /// It does not suit its arguments.
+    Malformed,
+    /// The text has reached its limit.
+    Full,
+}
+
+impl From<Full> for Problem {
+    fn from(Full: Full) -> Self {
+        Problem::Full
+    }
+}
+
+type Done = Result<(), Problem>;
+
+impl Printer {
+    /// An empty text that will have at most `limit_bytes`, and three dots if it would have had more.
+    ///
+    /// Pids, ports and references of the node `home` are printed as on that node, `<0.41.0>`.
+    pub fn new(limit_bytes: usize, lines: Lines, home: Option<&str>) -> Self {
+        Printer {
+            text: String::new(),
+            limit_bytes,
+            is_full: false,
+            lines,
+            home: home.map(Into::into),
+            origin: 0,
+            nodes: Vec::new(),
+            line: String::new(),
+        }
+    }
+
+    /// The text.
+    pub fn finish(mut self) -> String {
+        if self.is_full {
+            self.text.push_str("...");
+        }
+        self.text
+    }
+
+    /// What the text is so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the limit was reached: nothing more will be added.
+    pub const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Adds text as it is.
+    pub fn push(&mut self, text: &str) {
+        let _ = self.add(text);
+    }
+
+    /// Adds what `~tp` makes of a term, in the column that the text has reached.
+    pub fn term(&mut self, term: TermRef<'_>) {
+        let column = self.column() + 1;
+        let _ = self.pretty(term, Manner::PRETTY, Page { column, line_length: LINE_LENGTH });
+    }
+
+    /// The same, as if the text had reached `column`, counted from 1: `~.COLUMNtp`.
+    pub fn term_at(&mut self, term: TermRef<'_>, column: i64) {
+        let _ = self.pretty(term, Manner::PRETTY, Page { column, line_length: LINE_LENGTH });
+    }
+
+    /// The same, with lists of characters as lists: `~.COLUMNltp`.
+    pub fn plain_term_at(&mut self, term: TermRef<'_>, column: i64) {
+        let manner = Manner { strings: false, ..Manner::PRETTY };
+        let _ = self.pretty(term, manner, Page { column, line_length: LINE_LENGTH });
+    }
+
+    /// Adds what `~w` makes of a term.
+    pub fn written(&mut self, term: TermRef<'_>) {
+        let manner = Manner {
+            encoding: Encoding::Latin1,
+            strings: false,
+            as_written: true,
+            ..Manner::PRETTY
+        };
+        let _ = self.pretty(term, manner, Page { column: 1, line_length: 0 });
+    }
+
+    /// An empty text with the limit and the manner of this one.
+    pub fn another(&self) -> Self {
+        Printer::new(self.limit_bytes, self.lines, self.home.as_deref())
+    }
+
+    /// How terms are laid out.
+    pub const fn lines(&self) -> Lines {
+        self.lines
+    }
+
+    /// Adds what `~ts` makes of a term: chardata, or an atom. Any other term is printed as `~tp` does.
+    pub fn chardata(&mut self, term: TermRef<'_>) {
+        let mut text = String::new();
+        match collect_text(&mut text, term, Encoding::Unicode, self.limit_bytes) {
+            Ok(()) => self.push(&text),
+            Err(Malformed) => self.term(term),
+        }
+    }
+
+    /// Adds what `io_lib:format(Format, Args)` returns; where that fails, the text that `logger_formatter` has instead:
+    /// `FORMAT ERROR: `, the format and the arguments.
+    ///
+    /// Costs are those of printing the arguments, some 0.1 µs for each small term. Nothing recurses.
+    pub fn format(&mut self, format: TermRef<'_>, args: TermRef<'_>) {
+        let start = self.text.len();
+        self.origin = start;
+        if !self.is_full && matches!(self.follow(format, args), Err(Problem::Malformed)) {
+            self.text.truncate(start);
+            self.push("FORMAT ERROR: ");
+            self.term(format);
+            self.push(" - ");
+            self.term(args);
+        }
+        self.origin = 0;
+    }
+
+    /// Counts columns from here on, as a format of its own would.
+    pub fn begin(&mut self) {
+        self.origin = self.text.len();
+    }
+
+    /// Follows a format.
+    fn follow(&mut self, format: TermRef<'_>, args: TermRef<'_>) -> Done {
+        let mut args = Args::of(args)?;
+        let mut format = Format::of(format)?;
+        while let Some(unit) = format.next() {
+            match unit {
+                Unit::Char('~') => {
+                    let control = Control::read(&mut format, &mut args)?;
+                    self.control(&control, &mut args)?;
+                }
+                Unit::Char(c) => self.add(c.encode_utf8(&mut [0; 4]))?,
+                Unit::Nested(text) => {
+                    let mut flat = String::new();
+                    collect_text(&mut flat, text, Encoding::Unicode, self.limit_bytes)
+                        .map_err(|Malformed| Problem::Malformed)?;
+                    self.add(&flat)?;
+                }
+            }
+        }
+        args.done()
+    }
+
+    fn control(&mut self, control: &Control, args: &mut Args<'_>) -> Done {
+        match control.letter {
+            'w' | 'W' | 'p' | 'P' => self.print(control, args),
+            's' => {
+                let term = args.next()?;
+                let encoding = control.encoding;
+                let mut text = String::new();
+                collect_text(&mut text, term, encoding, self.limit_bytes)
+                    .map_err(|Malformed| Problem::Malformed)?;
+                self.string(control, &text)
+            }
+            'e' | 'f' | 'g' => {
+                let Term::Float(value) = args.next()?.view() else {
+                    return Err(Problem::Malformed);
+                };
+                self.float(control, value)
+            }
+            'b' | 'B' | 'x' | 'X' | '+' | '#' => self.integer(control, args),
+            'c' => {
+                let Term::Integer(code) = args.next()?.view() else {
+                    return Err(Problem::Malformed);
+                };
+                let code = if control.encoding == Encoding::Latin1 { code & 0xff } else { code };
+                self.character(control, character_of(code))
+            }
+            '~' => self.character(control, '~'),
+            'n' => match (control.width, control.left) {
+                (None, _) => self.add("\n"),
+                (Some(count), false) => self.repeat('\n', count),
+                (Some(_), true) => Err(Problem::Malformed),
+            },
+            'i' => args.next().map(|_| ()),
+            _ => Err(Problem::Malformed),
+        }
+    }
+
+    /// `~w` and `~p`, with a depth in capitals.
+    fn print(&mut self, control: &Control, args: &mut Args<'_>) -> Done {
+        let term = args.next()?;
+        let depth = if control.letter.is_ascii_uppercase() {
+            args.next()?.as_integer().ok_or(Problem::Malformed)?
+        } else {
+            -1
+        };
+        let as_written = control.letter.eq_ignore_ascii_case(&'w');
+        let manner = Manner {
+            encoding: control.encoding,
+            strings: control.strings && !as_written,
+            depth,
+            order: control.order,
+            as_written,
+        };
+        if !as_written {
+            if control.left {
+                return Err(Problem::Malformed);
+            }
+            let line_length = control.width.unwrap_or(LINE_LENGTH);
+            let column = control.precision.unwrap_or_else(|| self.column() + 1);
+            return Ok(self.pretty(term, manner, Page { column, line_length })?);
+        }
+        if control.width.or(control.precision).is_none() {
+            let home = self.home.as_deref();
+            let mut line = Line::new(&mut self.text, self.limit_bytes, &mut self.nodes, home);
+            let printed = line.print(term, manner);
+            return Ok(self.noted(printed)?);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        let home = self.home.as_deref();
+        // A line that is longer is replaced by stars or overflows the text.
+        let _ = Line::new(&mut line, self.limit_bytes, &mut self.nodes, home).print(term, manner);
+        let done = self.field(control.width, control.precision, control, &line);
+        self.line = line;
+        done
+    }
+
+    /// What `~p` makes of a term.
+    fn pretty(&mut self, term: TermRef<'_>, manner: Manner, page: Page) -> Result<(), Full> {
+        if self.is_full {
+            return Err(Full);
+        }
+        let page = match self.lines {
+            Lines::Many => Page { column: page.column.max(1), ..page },
+            Lines::One => Page { line_length: 0, ..page },
+        };
+        let start = self.text.len();
+        let home = self.home.as_deref();
+        let mut line = Line::new(&mut self.text, self.limit_bytes, &mut self.nodes, home);
+        let printed = line.print(term, manner);
+        let fits = page.fits(line.chars());
+        if printed.is_err() || fits {
+            return self.noted(printed);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        line.push_str(&self.text[start..]);
+        for node in &mut self.nodes {
+            node.shift(start);
+        }
+        self.text.truncate(start);
+        let laid_out = lay_out(&mut self.text, &line, &self.nodes, page, self.limit_bytes);
+        self.line = line;
+        self.noted(laid_out)
+    }
+
+    fn string(&mut self, control: &Control, text: &str) -> Done {
+        let chars = length(text);
+        match (control.width, control.precision) {
+            (None, None) => self.add(text),
+            (Some(width), None) => self.string_in(control, text, chars, width, control.left),
+            (None, Some(width)) => self.string_in(control, text, chars, width, true),
+            (Some(width), Some(most)) if width < most => Err(Problem::Malformed),
+            (Some(width), Some(most)) if width == most => {
+                self.string_in(control, text, chars, width, control.left)
+            }
+            (Some(width), Some(most)) => {
+                let spaces = width - most;
+                if !control.left {
+                    self.repeat(control.pad, spaces)?;
+                }
+                self.string_in(control, text, chars, most, true)?;
+                if control.left { self.repeat(control.pad, spaces) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// A text cut or filled to a width.
+    fn string_in(
+        &mut self,
+        control: &Control,
+        text: &str,
+        chars: i64,
+        width: i64,
+        left: bool,
+    ) -> Done {
+        if chars > width {
+            return self.add(beginning(text, width, control.encoding));
+        }
+        if left {
+            self.add(text)?;
+        }
+        self.repeat(control.pad, width - chars)?;
+        if left { Ok(()) } else { self.add(text) }
+    }
+
+    /// A printed term in a field; stars if it is too long for it.
+    fn field(
+        &mut self,
+        width: Option<i64>,
+        precision: Option<i64>,
+        control: &Control,
+        text: &str,
+    ) -> Done {
+        let Some(width) = width.or(precision) else { return self.add(text) };
+        let chars = length(text);
+        let most = chars.min(precision.map_or(width, |precision| precision.min(width)));
+        let (spaces, stars) =
+            if chars > most { (width - most, Some(most)) } else { (width - chars, None) };
+        if !control.left {
+            self.repeat(control.pad, spaces)?;
+        }
+        match stars {
+            Some(stars) => self.repeat('*', stars)?,
+            None => self.add(text)?,
+        }
+        if control.left { self.repeat(control.pad, spaces) } else { Ok(()) }
+    }
+
+    fn character(&mut self, control: &Control, c: char) -> Done {
+        match (control.width, control.precision) {
+            (None, None) => self.repeat(c, 1),
+            (Some(count), None) | (None, Some(count)) => self.repeat(c, count),
+            (Some(width), Some(count)) if width >= count => {
+                if !control.left {
+                    self.repeat(control.pad, width - count)?;
+                }
+                self.repeat(c, count)?;
+                if control.left { self.repeat(control.pad, width - count) } else { Ok(()) }
+            }
+            _ => Err(Problem::Malformed),
+        }
+    }
+
+    fn integer(&mut self, control: &Control, args: &mut Args<'_>) -> Done {
+        let value = args.next()?;
+        let base = u32::try_from(control.precision.unwrap_or(10))
+            .ok()
+            .filter(|base| (2..=36).contains(base))
+            .ok_or(Problem::Malformed)?;
+        let mut text = String::new();
+        match control.letter {
+            'x' | 'X' => collect_prefix(&mut text, args.next()?, self.limit_bytes)
+                .map_err(|Malformed| Problem::Malformed)?,
+            '+' | '#' => text = format!("{base}#"),
+            _ => {}
+        }
+        let (is_negative, mut digits) = match value.view() {
+            Term::Integer(value) => {
+                (value < 0, BigInt::from(value.unsigned_abs()).to_str_radix(base))
+            }
+            Term::BigInteger { negative, magnitude } if magnitude.len() <= MAX_DECIMAL_BYTES => {
+                (negative, BigInt::from_bytes_le(Sign::Plus, magnitude).to_str_radix(base))
+            }
+            // As `~p` prints those.
+            Term::BigInteger { negative, magnitude } => {
+                let value = BigInt::from_bytes_le(Sign::Plus, magnitude);
+                (negative, format!("16#{}", value.to_str_radix(16)))
+            }
+            _ => return Err(Problem::Malformed),
+        };
+        if matches!(control.letter, 'B' | 'X' | '#') {
+            digits.make_ascii_uppercase();
+        }
+        let minus = if is_negative { "-" } else { "" };
+        self.field(control.width, None, control, &format!("{minus}{text}{digits}"))
+    }
+
+    fn float(&mut self, control: &Control, value: f64) -> Done {
+        let limit = i64::try_from(self.limit_bytes).unwrap_or(i64::MAX);
+        let precision = control.precision.unwrap_or(6).min(limit);
+        let text = match control.letter {
+            'e' if precision >= 2 => exponential(value, precision),
+            'f' if precision >= 1 => fixed(value, precision),
+            'g' if precision >= 1 => general(value, precision),
+            _ => return Err(Problem::Malformed),
+        };
+        self.field(control.width, control.width, control, &text)
+    }
+
+    /// The column that the text has reached, from 0.
+    fn column(&self) -> i64 {
+        let text = &self.text[self.origin.min(self.text.len())..];
+        let line = text.rsplit('\n').next().unwrap_or(text);
+        line.chars()
+            .fold(0, |column, c| if c == '\t' { (column + TAB) / TAB * TAB } else { column + 1 })
+    }
+
+    fn add(&mut self, text: &str) -> Done {
+        if self.is_full {
+            return Err(Problem::Full);
+        }
+        let room = self.limit_bytes.saturating_sub(self.text.len());
+        if text.len() <= room {
+            self.text.push_str(text);
+            return Ok(());
+        }
+        self.text.push_str(&text[..text.floor_char_boundary(room)]);
+        self.is_full = true;
+        Err(Problem::Full)
+    }
+
+    fn repeat(&mut self, c: char, count: i64) -> Done {
+        let count = usize::try_from(count).unwrap_or(0);
+        let room = self.limit_bytes.saturating_sub(self.text.len()) / c.len_utf8();
+        if self.is_full || count > room {
+            self.text.extend(std::iter::repeat_n(c, room));
+            self.is_full = true;
+            return Err(Problem::Full);
+        }
+        self.text.extend(std::iter::repeat_n(c, count));
+        Ok(())
+    }
+
+    fn noted(&mut self, result: Result<(), Full>) -> Result<(), Full> {
+        self.is_full |= result.is_err();
+        result
+    }
+}
+
+/// A control sequence: `~F.P.PadModC`.
+struct Control {
+    letter: char,
+    width: Option<i64>,
+    left: bool,
+    precision: Option<i64>,
+    pad: char,
+    encoding: Encoding,
+    strings: bool,
+    order: MapOrder,
+}
+
+impl Control {
+    /// Reads what follows a tilde, with the arguments that are numbers of the sequence itself.
+    fn read(format: &mut Format<'_>, args: &mut Args<'_>) -> Result<Self, Problem> {
+        let is_negative = format.skip('-');
+        let width = number(format, args)?;
+        let (width, left) = match width {
+            None if is_negative => return Err(Problem::Malformed),
+            None => (None, false),
+            Some(width) => {
+                let width = if is_negative { -width } else { width };
+                (Some(width.abs()), width < 0)
+            }
+        };
+        let precision = if format.skip('.') { number(format, args)? } else { None };
+        if precision.is_some_and(|precision| precision < 0) {
+            return Err(Problem::Malformed);
+        }
+        let mut pad = ' ';
+        if format.skip('.') {
+            pad = match format.next().ok_or(Problem::Malformed)? {
+                Unit::Char('*') => {
+                    character_of(args.next()?.as_integer().ok_or(Problem::Malformed)?)
+                }
+                Unit::Char(pad) => pad,
+                Unit::Nested(_) => return Err(Problem::Malformed),
+            };
+        }
+        let (mut encoding, mut strings, mut order) = (Encoding::Latin1, true, MapOrder::Sent);
+        loop {
+            match format.next() {
+                Some(Unit::Char('t')) => encoding = Encoding::Unicode,
+                Some(Unit::Char('l')) => strings = false,
+                Some(Unit::Char('k')) => order = MapOrder::Ascending,
+                Some(Unit::Char('K')) => {
+                    let by = args.next()?;
+                    order = match by.view() {
+                        Term::Atom(by) if by.is("reversed") => MapOrder::Descending,
+                        Term::Atom(by) if by.is("ordered") => MapOrder::Ascending,
+                        Term::Atom(by) if by.is("undefined") => MapOrder::Sent,
+                        // It can't be called here.
+                        Term::Fun(_) | Term::Export { .. } => MapOrder::Sent,
+                        _ => return Err(Problem::Malformed),
+                    };
+                }
+                Some(Unit::Char(letter)) => {
+                    return Ok(Control {
+                        letter,
+                        width,
+                        left,
+                        precision,
+                        pad,
+                        encoding,
+                        strings,
+                        order,
+                    });
+                }
+                Some(Unit::Nested(_)) | None => return Err(Problem::Malformed),
+            }
+        }
+    }
+}
+
+/// A number in a control sequence, or the argument that a star stands for.
+fn number(format: &mut Format<'_>, args: &mut Args<'_>) -> Result<Option<i64>, Problem> {
+    /// More than any text has characters.
+    const MOST: i64 = 1 << 40;
+    if format.skip('*') {
+        let number = args.next()?.as_integer().ok_or(Problem::Malformed)?;
+        return Ok(Some(number.clamp(-MOST, MOST)));
+    }
+    let mut number = None;
+    while let Some(digit) = format.digit() {
+        number = Some((number.unwrap_or(0) * 10 + digit).min(MOST));
+    }
+    Ok(number)
+}
+
+/// The arguments that are left.
+struct Args<'a>(crate::etf::Cells<'a>);
+
+impl<'a> Args<'a> {
+    fn of(args: TermRef<'a>) -> Result<Self, Problem> {
+        match args.view() {
+            Term::Nil | Term::List(_) | Term::String(_) => Ok(Args(args.cells())),
+            _ => Err(Problem::Malformed),
+        }
+    }
+
+    fn next(&mut self) -> Result<TermRef<'a>, Problem> {
+        self.0.next().ok_or(Problem::Malformed)
+    }
+
+    /// That all were used.
+    fn done(mut self) -> Done {
+        if self.0.next().is_some() || self.0.tail() != TermRef::NIL {
+            return Err(Problem::Malformed);
+        }
+        Ok(())
+    }
+}
+
+/// A unit of a format.
+enum Unit<'a> {
+    Char(char),
+    /// Text inside of the list, which may not hold control sequences.
+    Nested(TermRef<'a>),
+}
+
+/// The rest of a format.
+enum Format<'a> {
+    Bytes(&'a [u8]),
+    Name(std::borrow::Cow<'a, str>, usize),
+    Cells(crate::etf::Cells<'a>),
+}
+
+impl<'a> Format<'a> {
+    fn of(format: TermRef<'a>) -> Result<Self, Problem> {
+        match format.view() {
+            Term::Atom(name) => Ok(Format::Name(name.to_str(), 0)),
+            // Also a binary is read byte by byte.
+            Term::Binary(bytes) | Term::String(bytes) => Ok(Format::Bytes(bytes)),
+            Term::Nil => Ok(Format::Bytes(&[])),
+            Term::List(_) if format.cells().tail() == TermRef::NIL => {
+                Ok(Format::Cells(format.cells()))
+            }
+            _ => Err(Problem::Malformed),
+        }
+    }
+
+    fn next(&mut self) -> Option<Unit<'a>> {
+        match self {
+            Format::Bytes(bytes) => {
+                let (&first, rest) = bytes.split_first()?;
+                *bytes = rest;
+                Some(Unit::Char(char::from(first)))
+            }
+            Format::Name(name, at) => {
+                let c = name[*at..].chars().next()?;
+                *at += c.len_utf8();
+                Some(Unit::Char(c))
+            }
+            Format::Cells(cells) => {
+                let unit = cells.next()?;
+                Some(match unit.view() {
+                    Term::Integer(code) => Unit::Char(character_of(code)),
+                    _ => Unit::Nested(unit),
+                })
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<char> {
+        match self {
+            Format::Bytes(bytes) => bytes.first().map(|&byte| char::from(byte)),
+            Format::Name(name, at) => name[*at..].chars().next(),
+            Format::Cells(cells) => match cells.clone().next()?.view() {
+                Term::Integer(code) => Some(character_of(code)),
+                _ => None,
+            },
+        }
+    }
+
+    fn skip(&mut self, c: char) -> bool {
+        let is_next = self.peek() == Some(c);
+        if is_next {
+            self.next();
+        }
+        is_next
+    }
+
+    fn digit(&mut self) -> Option<i64> {
+        let digit = self.peek()?.to_digit(10)?;
+        self.next();
+        Some(digit.into())
+    }
+}
+
+/// That a term is no text.
+struct Malformed;
+
+/// The text that chardata, an iolist or an atom is. It is cut somewhere after `limit_bytes`.
+///
+/// As `~s` has it, which takes bytes and characters up to 255, or as `~ts` has it, where a binary that isn't UTF-8 is
+/// Latin-1.
+fn collect_text(
+    out: &mut String,
+    term: TermRef<'_>,
+    encoding: Encoding,
+    limit_bytes: usize,
+) -> Result<(), Malformed> {
+    if let Term::Atom(name) = term.view() {
+        return push_atom(out, name, encoding);
+    }
+    if !matches!(term.view(), Term::Nil | Term::List(_) | Term::String(_) | Term::Binary(_)) {
+        return Err(Malformed);
+    }
+    let mut open = vec![term.cells()];
+    if let Term::Binary(bytes) = term.view() {
+        push_bytes(out, bytes, encoding);
+        open.clear();
+    }
+    while let Some(cells) = open.last_mut() {
+        // After the limit it is still seen whether all of it is text.
+        let limit = |out: &mut String| {
+            if out.len() > limit_bytes + 8 {
+                out.truncate(out.floor_char_boundary(limit_bytes + 8));
+            }
+        };
+        match cells.next() {
+            Some(element) => match element.view() {
+                Term::Integer(code) if code < 0 => return Err(Malformed),
+                Term::Integer(code) if encoding == Encoding::Latin1 && code > 255 => {
+                    return Err(Malformed);
+                }
+                Term::Integer(code) => out.push(character_of(code)),
+                Term::BigInteger { negative: false, .. } if encoding == Encoding::Unicode => {
+                    out.push(char::REPLACEMENT_CHARACTER);
+                }
+                Term::Binary(bytes) => push_bytes(out, bytes, encoding),
+                Term::Nil => {}
+                Term::List(_) | Term::String(_) => open.push(element.cells()),
+                _ => return Err(Malformed),
+            },
+            None => {
+                match cells.tail().view() {
+                    Term::Nil => {}
+                    Term::Binary(bytes) => push_bytes(out, bytes, encoding),
+                    _ => return Err(Malformed),
+                }
+                open.pop();
+            }
+        }
+        limit(out);
+    }
+    Ok(())
+}
+
+fn push_atom(out: &mut String, name: AtomRef<'_>, encoding: Encoding) -> Result<(), Malformed> {
+    let name = name.to_str();
+    if encoding == Encoding::Latin1 && name.chars().any(|c| c > '\u{ff}') {
+        return Err(Malformed);
+    }
+    out.push_str(&name);
+    Ok(())
+}
+
+fn push_bytes(out: &mut String, bytes: &[u8], encoding: Encoding) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if encoding == Encoding::Unicode || text.is_ascii() => out.push_str(text),
+        _ => out.extend(bytes.iter().map(|&byte| char::from(byte))),
+    }
+}
+
+/// The prefix of a number: an atom, or characters in lists.
+fn collect_prefix(
+    out: &mut String,
+    term: TermRef<'_>,
+    limit_bytes: usize,
+) -> Result<(), Malformed> {
+    if term.as_binary().is_some() {
+        return Err(Malformed);
+    }
+    collect_text(out, term, Encoding::Unicode, limit_bytes)
+}
+
+/// The character of this code; a replacement if there is none.
+fn character_of(code: i64) -> char {
+    u32::try_from(code).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// So many characters of a text, counted as [`length`] does.
+fn beginning(text: &str, count: i64, encoding: Encoding) -> &str {
+    let mut left = count;
+    let mut before = '\0';
+    for (at, c) in text.char_indices() {
+        let is_start = encoding == Encoding::Latin1 || !extends(before, c);
+        before = c;
+        if is_start {
+            if left <= 0 {
+                return &text[..at];
+            }
+            left -= 1;
+        }
+    }
+    text
+}
+
+/// A float's digits, and where the point is: `0.DIGITS * 10^POINT`. They are those of `%.20e`.
+fn digits_of(value: f64) -> (Vec<u8>, i64) {
+    let text = format!("{:.20e}", value.abs());
+    let (mantissa, exponent) = text.split_once('e').expect("LowerExp writes an exponent");
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    let exponent: i64 = exponent.parse().expect("LowerExp writes an integer");
+    (digits, exponent + 1)
+}
+
+/// `whole` digits, a point and `places` more, rounded half up; and whether the first digit was carried over.
+fn rounded(digits: &[u8], whole: i64, places: i64) -> (String, bool) {
+    let whole = usize::try_from(whole).expect("digits before a point");
+    let wanted = whole + usize::try_from(places).expect("at least one place");
+    let mut kept: Vec<u8> = digits.iter().copied().take(wanted).collect();
+    kept.resize(wanted, b'0');
+    let mut carry = digits.get(wanted).is_some_and(|&digit| digit >= b'5');
+    for digit in kept.iter_mut().rev() {
+        if !carry {
+            break;
+        }
+        carry = *digit == b'9';
+        *digit = if carry { b'0' } else { *digit + 1 };
+    }
+    let mut text = String::from_utf8(kept).expect("digits");
+    text.insert(whole, '.');
+    (text, carry)
+}
+
+fn sign(value: f64) -> &'static str {
+    if value.is_sign_negative() { "-" } else { "" }
+}
+
+/// `~e`.
+fn exponential(value: f64, precision: i64) -> String {
+    let (digits, point) = digits_of(value);
+    let (mut text, carry) = rounded(&digits, 1, precision - 1);
+    let mut exponent = point - 1;
+    if carry {
+        text.replace_range(..1, "1");
+        exponent += 1;
+    }
+    let plus = if exponent >= 0 { "+" } else { "" };
+    format!("{}{text}e{plus}{exponent}", sign(value))
+}
+
+/// `~f`.
+fn fixed(value: f64, precision: i64) -> String {
+    let (mut digits, mut point) = digits_of(value);
+    if point <= 0 {
+        let zeros = usize::try_from(1 - point).expect("a few hundred");
+        digits.splice(..0, std::iter::repeat_n(b'0', zeros));
+        point = 1;
+    }
+    let (text, carry) = rounded(&digits, point, precision);
+    format!("{}{}{text}", sign(value), if carry { "1" } else { "" })
+}
+
+/// `~g`.
+fn general(value: f64, precision: i64) -> String {
+    let magnitude = value.abs();
+    let exponent = match magnitude {
+        m if m < 0.1 => -2,
+        m if m < 1.0 => -1,
+        m if m < 10.0 => 0,
+        m if m < 100.0 => 1,
+        m if m < 1.0e3 => 2,
+        m if m < 1.0e4 => 3,
+        // Larger ones have an exponent.
+        _ => precision,
+    };
+    if precision <= 1 && exponent == -1 || precision - 1 > exponent && exponent >= -1 {
+        fixed(value, precision - 1 - exponent)
+    } else {
+        exponential(value, precision.max(2))
+    }
+}
+
+/// A text on one line, as `logger_formatter` makes it with `single_line`: without space at its ends, and with a comma
+/// and a space for each end of a line and the spaces after it.
+pub fn on_one_line(text: &str) -> String {
+    let text = text.trim_matches([' ', '\r', '\n']);
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.split('\n');
+    out.push_str(lines.next().unwrap_or_default());
+    for line in lines {
+        if out.ends_with('\r') {
+            out.pop();
+        }
+        if !out.ends_with(',') {
+            out.push(',');
+        }
+        out.push(' ');
+        out.push_str(line.trim_start_matches(' '));
+    }
+    out
+}
