@@ -32,7 +32,7 @@
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
 //! `time` < `metrics, diagnostics` < `strangers` < `etf` < `event_log, match_spec, proto` < `node` < `instance` <
-//! `app, config, cli`
+//! `analysis` < `app, config, cli`
 //!
 //! - `time`: timestamps, and the only place that asks what time it is
 //! - `metrics`: every counter
@@ -44,11 +44,14 @@
 //! - `node`: the same, with sockets and tasks
 //! - `event_log`: the log: segments, index, cache, cursors
 //! - `instance`: one event log with all its parts, in the order an event travels
+//! - `analysis`: what events mean
 //! - `app`: builds everything, stops everything
 //! - `config`, `cli`: what the operator writes
 //!
 //! `ARCHITECTURE.md` has the picture.
 
+#[doc(hidden)]
+pub mod analysis;
 #[doc(hidden)]
 pub mod app;
 #[cfg(feature = "cli")]

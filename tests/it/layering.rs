@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers from left to right, as `src/lib.rs` says. Those of the last one may use each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["time"],
     &["metrics", "diagnostics"],
     &["strangers"],
@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 9] = [
     &["event_log", "match_spec", "proto"],
     &["node"],
     &["instance"],
+    &["analysis"],
     &["api"],
     &["app", "config", "cli", "main", "lib"],
 ];

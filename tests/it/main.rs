@@ -38,3 +38,4 @@ mod sys_config; // the original's configuration file
 mod terms; // what every release decodes, and who gets what it cannot
 mod ticks; // silence, tolerated and not
 mod transfer; // verify, export, import
+mod views; // views have the texts of every release, and of Elixir

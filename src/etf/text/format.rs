@@ -83,16 +83,6 @@ impl Printer {
         self.text
     }
 
-    /// What the text is so far.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether the limit was reached: nothing more will be added.
-    pub const fn is_full(&self) -> bool {
-        self.is_full
-    }
-
     /// Adds text as it is.
     pub fn push(&mut self, text: &str) {
         let _ = self.add(text);
@@ -150,21 +140,22 @@ impl Printer {
     ///
     /// Costs are those of printing the arguments, some 0.1 µs for each small term. Nothing recurses.
     pub fn format(&mut self, format: TermRef<'_>, args: TermRef<'_>) {
+        self.format_or(format, args, "FORMAT ERROR");
+    }
+
+    /// The same with other words for a format that does not suit its arguments.
+    pub fn format_or(&mut self, format: TermRef<'_>, args: TermRef<'_>, words: &str) {
         let start = self.text.len();
         self.origin = start;
         if !self.is_full && matches!(self.follow(format, args), Err(Problem::Malformed)) {
             self.text.truncate(start);
-            self.push("FORMAT ERROR: ");
+            self.push(words);
+            self.push(": ");
             self.term(format);
             self.push(" - ");
             self.term(args);
         }
         self.origin = 0;
-    }
-
-    /// Counts columns from here on, as a format of its own would.
-    pub fn begin(&mut self) {
-        self.origin = self.text.len();
     }
 
     /// Follows a format.

@@ -20,6 +20,7 @@ mod tests;
 pub use binary::{MAX_SEGMENT_BITS, MAX_WIDE_SEGMENT_BYTES};
 pub use format::{Lines, Printer, on_one_line};
 pub use parse::{MAX_DIGITS, TextError, TextProblem, parse, parse_lossless, parse_terms};
+pub(crate) use print::is_printable;
 pub use print::{to_lossless, to_text, write_atom, write_term};
 
 /// Words that are no atoms unless quoted.
