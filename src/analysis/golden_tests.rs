@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::view::{DETAIL_BYTES, Facts, Kind, Level, MESSAGE_BYTES, View};
+use super::facts::Facts;
+use super::kind::{Kind, Level};
+use super::view::{DETAIL_BYTES, MESSAGE_BYTES, View};
 use crate::etf::{AtomRef, TermBuf, TermRef, encode, inflate, text};
 
 /// What `tests/golden/golden_views.erl` recorded; last, of Elixir 1.18 on OTP 27.

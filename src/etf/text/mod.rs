@@ -7,13 +7,18 @@
 //! [`to_lossless`] and [`parse_lossless`] write and read them in [`forms`] that have.
 
 mod binary;
+mod chardata;
+mod control;
+mod float;
 mod format;
 #[cfg(test)]
 mod format_tests;
 pub mod forms;
+mod layout;
+mod line;
 mod parse;
-mod pretty;
 pub(super) mod print;
+mod string;
 #[cfg(test)]
 mod tests;
 
