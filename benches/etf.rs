@@ -1,4 +1,4 @@
-//! What one event costs: walking, comparing, printing and filtering it.
+//! What one event costs: walking, comparing, printing, filtering and viewing it.
 //!
 //! The filters are those that subscribers write: a tuple's tag, two comparisons, and a look deep into an
 //! error report.
@@ -6,7 +6,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use logmachine::etf::{TermBuf, order, text, walk};
+use logmachine::analysis::facts::Facts;
+use logmachine::analysis::view::View;
+use logmachine::etf::text::{Lines, Printer};
+use logmachine::etf::{TermBuf, TermRef, inflate, order, text, walk};
 use logmachine::match_spec::{Limits, MatchSpec, Scratch};
 
 /// An event of about 250 bytes, as error_logger's handlers get it.
@@ -40,6 +43,57 @@ fn filter(c: &mut Criterion, name: &str, spec: &str, event: &str) {
             black_box(spec.run(&mut scratch, black_box(event), &mut out))
         });
     });
+}
+
+/// What `tests/golden/golden_views.erl` recorded of OTP 27: reports and logged events of every kind.
+fn events() -> Vec<TermBuf> {
+    let recorded = include_bytes!("../tests/golden/views/otp27.etf");
+    let bytes = inflate(recorded, 1 << 24).expect("compressed");
+    let [_, entries] =
+        TermRef::whole(&bytes).expect("a term").as_tuple().expect("{Release, Entries}");
+    let event = |entry: TermRef<'_>| entry.as_tuple::<3>().expect("an entry")[0].to_buf();
+    entries.cells().map(event).collect()
+}
+
+/// The time is that of all events together; divided by their number it is that of one.
+fn views(c: &mut Criterion) {
+    let events = events();
+    let mut group = c.benchmark_group("views");
+    group.throughput(Throughput::Elements(events.len() as u64));
+    let name = |what: &str| format!("{what}/{} events", events.len());
+    group.bench_function(name("level and node"), |b| {
+        b.iter(|| {
+            let of = |event: &TermBuf| {
+                Facts::of(event.as_term()).map(|facts| (facts.level(), facts.node().is_some()))
+            };
+            events.iter().filter_map(|event| black_box(of(event))).count()
+        });
+    });
+    group.bench_function(name("kind, module and pid"), |b| {
+        b.iter(|| {
+            let of = |event: &TermBuf| {
+                let facts = Facts::of(event.as_term())?;
+                Some((facts.kind(), facts.module().is_some(), facts.pid().is_some()))
+            };
+            events.iter().filter_map(|event| black_box(of(event))).count()
+        });
+    });
+    group.bench_function(name("view"), |b| {
+        b.iter(|| events.iter().filter_map(|event| black_box(View::of(event.as_term()))).count());
+    });
+    let short = (term("\"~p of ~ts took ~.2f s\""), term("[{order, 17}, <<\"Ericsson\">>, 1.5]"));
+    let long = (term("\"~p~n\""), term(&format!("[{}]", many(32))));
+    for (name, (format, args)) in [("format/short", short), ("format/map of 32 keys", long)] {
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut printer = Printer::new(1 << 16, Lines::Many, None);
+                printer.format(black_box(format.as_term()), args.as_term());
+                printer.finish()
+            });
+        });
+    }
+    group.finish();
 }
 
 fn main() {
@@ -92,5 +146,6 @@ fn main() {
     filter(&mut c, "deep in a report, not matching", deep, &REPORT.replace("{exit,", "{error,"));
     let keys = "[{#{level => error, msg => {report, #{label => '$1'}}},[],['$1']}]";
     filter(&mut c, "keys of maps, matching", keys, MAP);
+    views(&mut c);
     c.final_summary();
 }

@@ -32,7 +32,7 @@
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
 //! `time` < `metrics, diagnostics, planted` < `strangers` < `etf` < `event_log, match_spec, proto` < `store` < `node` <
-//! `instance` < `api` < `app, config, cli`
+//! `instance` < `analysis` < `api` < `app, config, cli`
 //!
 //! - `time`: timestamps, and the only place that asks what time it is
 //! - `metrics`: every counter
@@ -46,12 +46,15 @@
 //! - `store`: what an instance needs of the place where its log is kept; so far that is files
 //! - `node`: the protocol with sockets and tasks
 //! - `instance`: one event log with all its parts, in the order an event travels
+//! - `analysis`: what events mean
 //! - `api`: the same logs over HTTP
 //! - `app`: builds everything, stops everything
 //! - `config`, `cli`: what the operator writes
 //!
 //! `ARCHITECTURE.md` has the picture.
 
+#[doc(hidden)]
+pub mod analysis;
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]

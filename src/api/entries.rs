@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{self, Extension};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::access::Caller;
@@ -13,7 +14,8 @@ use super::error::{ErrorBody, Refusal};
 use super::route::{Named, Shared};
 use super::select::{Format, Parameters, Wanted, cursor};
 use super::stream::{Shape, stream_body};
-use crate::etf::json;
+use crate::analysis::view::{Frame, View};
+use crate::etf::{json, text};
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::Collect;
@@ -40,7 +42,70 @@ pub(super) struct EntrySchema {
     /// The event as JSON that tells every term from every other, or as Erlang text
     event: serde_json::Value,
     /// What it says in plain fields; null for terms of no known shape
-    view: Option<serde_json::Value>,
+    view: Option<ViewBody>,
+}
+
+/// What an event says, in plain fields.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ViewBody {
+    /// `emergency` to `debug`
+    level: &'static str,
+    /// `log`, `crash`, `gen_server`, `supervisor`, `task`, `progress`, `alarm` or `dropped`
+    kind: &'static str,
+    node: Option<String>,
+    /// As its node prints it: `<0.41.0>`
+    pid: Option<String>,
+    registered_name: Option<String>,
+    /// The parts of `logger`'s domain
+    domain: Vec<String>,
+    /// Where it crashed, or else where it was logged
+    module: Option<String>,
+    /// `name/arity`
+    function: Option<String>,
+    line: Option<u64>,
+    /// One line, as Erlang formats it
+    message: String,
+    /// The same on many lines
+    detail: String,
+    /// Why something ended, on one line
+    reason: Option<String>,
+    /// The calls that led there, innermost first
+    stacktrace: Vec<FrameBody>,
+}
+
+/// A call.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FrameBody {
+    module: String,
+    function: String,
+    arity: usize,
+    file: Option<String>,
+    line: Option<u64>,
+}
+
+impl From<View> for ViewBody {
+    fn from(view: View) -> Self {
+        let frame = |frame: Frame| {
+            let (file, line) = frame.place.unzip();
+            let Frame { module, function, arity, .. } = frame;
+            FrameBody { module, function, arity, file, line }
+        };
+        ViewBody {
+            level: view.level.as_str(),
+            kind: view.kind.as_str(),
+            node: view.node,
+            pid: view.pid,
+            registered_name: view.registered_name,
+            domain: view.domain,
+            module: view.module,
+            function: view.function,
+            line: view.line,
+            message: view.message,
+            detail: view.detail,
+            reason: view.reason,
+            stacktrace: view.stacktrace.into_iter().map(frame).collect(),
+        }
+    }
 }
 
 /// Entries, and where to go on.
@@ -144,9 +209,17 @@ pub(super) fn write_entry(out: &mut String, entry: &Selected<'_>, format: Format
     write!(out, r#"{{"ts":"{ts}","micros":{micros},"event":"#).expect("strings take everything");
     match format {
         Format::Json => json::write_term(out, event).expect("strings take everything"),
-        Format::Text => write_text(out, &event.to_string()),
+        Format::Text => write_text(out, &text::to_lossless(event)),
     }
-    out.push_str(r#","view":null}"#);
+    out.push_str(r#","view":"#);
+    match View::of(event) {
+        Some(view) => {
+            let view = serde_json::to_string(&ViewBody::from(view)).expect("it is plain data");
+            out.push_str(&view);
+        }
+        None => out.push_str("null"),
+    }
+    out.push('}');
 }
 
 /// Writes text as a JSON string.

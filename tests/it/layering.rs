@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers from left to right, as `src/lib.rs` says. Those of the last one may use each other.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["time"],
     &["metrics", "diagnostics", "planted"],
     &["strangers"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 10] = [
     &["store"],
     &["node"],
     &["instance"],
+    &["analysis"],
     &["api"],
     &["app", "config", "cli", "main", "lib"],
 ];

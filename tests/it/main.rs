@@ -20,6 +20,7 @@ mod delivery; // each event once, in order, without a gap; also across kill -9
 mod doors; // strangers of this host and others: what they learn, take and write
 mod examples; // the Rust programs of examples/
 mod first_session; // what a newcomer does, word for word
+mod formats; // texts are those of every release's io_lib and logger_formatter
 mod hostile; // peers that break the rules
 mod inquiries; // what operators' tools ask of any process
 mod layering; // modules use only modules to their left
@@ -37,3 +38,4 @@ mod sys_config; // the original's configuration file
 mod terms; // what every release decodes, and who gets what it cannot
 mod ticks; // silence, tolerated and not
 mod transfer; // verify, export, import
+mod views; // views have the texts of every release, and of Elixir

@@ -3,19 +3,31 @@
 //! [`write_term`] prints as `io:format("~0tp", [Term])` does in a shell started with `+pc unicode`;
 //! `parse` reads what `erl_parse:parse_term/1` accepts. What has literal syntax comes back the same term.
 //! Pids, ports, references and closures have none: they are printed for people and refused when parsed.
+//! A [`Printer`] formats as `io_lib:format/2` does, with terms laid out over lines.
 //! [`to_lossless`] and [`parse_lossless`] write and read them in [`forms`] that have.
 
 mod binary;
+mod chardata;
+mod control;
+mod float;
+mod format;
+#[cfg(test)]
+mod format_tests;
 pub mod forms;
+mod layout;
+mod line;
 mod parse;
 pub(super) mod print;
+mod string;
 #[cfg(test)]
 mod tests;
 
 pub use binary::{MAX_SEGMENT_BITS, MAX_WIDE_SEGMENT_BYTES};
+pub use format::{Lines, Printer, on_one_line};
 pub use parse::{
     MAX_DIGITS, TextError, TextProblem, parse, parse_lossless, parse_terms, parse_terms_lossless,
 };
+pub(crate) use print::is_printable;
 pub use print::{to_lossless, to_text, write_atom, write_term};
 
 /// Words that are no atoms unless quoted.

@@ -5,11 +5,11 @@ use std::fmt::{self, Write};
 use num_bigint::{BigInt, Sign};
 
 use super::{NEWLY_RESERVED, RESERVED, continues_atom, forms, starts_atom};
-use crate::etf::stream::{Cell, Chunk, Head, Stream};
+use crate::etf::stream::{Cell, Chunk, FunHead, Head, Stream};
 use crate::etf::{AtomRef, Term, TermBuf, TermRef};
 
 /// Integers of more bytes are printed in base 16, as printing in base 10 costs the square of the length.
-const MAX_DECIMAL_BYTES: usize = 1024;
+pub(super) const MAX_DECIMAL_BYTES: usize = 1024;
 
 /// Prints a term on one line, as `~0tp` does, with at most `limit_bytes` bytes and `...` for the rest.
 ///
@@ -140,9 +140,7 @@ fn print(out: &mut impl Write, term: TermRef<'_>, style: Style) -> fmt::Result {
                 levels.push(Level::Terms { left: fun.free, first: true, close: ']' });
             }
             Head::Fun(fun) => {
-                out.write_str("#Fun<")?;
-                write_atom(out, &fun.module.to_str())?;
-                write!(out, ".{}.{}>", fun.index, fun.uniq)?;
+                write_fun(out, &fun)?;
                 for _ in 0..fun.free {
                     stream.term();
                 }
@@ -212,16 +210,22 @@ fn separate(out: &mut impl Write, first: &mut bool) -> fmt::Result {
 }
 
 /// Where a list of printable characters ends; `None` for any other list.
-pub(in crate::etf) fn printable<'a>(
+pub(in crate::etf) fn printable(stream: Stream<'_>, chunk: Chunk) -> Option<Stream<'_>> {
+    printable_up_to(stream, chunk, char::MAX)
+}
+
+/// The same for characters up to `last`.
+pub(super) fn printable_up_to<'a>(
     mut stream: Stream<'a>,
     mut chunk: Chunk,
+    last: char,
 ) -> Option<Stream<'a>> {
     loop {
         match stream.cell(&mut chunk) {
             Cell::End => return Some(stream),
             Cell::Tail => return None,
             cell => {
-                character(cell, &mut stream).filter(|&c| is_printable(c))?;
+                character(cell, &mut stream).filter(|&c| c <= last && is_printable(c))?;
             }
         }
     }
@@ -252,13 +256,13 @@ pub(in crate::etf) fn character(cell: Cell, stream: &mut Stream<'_>) -> Option<c
 }
 
 /// What `io_lib:printable_unicode_list/1` takes.
-const fn is_printable(c: char) -> bool {
+pub(crate) const fn is_printable(c: char) -> bool {
     matches!(c,
         '\x08'..='\r' | '\x1b' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}'
         | '\u{10000}'..='\u{10ffff}')
 }
 
-fn write_escaped(out: &mut impl Write, c: char, quote: char) -> fmt::Result {
+pub(super) fn write_escaped(out: &mut impl Write, c: char, quote: char) -> fmt::Result {
     let short = match c {
         '\n' => 'n',
         '\t' => 't',
@@ -283,6 +287,11 @@ fn write_escaped(out: &mut impl Write, c: char, quote: char) -> fmt::Result {
 ///
 /// Those of `out`.
 pub fn write_atom(out: &mut impl Write, name: &str) -> fmt::Result {
+    write_quoted_atom(out, name, char::MAX)
+}
+
+/// The same, with characters after `last` written as numbers.
+pub(super) fn write_quoted_atom(out: &mut impl Write, name: &str, last: char) -> fmt::Result {
     let plain = name.starts_with(starts_atom)
         && name.chars().all(continues_atom)
         && !RESERVED.contains(&name)
@@ -292,9 +301,20 @@ pub fn write_atom(out: &mut impl Write, name: &str) -> fmt::Result {
     }
     out.write_char('\'')?;
     for c in name.chars() {
-        write_escaped(out, c, '\'')?;
+        if c > last {
+            write!(out, "\\x{{{:X}}}", u32::from(c))?;
+        } else {
+            write_escaped(out, c, '\'')?;
+        }
     }
     out.write_char('\'')
+}
+
+/// A closure, without its variables.
+pub(super) fn write_fun(out: &mut impl Write, fun: &FunHead<'_>) -> fmt::Result {
+    out.write_str("#Fun<")?;
+    write_atom(out, &fun.module.to_str())?;
+    write!(out, ".{}.{}>", fun.index, fun.uniq)
 }
 
 pub(in crate::etf) fn write_leaf(out: &mut impl Write, leaf: Term<'_>) -> fmt::Result {
@@ -312,23 +332,8 @@ pub(in crate::etf) fn write_leaf(out: &mut impl Write, leaf: Term<'_>) -> fmt::R
         }
         Term::Float(value) => write_float(out, value),
         Term::Atom(name) => write_atom(out, &name.to_str()),
-        Term::Reference { node, ids, .. } => {
-            out.write_str("#Ref<")?;
-            write_node(out, node)?;
-            for word in ids.iter().rev() {
-                write!(out, ".{word}")?;
-            }
-            out.write_char('>')
-        }
-        Term::Port { node, id, .. } => {
-            out.write_str("#Port<")?;
-            write_node(out, node)?;
-            write!(out, ".{id}>")
-        }
-        Term::Pid { node, id, serial, .. } => {
-            out.write_char('<')?;
-            write_node(out, node)?;
-            write!(out, ".{id}.{serial}>")
+        Term::Reference { .. } | Term::Port { .. } | Term::Pid { .. } => {
+            write_identifier(out, leaf, None)
         }
         Term::Nil => out.write_str("[]"),
         Term::Binary(bytes) => write_binary(out, bytes),
@@ -351,6 +356,42 @@ pub(in crate::etf) fn write_leaf(out: &mut impl Write, leaf: Term<'_>) -> fmt::R
         Term::Tuple(_) | Term::Map(_) | Term::List(_) | Term::String(_) | Term::Fun(_) => {
             unreachable!("Head::Leaf holds no container")
         }
+    }
+}
+
+/// A pid, port or reference; those of the node `home` as that node prints them.
+pub(super) fn write_identifier<W: Write>(
+    out: &mut W,
+    identifier: Term<'_>,
+    home: Option<&str>,
+) -> fmt::Result {
+    let write_node = |out: &mut W, node: AtomRef<'_>| {
+        if home.is_some_and(|home| node.is(home)) {
+            out.write_char('0')
+        } else {
+            write_node(out, node)
+        }
+    };
+    match identifier {
+        Term::Reference { node, ids, .. } => {
+            out.write_str("#Ref<")?;
+            write_node(out, node)?;
+            for word in ids.iter().rev() {
+                write!(out, ".{word}")?;
+            }
+            out.write_char('>')
+        }
+        Term::Port { node, id, .. } => {
+            out.write_str("#Port<")?;
+            write_node(out, node)?;
+            write!(out, ".{id}>")
+        }
+        Term::Pid { node, id, serial, .. } => {
+            out.write_char('<')?;
+            write_node(out, node)?;
+            write!(out, ".{id}.{serial}>")
+        }
+        _ => unreachable!("called for identifiers only"),
     }
 }
 
