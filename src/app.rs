@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+#[cfg(feature = "http")]
+use crate::api::{self, Api, HttpConfig, HttpError};
 use crate::instance::budget::{Budget, Limits};
 use crate::instance::calls::{Front, Instances, Module};
 use crate::instance::{Failure, Instance, InstanceConfig, OpenedInstance};
@@ -39,6 +41,9 @@ pub struct Settings {
     pub node: NodeConfig,
     /// What to log.
     pub instances: Vec<InstanceConfig>,
+    /// Where to serve HTTP, if anywhere.
+    #[cfg(feature = "http")]
+    pub http: Option<HttpConfig>,
 }
 
 impl Settings {
@@ -54,6 +59,8 @@ impl Settings {
             epmd: Mode::Auto,
             node: NodeConfig::default(),
             instances: Vec::new(),
+            #[cfg(feature = "http")]
+            http: None,
         })
     }
 }
@@ -74,6 +81,10 @@ pub enum AppError {
     /// The node could not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// HTTP cannot be served.
+    #[cfg(feature = "http")]
+    #[error(transparent)]
+    Http(#[from] HttpError),
 }
 
 /// Recorders had failed by the time they were to stop. Everything is stopped.
@@ -96,6 +107,8 @@ pub struct App {
     node: Node,
     instances: Instances,
     registered: Registered,
+    #[cfg(feature = "http")]
+    api: Option<Api>,
     tasks: JoinSet<()>,
 }
 
@@ -115,6 +128,10 @@ impl App {
         settings.node.budget = budget;
         if settings.connect_local {
             dialer::can_keep_local()?;
+        }
+        #[cfg(feature = "http")]
+        if let Some(http) = &settings.http {
+            api::check(http)?;
         }
         let clock = Clock::system();
         // The logs first: one that cannot be opened must not cost another node its name.
@@ -165,7 +182,22 @@ impl App {
             tasks.spawn(dialer::keep_local(node.clone()));
         }
         info!(node = %node.name(), port, "listening");
-        Ok(App { node, instances, registered, tasks })
+        #[cfg(feature = "http")]
+        let api = match &settings.http {
+            None => None,
+            Some(http) => {
+                let (node, instances) = (node.clone(), instances.clone());
+                Api::start(http, node, instances, clock, budget.http).await
+            }?,
+        };
+        Ok(App {
+            node,
+            instances,
+            registered,
+            #[cfg(feature = "http")]
+            api,
+            tasks,
+        })
     }
 
     /// The node, for who runs it inside another program.
@@ -178,7 +210,26 @@ impl App {
         &self.instances
     }
 
-    /// Stops in the direction events flow: receivers, recorders, sessions with their connections, what subscribers
+    /// Where HTTP is served, if it is.
+    #[cfg(feature = "http")]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(Api::address)
+    }
+
+    /// Takes up other tokens and names, and reads certificates again; what changed. What cannot be used changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`].
+    #[cfg(feature = "http")]
+    pub fn reload_http(&self, http: &HttpConfig) -> Result<String, HttpError> {
+        match &self.api {
+            Some(api) => api.reload(http),
+            None => Ok("HTTP is not served".to_owned()),
+        }
+    }
+
+    /// Stops in the direction events flow: HTTP, receivers, recorders, sessions with their connections, what subscribers
     /// acknowledged, port mapper.
     ///
     /// # Errors
@@ -187,6 +238,10 @@ impl App {
     pub async fn stop(mut self) -> Result<(), StopError> {
         // No node is called or accepted from here on.
         self.tasks.abort_all();
+        #[cfg(feature = "http")]
+        if let Some(api) = self.api.take() {
+            api.stop().await;
+        }
         let receivers = async {
             for instance in self.instances.values() {
                 instance.stop_receiving().await;

@@ -32,7 +32,7 @@
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
 //! `time` < `metrics, diagnostics, planted` < `strangers` < `etf` < `event_log, match_spec, proto` < `store` < `node` <
-//! `instance` < `app, config, cli`
+//! `instance` < `api` < `app, config, cli`
 //!
 //! - `time`: timestamps, and the only place that asks what time it is
 //! - `metrics`: every counter
@@ -46,11 +46,14 @@
 //! - `store`: what an instance needs of the place where its log is kept; so far that is files
 //! - `node`: the protocol with sockets and tasks
 //! - `instance`: one event log with all its parts, in the order an event travels
+//! - `api`: the same logs over HTTP
 //! - `app`: builds everything, stops everything
 //! - `config`, `cli`: what the operator writes
 //!
 //! `ARCHITECTURE.md` has the picture.
 
+#[doc(hidden)]
+pub mod api;
 #[doc(hidden)]
 pub mod app;
 #[cfg(feature = "cli")]
@@ -82,6 +85,9 @@ pub mod strangers;
 #[doc(hidden)]
 pub mod time;
 
+#[cfg(feature = "http")]
+pub use api::HttpError;
+pub use api::{HttpConfig, Role, TlsFiles, Token};
 pub use app::{App, AppError, Settings, StopError};
 pub use etf::text::TextError;
 pub use etf::{DecodeError, Pid, Reference, Term, TermBuf, TermRef};

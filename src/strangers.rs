@@ -36,9 +36,20 @@ pub static PORT_MAPPER: Lines = Lines::new("refusals of our port mapper", 10);
 pub static REQUESTS: Lines = Lines::detail("requests to our port mapper", 100);
 /// Ports that `local` does not call because of whose they are.
 pub static LOCAL: Lines = Lines::new("nodes of this host that are not called", 10);
+/// HTTP requests without a token that is accepted.
+pub static HTTP: Lines = Lines::new("HTTP requests refused", 10);
 
-const ALL: [&Lines; 8] =
-    [&HANDSHAKES, &REFUSALS, &MALFORMED, &CONNECTIONS, &ACCEPTS, &PORT_MAPPER, &REQUESTS, &LOCAL];
+const ALL: [&Lines; 9] = [
+    &HANDSHAKES,
+    &REFUSALS,
+    &MALFORMED,
+    &CONNECTIONS,
+    &ACCEPTS,
+    &PORT_MAPPER,
+    &REQUESTS,
+    &LOCAL,
+    &HTTP,
+];
 
 /// How often it is looked whether a period is over.
 const LOOK: Duration = Duration::from_secs(1);

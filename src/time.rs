@@ -4,6 +4,8 @@
 //! are unique and rise strictly within an instance. Everything that decides takes `now` as a value;
 //! only this module reads a clock.
 
+pub mod moment;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -60,6 +62,11 @@ impl Timestamp {
     #[must_use]
     pub const fn next(self) -> Self {
         Self::from_micros(self.0 + 1)
+    }
+
+    /// How many microseconds this is later than `earlier`; 0 if it is not.
+    pub const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 
     /// The timestamp `duration` before this one, not before the epoch.

@@ -8,13 +8,13 @@ use clap::{Args, ValueEnum};
 
 use super::draft::Draft;
 use super::offline::{LogArguments, Troubles, disk_bytes, progress};
-use super::{Failure, moment, say};
+use super::{Failure, say};
 use crate::etf::{json, text};
 use crate::event_log::transfer::{self, DiskLogFile, ExportError};
 use crate::event_log::{open_read_only, storage::RealStorage};
 use crate::instance::reader::{Reader, Selected, Selection, Taken};
 use crate::match_spec::{Limits, MatchSpec};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Timestamp, moment};
 
 /// How entries are written.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -8,7 +8,6 @@ mod cookie;
 mod draft;
 mod export;
 mod import;
-mod moment;
 mod offline;
 mod run;
 mod usage;

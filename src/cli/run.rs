@@ -1,13 +1,12 @@
 //! `logmachine run`: flags over environment over file, then the node until it is told to stop.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 
 use super::verbosity::{self, environment};
 use super::{Failure, cookie, say};
@@ -48,7 +47,7 @@ pub(super) struct Run {
     /// [default: loopback, or the address of the node name's host]
     #[arg(long, value_name = "ADDR[:PORT]", env = "LOGMACHINE_LISTEN")]
     listen: Option<String>,
-    /// Where to serve HTTP, or `off`; accepted so that configurations can be written, not served yet
+    /// Where to serve HTTP, or `off` [default: 127.0.0.1:4370]
     #[arg(long, value_name = "ADDR:PORT|off", env = "LOGMACHINE_HTTP")]
     http: Option<String>,
     /// Port mapper to use [default: auto]
@@ -108,14 +107,8 @@ impl Run {
             Some(cookie) => cookie.clone(),
             None => cookie::read(cookie_file).map_err(Failure::usage)?,
         };
-        let http = self.http.as_ref().or(file.http.listen.as_ref()).filter(|http| *http != "off");
-        if let Some(http) = http {
-            let address = check::http_address(http);
-            let _: SocketAddr = address.map_err(|why| Failure::usage(format!("--http {why}")))?;
-            tracing::warn!("--http {http}: this version does not serve HTTP yet");
-        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        runtime.map_err(Failure::failed)?.block_on(serve(settings))
+        runtime.map_err(Failure::failed)?.block_on(self.serve(settings))
     }
 
     /// Everything but the cookie, from flags, environment and file.
@@ -148,6 +141,14 @@ impl Run {
             epmd: self.epmd.or(section.epmd).unwrap_or(EpmdMode::Auto),
             node,
             instances: file.instances(&self.instance, &data_dir)?,
+            #[cfg(feature = "http")]
+            http: {
+                let http = file.http(self.http.as_deref())?;
+                http.as_ref()
+                    .map_or(Ok(()), crate::api::check)
+                    .map_err(|wrong| ConfigError::Value(wrong.to_string()))?;
+                http
+            },
         })
     }
 
@@ -166,32 +167,58 @@ impl Run {
         };
         named.map_err(ConfigError::Value)
     }
-}
 
-async fn serve(settings: Settings) -> Result<(), Failure> {
-    // Before anything can be interrupted half-way.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-    let name = settings.name.clone();
-    let app = App::start(settings).await.map_err(Failure::failed)?;
-    // Whoever reads the line may be as stuck as a reader of diagnostics: the signals below are heard all the same.
-    let ready = move || {
-        // What was said on the way here comes first, if somebody reads it.
-        diagnostics::flush();
-        say(&format!("logmachine {name} ready"));
-    };
-    let _ = std::thread::Builder::new().name("ready".into()).spawn(ready);
-    loop {
-        // A signal that loses the race is heard in the next round.
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                info!("SIGHUP: nothing changed; this version has nothing to read again, the configuration is read at the start");
+    async fn serve(&self, settings: Settings) -> Result<(), Failure> {
+        // Before anything can be interrupted half-way.
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+        let name = settings.name.clone();
+        let app = App::start(settings).await.map_err(Failure::failed)?;
+        // Whoever reads the line may be as stuck as a reader of diagnostics: the signals below are heard all the same.
+        let ready = move || {
+            // What was said on the way here comes first, if somebody reads it.
+            diagnostics::flush();
+            say(&format!("logmachine {name} ready"));
+        };
+        let _ = std::thread::Builder::new().name("ready".into()).spawn(ready);
+        loop {
+            // A signal that loses the race is heard in the next round.
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload(&app),
             }
         }
+        info!("stopping");
+        app.stop().await.map_err(Failure::failed)
     }
-    info!("stopping");
-    app.stop().await.map_err(Failure::failed)
+
+    /// Reads again what can change while the node runs, and says what came of it.
+    fn reload(&self, app: &App) {
+        match self.reloaded(app) {
+            Ok(changed) => info!("SIGHUP: read again: {changed}"),
+            Err(wrong) => error!("SIGHUP: nothing changed: {wrong}"),
+        }
+    }
+
+    fn reloaded(&self, app: &App) -> Result<String, String> {
+        #[cfg(feature = "http")]
+        {
+            let file = match &self.config {
+                Some(path) => File::read(path).map_err(|wrong| wrong.to_string())?,
+                None => File::default(),
+            };
+            let http = file.http(self.http.as_deref()).map_err(|wrong| wrong.to_string())?;
+            match http {
+                Some(http) => app.reload_http(&http).map_err(|wrong| wrong.to_string()),
+                None => Ok("nothing, HTTP is off".to_owned()),
+            }
+        }
+        #[cfg(not(feature = "http"))]
+        {
+            let _ = app;
+            Ok("nothing, this build has nothing to read again".to_owned())
+        }
+    }
 }

@@ -131,6 +131,16 @@ pub(super) fn check(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> 
     if let Some(listen) = listen.filter(|listen| *listen != "off") {
         http_address(listen).map_err(|why| at(place, Section::Http, "listen", why))?;
     }
+    let mut tokens = std::collections::HashSet::new();
+    for token in &file.http.token {
+        let wrong = |why| Err(at(place, Section::Http, "token", why));
+        if token.name.trim().is_empty() {
+            return wrong("a token needs a name, for people".to_owned());
+        }
+        if !tokens.insert(&token.name) {
+            return wrong(format!("token {} is there twice", token.name));
+        }
+    }
     instance(&file.instance_defaults, Section::Defaults, place)?;
     let mut names = std::collections::HashSet::new();
     for (number, section) in file.instance.iter().enumerate() {
@@ -375,7 +385,7 @@ mod tests {
         };
         assert_eq!(told("## `[node]`"), keys::<NodeSection>());
         assert_eq!(told("## `[[instance]]`"), keys::<InstanceSection>());
-        assert_eq!(keys::<HttpSection>(), BTreeSet::from(["listen".to_owned()]));
+        assert_eq!(told("## `[http]`"), keys::<HttpSection>());
     }
 
     /// Each is written into a configuration, which then has to be the same as without it.

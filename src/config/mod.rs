@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use crate::api::{HttpConfig, Role, TlsFiles, Token};
 use crate::etf::text;
 use crate::event_log::LogConfig;
 use crate::instance::locator::target::{
@@ -99,10 +100,40 @@ pub enum LogFormat {
 /// `[http]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys are those of the manual's table")]
 pub struct HttpSection {
-    /// Where to serve HTTP, or `off`.
     pub listen: Option<String>,
+    pub token: Vec<TokenSection>,
+    pub hosts: Vec<String>,
+    pub plain: bool,
+    pub tls: Option<TlsSection>,
 }
+
+/// `[[http.token]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSection {
+    /// Whose it is.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// The digest of its text.
+    pub sha256: Sha256,
+}
+
+/// `[http.tls]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSection {
+    /// The file of the certificate.
+    pub cert: PathBuf,
+    /// That of its key.
+    pub key: PathBuf,
+}
+
+/// A SHA-256 digest, as 64 digits of base 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sha256(pub [u8; 32]);
 
 /// `[[instance]]` and `[instance_defaults]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -196,6 +227,15 @@ impl Written for Span {
     const EXPECTED: &'static str = "a time span such as \"30min\", \"4h\" or \"7day\"";
     fn from_text(text: &str) -> Option<Self> {
         humantime::parse_duration(text).ok().filter(|span| !span.is_zero()).map(Span)
+    }
+}
+
+impl Written for Sha256 {
+    const EXPECTED: &'static str = "64 digits of base 16, as `logmachine token` prints them";
+    fn from_text(text: &str) -> Option<Self> {
+        let is_base_16 = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let pair = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok();
+        is_base_16.then(|| Sha256(std::array::from_fn(|at| pair(at).expect("checked above"))))
     }
 }
 
@@ -295,6 +335,7 @@ macro_rules! deserialize_written {
 }
 
 deserialize_written!(
+    Sha256,
     Span,
     Size,
     Limit<Span>,
@@ -321,6 +362,39 @@ impl File {
             (path.to_owned(), check::toml_line(&text, section, key))
         })?;
         Ok(file)
+    }
+
+    /// Where HTTP is served: at `listen`, the file's address, or the default one, unless that is `off`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Value`].
+    pub fn http(&self, listen: Option<&str>) -> Result<Option<HttpConfig>, ConfigError> {
+        const DEFAULT: &str = "127.0.0.1:4370";
+        let section = &self.http;
+        let asked = listen.or(section.listen.as_deref());
+        let listen = asked.unwrap_or(DEFAULT);
+        if listen == "off" {
+            return Ok(None);
+        }
+        let listen = check::http_address(listen);
+        let listen = listen.map_err(|why| ConfigError::Value(format!("--http {why}")))?;
+        let token = |token: &TokenSection| Token {
+            name: token.name.clone(),
+            role: token.role,
+            sha256: token.sha256.0,
+        };
+        Ok(Some(HttpConfig {
+            is_asked_for: asked.is_some(),
+            tokens: section.token.iter().map(token).collect(),
+            hosts: section.hosts.clone(),
+            plain: section.plain,
+            tls: section
+                .tls
+                .as_ref()
+                .map(|tls| TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() }),
+            ..HttpConfig::new(listen)
+        }))
     }
 
     /// The instances to run: those of the file, then `names` that are not among them; `error_logger` alone if

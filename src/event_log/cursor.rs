@@ -419,7 +419,7 @@ impl Cursor {
             }
             Err(_) => return Ok(RunRead::Damaged(*wanted, UNREADABLE)),
         };
-        self.shared.counters.cold_reads.add(1);
+        self.shared.metrics.cold_reads.inc();
         let undamaged = |slot: &Slot| {
             let end = behind(slot);
             if end > bytes.len() {

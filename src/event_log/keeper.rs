@@ -19,7 +19,7 @@ use super::storage::StorageFile;
 use super::ticket::Ticket;
 use super::{lock, reread, retention, scrub, sealing};
 use crate::planted::{planted, unless};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, monotonic};
 
 /// Jobs that may wait for a thread. More make the recorder wait: it rotates faster than the disk takes it.
 const WAITING_JOBS: usize = 16;
@@ -176,7 +176,9 @@ pub(super) fn run(shared: &Arc<Shared>, job: Job, stop: &dyn Fn() -> bool) {
             sealing::seal(shared, &segment, &*file, &index, &ticket)
         }
         Job::Sync { file, new_name, ticket } => {
+            let begun = monotonic();
             let synced = unless("sync beside: the segment", || file.sync());
+            shared.metrics.sync.observe(begun.elapsed(), 1);
             let synced =
                 synced.and_then(|()| match new_name && !planted("sync beside: the new name") {
                     true => shared.dir.sync(),

@@ -1,6 +1,7 @@
 //! Readers' handle on a log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
@@ -8,54 +9,8 @@ use super::cursor::{BackwardCursor, Cursor};
 use super::lock;
 use super::map::{Committed, Started};
 use super::shared::Shared;
+use crate::metrics::LogStats;
 use crate::time::Timestamp;
-
-/// Counters and sizes of a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogStats {
-    /// Records in segments and archives.
-    pub events: u64,
-    /// Bytes of segments and archives on disk, without their indexes.
-    pub bytes: u64,
-    /// Segments, with the live one.
-    pub segments: u64,
-    /// Archives.
-    pub archives: u64,
-    /// Segments and archives that the manifests have and no directory does.
-    pub missing: u64,
-    /// Segments and archives that cannot be read for now, so that nobody knows what they hold.
-    pub unread: u64,
-    /// RAM held by the cache.
-    pub cache_bytes: u64,
-    /// Records in the cache.
-    pub cache_events: u64,
-    /// Stretches of bytes known to be damaged, without those that an operator has accepted.
-    pub damaged: u64,
-    /// Bytes of torn tails cut off, and kept aside, when the log was opened.
-    pub torn_bytes: u64,
-    /// Rotations since the log was opened.
-    pub rotations: u64,
-    /// Segments archived since the log was opened.
-    pub archived: u64,
-    /// Segments and archives deleted by retention since the log was opened.
-    pub deleted: u64,
-    /// Records deleted with them.
-    pub deleted_events: u64,
-    /// Reads of segment files by cursors.
-    pub cold_reads: u64,
-    /// Bytes appended since the log was opened.
-    pub appended_bytes: u64,
-    /// Bytes whose checksums were read again since the log was opened.
-    pub scrubbed_bytes: u64,
-    /// Syncs since the log was opened.
-    pub syncs: u64,
-    /// How the log had ended when it was opened.
-    pub started: Started,
-    /// Why the writer accepts nothing more, if so.
-    pub poisoned: Option<Arc<str>>,
-    /// Whether appends fail for want of space.
-    pub no_space: bool,
-}
 
 /// Readers' handle on a log. Cheap to clone; it outlives the writer.
 #[derive(Clone, Debug)]
@@ -109,9 +64,8 @@ impl Log {
         state.floor.max(state.committed.last) <= Some(state.reserved)
     }
 
-    /// Counters and sizes, as they are now.
+    /// Its numbers, as they are now.
     pub fn stats(&self) -> LogStats {
-        let counters = &self.shared.counters;
         let state = lock(&self.shared.state);
         let totals = state.totals();
         LogStats {
@@ -120,22 +74,26 @@ impl Log {
             segments: totals.segments + 1,
             archives: totals.archives,
             missing: totals.missing,
-            unread: totals.unread,
+            unreadable: totals.unread,
             cache_bytes: state.cache.ram_bytes(),
             cache_events: state.cache.events(),
-            damaged: counters.damaged.get(),
-            torn_bytes: counters.torn_bytes.get(),
-            rotations: counters.rotations.get(),
-            archived: counters.archived.get(),
-            deleted: counters.deleted.get(),
-            deleted_events: counters.deleted_events.get(),
-            cold_reads: counters.cold_reads.get(),
-            appended_bytes: counters.appended_bytes.get(),
-            scrubbed_bytes: counters.scrubbed_bytes.get(),
-            syncs: counters.syncs.get(),
-            started: self.shared.started,
-            poisoned: state.poisoned.clone(),
-            no_space: state.no_space,
+            free_bytes: self.shared.free_bytes.load(Ordering::Relaxed),
+            ..self.shared.metrics.read()
         }
+    }
+
+    /// How it had ended when it was opened.
+    pub fn started(&self) -> Started {
+        self.shared.started
+    }
+
+    /// Why its writer accepts nothing more, if so.
+    pub fn poisoned(&self) -> Option<Arc<str>> {
+        lock(&self.shared.state).poisoned.clone()
+    }
+
+    /// Whether appends fail for want of space.
+    pub fn lacks_space(&self) -> bool {
+        lock(&self.shared.state).no_space
     }
 }

@@ -136,11 +136,12 @@ pub use cursor::{BackwardCursor, Cursor, Next};
 pub use durable_cursors::{Cursors, MAX_CURSOR_NAME_BYTES, is_alone};
 pub use error::{AppendError, OpenError, ReadError};
 pub use inventory::find_logs;
-pub use log::{Log, LogStats};
+pub use log::Log;
 pub use map::{Committed, Started};
 #[cfg(test)]
 pub(crate) use open::open_stepped;
 pub use open::{MAX_NAME_BYTES, open, open_read_only};
+pub use record::push as write_record;
 pub use record::{EntryRef, MAX_RECORD_BYTES};
 pub use repair::Damage;
 pub use storage::{RealStorage, Storage};

@@ -259,7 +259,7 @@ fn share(
     for (segment, path, damage) in opening.damage {
         shared.report_damage(&segment, &path, &damage);
     }
-    shared.counters.torn_bytes.add(opening.torn_bytes);
+    shared.metrics.torn_bytes.add(opening.torn_bytes);
     shared
 }
 

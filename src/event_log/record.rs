@@ -127,7 +127,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(Frame, Timestamp), RecordError> {
 /// # Panics
 ///
 /// If the event is larger than [`MAX_RECORD_BYTES`] allows: events are limited far below it.
-pub(super) fn push(out: &mut Vec<u8>, stamp: Timestamp, event: &[u8]) {
+pub fn push(out: &mut Vec<u8>, stamp: Timestamp, event: &[u8]) {
     let (mega, secs, micros) = stamp.parts();
     let stamp_bytes: usize = [mega, secs, micros].map(|p| if p < 256 { 2 } else { 5 }).iter().sum();
     let term = 5 + stamp_bytes + event.len();

@@ -45,7 +45,7 @@ pub(super) fn archive(shared: &Shared, now: &Now, stop: &dyn Fn() -> bool) {
         }
         match archive_one(shared, &segment, stop) {
             Ok(Some(bytes)) => {
-                shared.counters.archived.add(1);
+                shared.metrics.archived.inc();
                 tracing::info!(segment = %segment.name, from_bytes = segment.summary.bytes, bytes, "archived");
             }
             Ok(None) => {}
@@ -262,8 +262,8 @@ pub(super) fn delete(shared: &Shared, now: &Now, by_age: bool) {
                 continue;
             }
             let summary = segment.summary;
-            shared.counters.deleted.add(1);
-            shared.counters.deleted_events.add(summary.count);
+            shared.metrics.deleted.inc();
+            shared.metrics.deleted_events.add(summary.count);
             tracing::info!(
                 segment = %path,
                 events = summary.count,

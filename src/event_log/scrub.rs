@@ -62,7 +62,7 @@ fn one(shared: &Shared, segment: &Arc<Segment>, stop: &dyn Fn() -> bool) -> io::
             let damage = Damage { position: stretch.position, bytes: stretch.bytes.into(), what };
             shared.report_damage(&segment.name, location.path(), &damage);
         }
-        shared.counters.scrubbed_bytes.add(stretch.bytes.into());
+        shared.metrics.scrubbed_bytes.add(stretch.bytes.into());
     }
     Ok(true)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -17,36 +17,9 @@ use super::segment::Segment;
 use super::source::Location;
 use super::storage::{Storage, StorageDir};
 use super::{Damage, LogConfig, lock};
+use crate::metrics::LogMetrics;
 use crate::planted::planted;
 use crate::time::Timestamp;
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) damaged: Counter,
-    pub(super) torn_bytes: Counter,
-    pub(super) rotations: Counter,
-    pub(super) archived: Counter,
-    pub(super) deleted: Counter,
-    pub(super) deleted_events: Counter,
-    pub(super) cold_reads: Counter,
-    pub(super) appended_bytes: Counter,
-    pub(super) syncs: Counter,
-    pub(super) scrubbed_bytes: Counter,
-}
 
 /// What writer, keeper and readers share.
 #[derive(Debug)]
@@ -55,7 +28,9 @@ pub(super) struct Shared {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) state: Mutex<State>,
     pub(super) watch: watch::Sender<Committed>,
-    pub(super) counters: Counters,
+    pub(super) metrics: LogMetrics,
+    /// Free bytes of the disk, as asked for last.
+    pub(super) free_bytes: AtomicU64,
     pub(super) manifests: Manifests,
     /// The log's directory, kept open: a rotation must not lack a descriptor when names have to be durable.
     pub(super) dir: Arc<dyn StorageDir>,
@@ -132,7 +107,8 @@ impl Shared {
             storage,
             state: Mutex::new(state),
             watch,
-            counters: Counters::default(),
+            metrics: LogMetrics::default(),
+            free_bytes: AtomicU64::new(0),
             manifests,
             dir,
             started,
@@ -147,7 +123,7 @@ impl Shared {
     pub(super) fn remember(&self, listing: &Listing) {
         for ((segment, position), noted) in listing.damage.iter().filter(|(_, noted)| !noted.known)
         {
-            self.counters.damaged.add(1);
+            self.metrics.damaged.inc();
             let what = "noted before; it stays reported until it is accepted";
             let damage = Damage { position: *position, bytes: noted.bytes, what };
             self.name_damage(Path::new(segment), &damage);
@@ -170,7 +146,7 @@ impl Shared {
         }
         notes.damage.insert(key, Noted { bytes: damage.bytes, known: false });
         drop(notes);
-        self.counters.damaged.add(1);
+        self.metrics.damaged.inc();
         self.name_damage(path, damage);
     }
 

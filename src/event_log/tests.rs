@@ -479,7 +479,7 @@ fn a_full_disk_keeps_the_batch_for_later_and_tears_nothing() {
             Ok(_) => {}
             Err(AppendError::NoSpace { batch, .. }) => {
                 refused += 1;
-                assert!(log.stats().no_space);
+                assert!(log.lacks_space());
                 waiting = Some(batch);
                 let before = all(&log);
                 assert_eq!(before, all(&reopen(&storage.fork()).1));
@@ -494,7 +494,7 @@ fn a_full_disk_keeps_the_batch_for_later_and_tears_nothing() {
     assert!(seen.is_sorted() && seen.len() as u64 == 5 * (100 - refused));
     storage.set_capacity(None);
     writer.append(waiting.unwrap_or_else(|| batch([2000], 1))).expect("appends");
-    assert!(!log.stats().no_space);
+    assert!(!log.lacks_space());
     let seen = all(&log);
     writer.close().expect("closes");
     assert_eq!(all(&reopen(&storage).1), seen);
@@ -510,14 +510,14 @@ fn too_little_free_space_stops_appends_before_the_disk_is_full() {
     writer.append(batch([1], 10)).expect("appends");
     storage.set_capacity(Some(900_000));
     writer.maintain_at(at(1_700_000_010_000_000)).expect("maintains");
-    assert!(log.stats().no_space);
+    assert!(log.lacks_space());
     let refused = writer.append(batch([2], 10));
     let Err(AppendError::NoSpace { batch, wanted_bytes: 1_000_000, .. }) = refused else {
         panic!("{refused:?}")
     };
     storage.set_capacity(None);
     writer.append(batch).expect("appends");
-    assert!(!log.stats().no_space);
+    assert!(!log.lacks_space());
     assert_eq!(all(&log), [1, 2]);
 }
 
@@ -537,7 +537,7 @@ fn after_a_failed_write_or_sync_nothing_is_accepted_and_readers_go_on() {
         let again = writer.append(batch([3], 10));
         assert!(matches!(&again, Err(error) if !error.is_retryable()));
         assert!(matches!(writer.sync(), Err(AppendError::Poisoned { .. })));
-        assert!(log.stats().poisoned.is_some());
+        assert!(log.poisoned().is_some());
         assert_eq!(all(&log), [1, 2]);
     }
 }

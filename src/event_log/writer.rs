@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::age::{AgeFrom, Ages};
@@ -25,7 +26,7 @@ use super::storage::{Access, Lock, StorageFile, create_fresh, is_full, write_ful
 use super::ticket::Ticket;
 use super::{AppendError, lock};
 use crate::planted::{planted, unless};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Timestamp, monotonic};
 
 /// A sync leaves the last index entry open to grow in place while its stretch is shorter than this, so
 /// that single events do not cost an index entry each.
@@ -386,7 +387,7 @@ impl Writer {
         state.committed = self.committed;
         state.no_space = false;
         drop(state);
-        self.shared.counters.appended_bytes.add(bytes.len() as u64);
+        self.shared.metrics.appended_bytes.add(bytes.len() as u64);
         self.shared.watch.send_replace(self.committed);
         if !planted("append: the index") {
             self.write_index();
@@ -410,6 +411,7 @@ impl Writer {
         if self.live.durable.end == self.live.bytes && !self.live.name_unsynced {
             return Ok(());
         }
+        let begun = monotonic();
         unless("sync: the segment", || self.live.file.sync())
             .or_else(
                 |error| {
@@ -417,7 +419,8 @@ impl Writer {
                 },
             )
             .map_err(|error| self.failed("sync", &error))?;
-        self.shared.counters.syncs.add(1);
+        self.shared.metrics.sync.observe(begun.elapsed(), 1);
+        self.shared.metrics.syncs.inc();
         if self.live.name_unsynced {
             unless("sync: the new name", || self.shared.dir.sync())
                 .map_err(|error| self.failed("sync", &error))?;
@@ -466,7 +469,7 @@ impl Writer {
             ticket: ticket.clone(),
         };
         self.keeper.submit(&self.shared, sync);
-        self.shared.counters.syncs.add(1);
+        self.shared.metrics.syncs.inc();
         self.syncing = Some(Syncing { ticket, base: self.live.base, durable });
         Ok(false)
     }
@@ -670,7 +673,7 @@ impl Writer {
         state.rotate(Arc::clone(&segment), Live::empty(file, live_path, end));
         drop(state);
         self.shared.note_rotated(&segment.name);
-        self.shared.counters.rotations.add(1);
+        self.shared.metrics.rotations.inc();
         tracing::debug!(segment = %segment.name, bytes = summary.bytes, count = summary.count, "rotated");
         let ticket = Ticket::default();
         self.seals.push_back(ticket.clone());
@@ -799,7 +802,9 @@ impl Writer {
     fn missing_space(&mut self) -> Option<(u64, u64)> {
         let wanted = self.shared.config.min_free_bytes.filter(|_| self.keeps_free)?;
         // What cannot be asked is taken to be enough; the write itself will tell.
-        let free = self.shared.storage.free_bytes(&self.shared.config.dir).unwrap_or(u64::MAX);
+        let asked = self.shared.storage.free_bytes(&self.shared.config.dir);
+        let free = asked.as_ref().map_or(u64::MAX, |free| *free);
+        self.shared.free_bytes.store(asked.unwrap_or(0), Ordering::Relaxed);
         if free >= wanted {
             self.space_unchecked = 0;
             return None;

@@ -70,7 +70,7 @@ pub fn carry_out(
             });
         }
         Request::Unsupported => {
-            instance.counters().unknown.inc();
+            instance.metrics().unknown.inc();
             reply(TermBuf::written(unsupported));
         }
     }
@@ -162,7 +162,7 @@ fn read(instance: &Arc<Instance>, caller: &Pid, mut selection: Selection, reply:
         let page = answer::PageAnswer::new(instance.clone(), peer);
         let read = read::collect(&instance, selection, is_settled, page).await;
         let answer = match read {
-            Ok((page, next)) => Some(page.finish(next)),
+            Ok(found) => Some(found.into.finish(found.next)),
             Err(failure) => answer::read_failure(failure),
         };
         if let Some(answer) = answer {

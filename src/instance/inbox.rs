@@ -92,17 +92,17 @@ impl Inbox {
     fn other(&self, peer: &Peer, message: TermRef<'_>) {
         let role = ("session", self.instance.name());
         if !inquiry::answer(self.instance.node(), peer, &self.pid, role, message) {
-            self.instance.counters().unknown.inc();
+            self.instance.metrics().unknown.inc();
         }
     }
 
     fn ack(&self, stamp: TermRef<'_>) {
         let (Some(Since::At(stamp)), Some(name)) = (Since::parse(stamp), &self.cursor) else {
-            return self.instance.counters().unknown.inc();
+            return self.instance.metrics().unknown.inc();
         };
         let newest = self.instance.log().committed().last;
         if newest.is_none_or(|newest| stamp > newest) {
-            self.instance.counters().acks_refused.inc();
+            self.instance.metrics().acks_refused.inc();
             debug!(session = %self.pid, %stamp, "acknowledges what is not recorded yet: refused");
             return;
         }

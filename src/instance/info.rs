@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::Recording;
 use super::locator::HandlerInfo;
-use super::session::SessionStats;
-use crate::event_log::LogStats;
+use super::session::SessionInfo;
+use crate::metrics::{InstanceStats, LogStats};
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
+use crate::store::Started;
 use crate::time::Timestamp;
 
 /// An instance, as it is at the moment.
@@ -25,20 +26,18 @@ pub struct InstanceInfo {
     pub interval: Option<(Timestamp, Timestamp)>,
     /// The first and the latest timestamp in RAM.
     pub cache_interval: Option<(Timestamp, Timestamp)>,
-    /// Counters and sizes of the log.
+    /// How the log had ended when it was opened.
+    pub started: Started,
+    /// Its numbers, those of its log apart.
+    pub stats: InstanceStats,
+    /// The numbers of its log.
     pub log: LogStats,
-    /// Bytes of events that are taken in and not written.
-    pub pending_bytes: usize,
-    /// By how many microseconds stamps are ahead of the clock.
-    pub stamp_lead: u64,
     /// How recording goes.
     pub recording: Recording,
     /// The sessions that run.
-    pub sessions: Vec<SessionStats>,
+    pub sessions: Vec<SessionInfo>,
     /// Handlers on other nodes.
     pub handlers: Vec<HandlerInfo>,
     /// How it stands with the port mapper; `None` for a node that does not register.
     pub port_mapper: Option<Standing>,
-    /// Name, help and value of each of its counters.
-    pub counters: Vec<(&'static str, &'static str, u64)>,
 }

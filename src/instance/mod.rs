@@ -15,6 +15,11 @@ pub mod read;
 pub mod reader;
 pub mod receiver;
 pub mod recorder;
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "who follows the log without a process is the API")
+)]
+pub(crate) mod search;
 pub mod session;
 #[cfg(test)]
 mod simulation;
@@ -34,7 +39,7 @@ pub use recorder::{Failure, Overload, Recording, Stamped};
 pub use crate::store::SyncMode;
 
 use crate::etf::{Pid, TermBuf};
-use crate::metrics::InstanceCounters;
+use crate::metrics::{InstanceMetrics, InstanceStats};
 use crate::node::names::{self, Conflicts, Held, NameKeeper};
 use crate::node::task::Owned;
 use crate::node::{Flow, Node};
@@ -47,7 +52,7 @@ use locator::Locator;
 use locator::target::Capture;
 use receiver::Receiver;
 use recorder::{OnRecorded, Recorder, RecorderConfig, Tail};
-use session::{Refused, SessionInfo};
+use session::{Refused, SessionState};
 use subscription::Subscription;
 
 /// How an instance is set up.
@@ -139,8 +144,8 @@ pub struct Instance {
     tail: Arc<Tail>,
     log: Arc<dyn Store>,
     clock: Clock,
-    counters: Arc<InstanceCounters>,
-    sessions: DashMap<Pid, Arc<SessionInfo>>,
+    metrics: Arc<InstanceMetrics>,
+    sessions: DashMap<Pid, Arc<SessionState>>,
     /// Sessions of the original's live registry, by the term they were registered under.
     live_registry: DashMap<TermBuf, Pid>,
     cursors: Arc<dyn DurableCursors>,
@@ -190,8 +195,8 @@ impl OpenedInstance {
         let newest = self.newest_stamp();
         let OpenedInstance { config, writer, log, clock, cursors } = self;
         let name: Arc<str> = config.log.name.as_str().into();
-        let counters: Arc<InstanceCounters> = Arc::default();
-        let tail = Arc::new(Tail::new(config.recorder, newest, clock.clone(), counters.clone()));
+        let metrics: Arc<InstanceMetrics> = Arc::default();
+        let tail = Arc::new(Tail::new(config.recorder, newest, clock.clone(), metrics.clone()));
         let recorder = Recorder::new(name.clone(), tail.clone(), writer);
         let thread = std::thread::Builder::new().name(format!("recorder {name}"));
         let thread = thread.spawn(move || recorder.run()).expect("a thread can be started");
@@ -218,7 +223,7 @@ impl OpenedInstance {
                 tail,
                 log,
                 clock,
-                counters,
+                metrics,
                 sessions: DashMap::new(),
                 live_registry: DashMap::new(),
                 cursors,
@@ -304,13 +309,13 @@ impl Instance {
         &self.clock
     }
 
-    /// What has happened to events and to subscribers since it was started.
-    pub fn counters(&self) -> &InstanceCounters {
-        &self.counters
+    /// What is counted of it.
+    pub fn metrics(&self) -> &InstanceMetrics {
+        &self.metrics
     }
 
     /// The sessions that run.
-    const fn sessions(&self) -> &DashMap<Pid, Arc<SessionInfo>> {
+    const fn sessions(&self) -> &DashMap<Pid, Arc<SessionState>> {
         &self.sessions
     }
 
@@ -338,7 +343,7 @@ impl Instance {
     pub(crate) fn accepts(&self, event_bytes: usize) -> bool {
         let accepted = event_bytes <= self.config.max_event_bytes;
         if !accepted {
-            self.counters.refused.inc();
+            self.metrics.refused.inc();
         }
         accepted
     }
@@ -366,6 +371,7 @@ impl Instance {
 
     /// What it says of itself.
     pub fn info(&self) -> InstanceInfo {
+        let newest = self.log.committed().last;
         InstanceInfo {
             name: self.name.to_string(),
             data_dir: self.config.log.dir.clone(),
@@ -373,14 +379,17 @@ impl Instance {
             global_alias: self.global_alias(),
             interval: self.log.interval(),
             cache_interval: self.log.cache_interval(),
+            started: self.log.started(),
+            stats: InstanceStats {
+                pending_bytes: self.tail.pending_bytes() as u64,
+                stamp_lead: self.tail.stamp_lead(),
+                ..self.metrics.read()
+            },
             log: self.log.stats(),
-            pending_bytes: self.tail.pending_bytes(),
-            stamp_lead: self.tail.stamp_lead(),
             recording: self.tail.recording(),
-            sessions: self.sessions.iter().map(|session| session.stats()).collect(),
+            sessions: self.sessions.iter().map(|session| session.info(newest)).collect(),
             handlers: self.locator.handlers(),
             port_mapper: self.node.port_mapper(),
-            counters: self.counters.table(),
         }
     }
 

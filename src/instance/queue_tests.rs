@@ -131,8 +131,8 @@ async fn the_receiver_records_in_order_and_counts_the_rest() {
     let events: Vec<_> =
         page.entries.iter().map(|entry| text::to_text(entry.event.as_term())).collect();
     assert_eq!((events.join(" "), page.next), ("{n,1} {n,2} {n,3} {n,4}".to_owned(), None));
-    let counters = world.instance.counters();
-    assert_eq!((counters.refused.get(), counters.unknown.get()), (1, 1));
+    let metrics = world.instance.metrics();
+    assert_eq!((metrics.refused.get(), metrics.unknown.get()), (1, 1));
 }
 
 /// Each request that makes no sense is refused, and says what is wrong with it.
@@ -216,13 +216,13 @@ async fn a_session_sends_what_it_has_credit_for() {
     assert_eq!(world.message().await, format!("{{m,[{}]}}", entry(3)));
     // What is sent is counted right behind.
     let counted = async {
-        while world.instance.info().sessions[0].sent < 3 {
+        while world.instance.info().sessions[0].stats.sent < 3 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(5), counted).await.expect("counted");
     let stats = world.instance.info().sessions;
-    assert_eq!((stats.len(), stats[0].sent, &stats[0].pid), (1, 3, &session));
+    assert_eq!((stats.len(), stats[0].stats.sent, &stats[0].pid), (1, 3, &session));
     world.instance.node().detach(&world.peer);
     let waited = tokio::time::timeout(Duration::from_secs(5), async {
         while !world.instance.info().sessions.is_empty() {

@@ -6,25 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::error;
-
 use super::Instance;
-use super::budget::SLICE_STEPS;
-use super::reader::{Order, Reader, Selected, Selection, Stopped, Taken};
+use super::reader::{Order, Selected, Selection, Taken};
+use super::search::{Collect, Search, Step};
 use crate::etf::TermBuf;
 use crate::store::ReadError;
 use crate::time::{Timestamp, monotonic};
-
-/// Takes what a read finds, entry by entry.
-pub(super) trait Collect: Send + 'static {
-    /// One more.
-    fn take(&mut self, entry: &Selected<'_>);
-
-    /// Whether anybody still waits for it.
-    fn is_wanted(&self) -> bool {
-        true
-    }
-}
 
 /// An entry that outlives the log's buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +23,9 @@ pub struct Entry {
 }
 
 impl Collect for Vec<Entry> {
-    fn take(&mut self, entry: &Selected<'_>) {
+    fn take(&mut self, entry: &Selected<'_>) -> Taken {
         self.push(Entry { timestamp: entry.timestamp, event: entry.event.to_buf() });
+        Taken::More
     }
 }
 
@@ -72,12 +60,6 @@ pub enum ReadFailure {
 /// for 5 seconds.
 const SEARCH_TIME: Duration = Duration::from_secs(2);
 
-/// Steps that a match spec takes at once, on a thread of its own.
-const READ_STEPS: u64 = 10 * SLICE_STEPS;
-
-/// Bytes of records that are taken from the log at once.
-const FETCH_BYTES: usize = 1 << 20;
-
 impl Instance {
     /// Reads what is selected, as far as its limits go: it is kept in memory. With a match spec that lets little
     /// through it ends after 2 s with what it has, perhaps nothing, and where to go on.
@@ -87,14 +69,14 @@ impl Instance {
     /// [`ReadFailure`].
     pub async fn read(self: &Arc<Self>, selection: Selection) -> Result<Page, ReadFailure> {
         let is_settled = settled(self, &selection).await;
-        let (entries, next) = collect(self, selection, is_settled, Vec::new()).await?;
-        Ok(Page { entries, next })
+        let found = collect(self, selection, is_settled, Vec::new()).await?;
+        Ok(Page { entries: found.into, next: found.next })
     }
 }
 
 /// Waits until everything up to the later end that was taken in is in the log, unless the recorder is stuck. Whether
 /// the end of the log is then the end of what was asked for; more is about to be recorded otherwise.
-pub(super) async fn settled(instance: &Instance, selection: &Selection) -> bool {
+pub(crate) async fn settled(instance: &Instance, selection: &Selection) -> bool {
     let (latest, is_end) = match selection.order {
         Order::Ascending => (selection.to, true),
         Order::Descending => (Some(selection.from), false),
@@ -104,98 +86,40 @@ pub(super) async fn settled(instance: &Instance, selection: &Selection) -> bool 
     committed.await.is_ok() || !is_end
 }
 
-/// Looks for entries; what took them, and where to go on.
-pub(super) async fn collect<C: Collect>(
+/// What a read came to.
+pub(crate) struct Found<C> {
+    /// Who took what was found.
+    pub(crate) into: C,
+    /// The `from` of a selection that goes on there; `None` if there was nothing more at that moment.
+    pub(crate) next: Option<Timestamp>,
+    /// The same for who comes again later; `None` if nothing more can come.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "pollers come by the API"))]
+    pub(crate) later: Option<Timestamp>,
+}
+
+/// Looks for entries, as far as the limits go and for at most 2 s.
+pub(crate) async fn collect<C: Collect>(
     instance: &Arc<Instance>,
     selection: Selection,
     is_settled: bool,
     into: C,
-) -> Result<(C, Option<Timestamp>), ReadFailure> {
-    let budget = instance.budget();
-    let Some(_place) = budget.read(selection.filter.as_ref()) else {
-        instance.counters().sessions_refused.inc();
-        return Err(ReadFailure::SystemLimit);
-    };
-    let _turn = budget.search().await;
+) -> Result<Found<C>, ReadFailure> {
+    let mut search = Search::new(instance, selection, into)?;
+    let _turn = instance.budget().search().await;
     let until = monotonic() + SEARCH_TIME;
-    let fetch_bytes = selection.max_bytes.min(FETCH_BYTES);
-    let reader = Reader::new(instance.log(), selection);
-    let mut search =
-        Search { instance: instance.clone(), reader, fetch_bytes, is_settled, into, found: 0 };
-    let mut is_alone = false;
-    loop {
-        if !search.into.is_wanted() {
-            return Err(ReadFailure::Unwanted);
-        }
-        let alone = if is_alone { Some(budget.read_alone().await) } else { None };
-        let looking = tokio::task::spawn_blocking(move || {
-            let step = search.look(is_alone);
-            (search, step)
-        });
-        let looked = looking.await;
-        drop(alone);
-        let (back, step) = looked.map_err(|failure| {
-            error!("a read failed: {failure}");
-            ReadFailure::Internal
-        })?;
-        search = back;
-        match step? {
-            Look::End(next) => return Ok((search.into, next)),
-            // A read without a match spec is bounded by its limits.
-            Look::More if search.reader.has_filter() && monotonic() >= until => {
-                return Ok((search.into, search.reader.position()));
+    let (next, later) = loop {
+        match search.step().await? {
+            Step::End(next) => break (next, next),
+            Step::CaughtUp => {
+                let position = search.position();
+                break (if is_settled { None } else { position }, position);
             }
-            Look::More => is_alone = false,
-            Look::Alone => is_alone = true,
+            // A read without a match spec is bounded by its limits.
+            Step::More if search.has_filter() && monotonic() >= until => {
+                break (search.position(), search.position());
+            }
+            Step::More => {}
         }
-    }
-}
-
-/// What a stretch of looking for entries came to.
-enum Look {
-    /// It is done; where to go on.
-    End(Option<Timestamp>),
-    /// There is more to look at.
-    More,
-    /// The next event needs more steps than were allowed.
-    Alone,
-}
-
-/// A read on its way.
-struct Search<C> {
-    instance: Arc<Instance>,
-    reader: Reader,
-    fetch_bytes: usize,
-    is_settled: bool,
-    into: C,
-    found: u64,
-}
-
-impl<C: Collect> Search<C> {
-    /// Looks at what is next, about 1 MiB of entries or a slice at most; with `alone` at one entry for as long as it
-    /// takes.
-    fn look(&mut self, alone: bool) -> Result<Look, ReadError> {
-        let ahead = if alone { self.reader.look_ahead(self.fetch_bytes) } else { Ok(()) };
-        match ahead.and_then(|()| self.reader.fetch(self.fetch_bytes)) {
-            Ok(true) => {}
-            Ok(false) if self.is_settled => return Ok(Look::End(None)),
-            Ok(false) => return Ok(Look::End(self.reader.position())),
-            // First what came before; the next read meets the same again.
-            Err(_) if self.found > 0 => return Ok(Look::End(self.reader.position())),
-            Err(error) => return Err(error),
-        }
-        let into = &mut self.into;
-        let looked = self.reader.look(READ_STEPS, |entry| {
-            into.take(&entry);
-            Taken::More
-        });
-        self.found += looked.taken;
-        self.instance.counters().unfiltered.add(looked.over_budget);
-        Ok(match looked.stopped {
-            Some(Stopped::AtEnd) => Look::End(None),
-            Some(Stopped::Full | Stopped::Refused) => Look::End(self.reader.position()),
-            Some(Stopped::TooLong) => Look::Alone,
-            Some(Stopped::Paused) | None => Look::More,
-        })
-    }
+    };
+    Ok(Found { into: search.into_inner(), next, later })
 }

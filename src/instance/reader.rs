@@ -4,6 +4,9 @@
 //! file. Which entry is chosen, what a match spec makes of it, where it ends and what was withheld is decided here for
 //! all of them.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::etf::TermRef;
 use crate::match_spec::{MatchSpec, Outcome, Scratch};
 use crate::store::{Chunk, EntryRef, Next, ReadError, Store, StoreCursor};
@@ -28,6 +31,8 @@ pub struct Selection {
     pub to: Option<Timestamp>,
     /// In which order.
     pub order: Order,
+    /// What an event has to be besides what the match spec asks; looked at first.
+    pub condition: Option<Arc<dyn Condition>>,
     /// Which events, and what of them; `None`: all, as they are.
     pub filter: Option<MatchSpec>,
     /// Whether deleted and damaged stretches are told of instead of stepped over.
@@ -45,12 +50,20 @@ impl Selection {
             from,
             to: None,
             order: Order::Ascending,
+            condition: None,
             filter: None,
             strict: false,
             max_entries: usize::MAX,
             max_bytes: usize::MAX,
         }
     }
+}
+
+/// Something that is true of some events.
+pub trait Condition: fmt::Debug + Send + Sync {
+    /// Whether it is true of this one. What that took is taken off `steps`, one for about 20 ns: it is the caller who
+    /// sees to others who wait.
+    fn holds(&self, event: TermRef<'_>, steps: &mut u64) -> bool;
 }
 
 /// An entry that was chosen.
@@ -99,6 +112,8 @@ pub struct Looked {
     pub entries: usize,
     /// Those of them that were taken.
     pub taken: u64,
+    /// The stamp of the first one that was taken.
+    pub first_taken: Option<Timestamp>,
     /// Those that were withheld because the match spec ran out of its budget.
     pub over_budget: u64,
     /// Whether the last of them was.
@@ -131,7 +146,8 @@ pub struct Reader {
 impl Reader {
     /// Begins. Nothing is looked up before something is fetched.
     pub fn new(log: &dyn Store, selection: Selection) -> Self {
-        let Selection { from, to, order, filter, strict, max_entries, max_bytes } = selection;
+        let Selection { from, to, order, condition, filter, strict, max_entries, max_bytes } =
+            selection;
         let (cursor, to) = match order {
             Order::Ascending => (log.cursor(from, strict), to),
             Order::Descending => {
@@ -140,6 +156,7 @@ impl Reader {
         };
         let chooser = Chooser {
             to,
+            condition,
             filter: filter.map(Filter::new),
             ready: None,
             entries_left: max_entries,
@@ -158,9 +175,9 @@ impl Reader {
         }
     }
 
-    /// Whether a match spec decides.
+    /// Whether a condition or a match spec decides, so that looking takes time.
     pub const fn has_filter(&self) -> bool {
-        self.chooser.filter.is_some()
+        self.chooser.filter.is_some() || self.chooser.condition.is_some()
     }
 
     /// Bytes of records that were fetched and not dealt with yet.
@@ -266,6 +283,7 @@ struct Steps {
 struct Chooser {
     /// The end, of a reader that goes forwards; the other one's cursor knows its own.
     to: Option<Timestamp>,
+    condition: Option<Arc<dyn Condition>>,
     filter: Option<Filter>,
     /// What the match spec made of the next entry, if it has looked at it already.
     ready: Option<Outcome>,
@@ -290,19 +308,27 @@ impl Chooser {
         if self.to.is_some_and(|to| entry.timestamp > to) {
             return Some(Stopped::AtEnd);
         }
+        let is_fresh = steps.left == steps.given;
+        if let Some(condition) = &self.condition {
+            if steps.left == 0 {
+                return Some(Stopped::Paused);
+            }
+            if !condition.holds(TermRef::from_walked(entry.event), &mut steps.left) {
+                looked.is_exhausted = false;
+                looked.entries += 1;
+                return None;
+            }
+        }
         let (event, whole) = match &mut self.filter {
             None => (entry.event, Some(TermRef::from_walked(entry.entry))),
             Some(filter) => {
                 let outcome = match self.ready.take() {
                     Some(ready) => ready,
-                    None => {
-                        let is_fresh = steps.left == steps.given;
-                        match filter.run(entry.event, &mut steps.left) {
-                            Outcome::Unfinished if is_fresh => return Some(Stopped::TooLong),
-                            Outcome::Unfinished => return Some(Stopped::Paused),
-                            outcome => outcome,
-                        }
-                    }
+                    None => match filter.run(entry.event, &mut steps.left) {
+                        Outcome::Unfinished if is_fresh => return Some(Stopped::TooLong),
+                        Outcome::Unfinished => return Some(Stopped::Paused),
+                        outcome => outcome,
+                    },
                 };
                 if outcome != Outcome::Result {
                     looked.is_exhausted = outcome != Outcome::NoMatch;
@@ -332,6 +358,7 @@ impl Chooser {
         looked.is_exhausted = false;
         looked.entries += 1;
         looked.taken += 1;
+        looked.first_taken.get_or_insert(entry.timestamp);
         (taken == Taken::Enough).then_some(Stopped::Paused)
     }
 }

@@ -48,7 +48,7 @@ impl Process for Receiver {
 
     fn refused(&self) {
         if let Some(instance) = self.instance.upgrade() {
-            instance.counters().refused.inc();
+            instance.metrics().refused.inc();
         }
     }
 }
@@ -67,7 +67,7 @@ fn handle(instance: &Arc<Instance>, peer: &Peer, message: TermRef<'_>, parsed: G
     match parsed {
         Gen::Call(from, request) => {
             let Some(to) = ReplyTo::parse(from) else {
-                instance.counters().unknown.inc();
+                instance.metrics().unknown.inc();
                 return Flow::Go;
             };
             let (node, pid) = (instance.node().clone(), instance.pid().clone());
@@ -82,7 +82,7 @@ fn handle(instance: &Arc<Instance>, peer: &Peer, message: TermRef<'_>, parsed: G
             if let Some(number) = conflict(message, instance.name()) {
                 instance.name_conflicts().tell(number);
             } else if !inquiry::answer(instance.node(), peer, instance.pid(), role, message) {
-                instance.counters().unknown.inc();
+                instance.metrics().unknown.inc();
             }
         }
     }

@@ -29,7 +29,7 @@ use tracing::{debug, error, info, warn};
 use super::stamp::Stamper;
 use crate::diagnostics::panic_words;
 use crate::etf::encode;
-use crate::metrics::InstanceCounters;
+use crate::metrics::InstanceMetrics;
 use crate::node::Gate;
 use crate::planted::planted;
 use crate::store::{Batch, NotAppended, Poisoned, StoreWriter, SyncMode};
@@ -84,7 +84,7 @@ pub struct Tail {
     progress: Notify,
     config: RecorderConfig,
     clock: Clock,
-    counters: Arc<InstanceCounters>,
+    metrics: Arc<InstanceMetrics>,
     recording: watch::Sender<Recording>,
     /// The running recorder, for who takes its turn; if its store has others do so.
     turns: OnceLock<Weak<Turns>>,
@@ -179,7 +179,7 @@ impl Tail {
         config: RecorderConfig,
         last: Option<Timestamp>,
         clock: Clock,
-        counters: Arc<InstanceCounters>,
+        metrics: Arc<InstanceMetrics>,
     ) -> Self {
         Tail {
             state: Mutex::new(State {
@@ -202,7 +202,7 @@ impl Tail {
             progress: Notify::new(),
             config,
             clock,
-            counters,
+            metrics,
             recording: watch::Sender::new(Recording::Running),
             turns: OnceLock::new(),
         }
@@ -218,7 +218,7 @@ impl Tail {
         self.state.clear_poison();
         let mut state = poisoned.into_inner();
         let lost = state.lose_batch();
-        self.counters.dropped.add(lost);
+        self.metrics.dropped.add(lost);
         state.failed.get_or_insert("a panic while events were taken in".into());
         // The recorder tells who waits, and everybody else.
         self.filled.notify_one();
@@ -253,7 +253,7 @@ impl Tail {
         };
         if let Some(refusal) = refusal {
             drop(state);
-            self.counters.dropped.add(count);
+            self.metrics.dropped.add(count);
             if let Some(recorded) = recorded {
                 recorded(Err(refusal));
             }
@@ -284,8 +284,8 @@ impl Tail {
         if was_empty && !(is_little && self.take_turn()) {
             self.filled.notify_one();
         }
-        self.counters.received.add(count);
-        self.counters.received_bytes.add(bytes);
+        self.metrics.received.add(count);
+        self.metrics.received_bytes.add(bytes);
         is_behind && self.config.overload != Overload::Drop
     }
 
@@ -385,7 +385,7 @@ impl Tail {
     pub fn stamp_lead(&self) -> u64 {
         let state = self.lock();
         let now = self.clock.now();
-        state.stamper.next().micros().saturating_sub(1).saturating_sub(now.micros())
+        state.stamper.next().previous().micros_since(now)
     }
 
     /// Bytes that wait to be written, or to be told that they are.
@@ -413,7 +413,7 @@ impl Tail {
             notified.as_mut().enable();
             let Some(wait) = self.wait() else { return };
             if !has_waited {
-                self.counters.blocked.inc();
+                self.metrics.blocked.inc();
                 has_waited = true;
             }
             match wait {
@@ -484,6 +484,13 @@ impl Tail {
         taken
     }
 
+    /// Counts a batch that is in the log's file, whose first event had this stamp.
+    fn has_committed(&self, count: u64, first: Timestamp) {
+        self.metrics.recorded.add(count);
+        self.metrics.commits.inc();
+        self.metrics.append.observe_micros(self.clock.now().micros_since(first), count);
+    }
+
     /// The store did not take so many bytes that the recorder has, or has by now. Up to where somebody waits.
     fn hold(&self, bytes: usize) -> Option<Timestamp> {
         let mut state = self.lock();
@@ -540,7 +547,7 @@ impl Tail {
         state.held_bytes = 0;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        self.counters.dropped.add(lost);
+        self.metrics.dropped.add(lost);
         if gap > 0 {
             error!(
                 count = gap,
@@ -587,14 +594,16 @@ struct InHand {
     count: u64,
     /// How many of them are reports of our own.
     reports: u64,
-    /// The last one's stamp.
+    /// The first one's stamp, and the last one's.
+    first: Timestamp,
     last: Timestamp,
 }
 
 impl InHand {
     fn of(state: &State) -> Option<Self> {
         let (count, reports) = (state.batch.count(), state.reports);
-        state.batch.last().map(|last| InHand { count, reports, last })
+        let (first, last) = state.batch.first().zip(state.batch.last())?;
+        Some(InHand { count, reports, first, last })
     }
 }
 
@@ -747,12 +756,11 @@ impl Recorder {
 
     /// Nothing is in hand any more: it was written, or, after a failure, may have been. How many events are lost.
     fn put_down(&mut self) -> u64 {
-        let Some(InHand { count, reports, last }) = self.in_hand.take() else { return 0 };
+        let Some(InHand { count, reports, first, last }) = self.in_hand.take() else { return 0 };
         if self.writer.last_timestamp() < Some(last) {
             return count.saturating_sub(reports);
         }
-        self.tail.counters.recorded.add(count);
-        self.tail.counters.commits.inc();
+        self.tail.has_committed(count, first);
         0
     }
 
@@ -990,11 +998,10 @@ impl Recorder {
     /// A part of what is in hand was written, up to `last`.
     fn has_written(&mut self, count: u64, last: Option<Timestamp>) {
         if let Some(in_hand) = &mut self.in_hand {
+            self.tail.has_committed(count, in_hand.first);
             in_hand.count -= count;
             in_hand.reports = in_hand.reports.min(in_hand.count);
         }
-        self.tail.counters.recorded.add(count);
-        self.tail.counters.commits.inc();
         self.settle(last, None);
     }
 

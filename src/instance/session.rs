@@ -30,6 +30,7 @@ use super::recorder::{Outstanding, Tail};
 use super::subscription::{Method, Subscriber, Subscription};
 use super::{Instance, entry};
 use crate::etf::{Pid, build, encode};
+use crate::metrics::{SessionMetrics, SessionStats};
 use crate::node::Peer;
 use crate::planted::planted;
 use crate::proto::control;
@@ -48,60 +49,52 @@ const OUTPUT_BYTES: usize = 4 * CHUNK_BYTES;
 /// has room again long before.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// What is known of a session at one moment.
+/// A session, as it is at one moment.
 #[derive(Clone, Debug)]
-pub struct SessionStats {
+pub struct SessionInfo {
     /// Its pid.
     pub pid: Pid,
     /// Who gets the entries.
     pub subscriber: Subscriber,
-    /// Where it stands.
+    /// Entries stamped from here on are still to come.
     pub position: Timestamp,
-    /// Entries it has sent.
-    pub sent: u64,
-    /// Events that its match spec has looked at.
-    pub filtered: u64,
-    /// Those that were withheld because the match spec ran out of its budget.
-    pub unfiltered: u64,
-    /// Whether the newest of them was.
+    /// Whether the newest event that its match spec has looked at was withheld, because that ran out of its budget.
     pub is_exhausted: bool,
+    /// Its numbers.
+    pub stats: SessionStats,
 }
 
 /// A session, seen from outside.
-pub(super) struct SessionInfo {
+pub(super) struct SessionState {
     pid: Pid,
     subscriber: Subscriber,
-    sent: AtomicU64,
+    metrics: SessionMetrics,
     /// In microseconds since the epoch.
     position: AtomicU64,
-    filtered: AtomicU64,
-    unfiltered: AtomicU64,
     is_exhausted: AtomicBool,
 }
 
-impl SessionInfo {
+impl SessionState {
     fn new(pid: Pid, subscription: &Subscription) -> Self {
-        SessionInfo {
+        SessionState {
             pid,
             subscriber: subscription.subscriber.clone(),
-            sent: AtomicU64::new(0),
+            metrics: SessionMetrics::default(),
             position: AtomicU64::new(subscription.selection.from.micros()),
-            filtered: AtomicU64::new(0),
-            unfiltered: AtomicU64::new(0),
             is_exhausted: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn stats(&self) -> SessionStats {
-        let number = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        SessionStats {
+    /// What it is now, in a log whose newest entry has this stamp.
+    pub(super) fn info(&self, newest: Option<Timestamp>) -> SessionInfo {
+        let position = Timestamp::from_micros(self.position.load(Ordering::Relaxed));
+        let lag = newest.map_or(0, |newest| newest.micros_since(position));
+        SessionInfo {
             pid: self.pid.clone(),
             subscriber: self.subscriber.clone(),
-            position: Timestamp::from_micros(number(&self.position)),
-            sent: number(&self.sent),
-            filtered: number(&self.filtered),
-            unfiltered: number(&self.unfiltered),
+            position,
             is_exhausted: self.is_exhausted.load(Ordering::Relaxed),
+            stats: SessionStats { lag, ..self.metrics.read() },
         }
     }
 }
@@ -137,7 +130,7 @@ pub(super) fn start(instance: &Arc<Instance>, subscription: Subscription) -> Res
     // Kept as it was asked for, and as it goes into each packet.
     let kept_bytes = 2 * subscription.method.term_bytes();
     let Some(place) = instance.budget().session(filter.as_ref(), kept_bytes) else {
-        instance.counters().sessions_refused.inc();
+        instance.metrics().sessions_refused.inc();
         return Err(Refused::SystemLimit);
     };
     // Where the subscriber cannot be monitored only a link tells of its end.
@@ -162,8 +155,8 @@ pub(super) fn start(instance: &Arc<Instance>, subscription: Subscription) -> Res
         // It was connected a moment ago.
         inbox.end(atom("noconnection"));
     }
-    let info = Arc::new(SessionInfo::new(pid.clone(), &subscription));
-    instance.sessions().insert(pid.clone(), info.clone());
+    let state = Arc::new(SessionState::new(pid.clone(), &subscription));
+    instance.sessions().insert(pid.clone(), state.clone());
     let mut selection = subscription.selection.clone();
     selection.filter = selection.filter.map(|spec| spec.for_process(&pid));
     // Where it ends is for the session to see as well: it waits there.
@@ -181,7 +174,8 @@ pub(super) fn start(instance: &Arc<Instance>, subscription: Subscription) -> Res
         subscription,
         peer,
         inbox,
-        info,
+        state,
+        has_caught_up: false,
     };
     // A filter may take long; without one a session does little but fill the connection.
     let there = if session.has_filter { node.home() } else { session.peer.thread().clone() };
@@ -263,7 +257,9 @@ struct Session {
     inbox: Arc<Inbox>,
     committed: watch::Receiver<Committed>,
     end: End,
-    info: Arc<SessionInfo>,
+    state: Arc<SessionState>,
+    /// Whether it had reached the newest entry: what it sends since then has just come.
+    has_caught_up: bool,
 }
 
 /// How soon is read again what could not be read for want of descriptors or memory.
@@ -321,10 +317,11 @@ impl Session {
                     }
                 }
                 if let Some(next) = reader.position() {
-                    self.info.position.store(next.micros(), Ordering::Relaxed);
+                    self.state.position.store(next.micros(), Ordering::Relaxed);
                 }
                 continue;
             }
+            self.has_caught_up = true;
             // Registered before asking, so that no commit in between is missed.
             let progress = self.instance.tail().progress();
             tokio::pin!(progress);
@@ -404,7 +401,7 @@ impl Session {
             };
             reader = back;
             if !std::mem::replace(&mut has_failed, true) {
-                warn!(session = %self.info.pid, "a session waits: {error}");
+                warn!(session = %self.state.pid, "a session waits: {error}");
             }
             let again = tokio::time::sleep(READ_RETRY);
             tokio::pin!(again);
@@ -477,15 +474,19 @@ impl Session {
         if let Some(credit) = &mut self.credit {
             *credit -= looked.taken;
         }
-        self.info.sent.fetch_add(looked.taken, Ordering::Relaxed);
-        let counters = self.instance.counters();
-        counters.delivered.add(looked.taken);
-        counters.undecodable.add(undecodable);
-        counters.unfiltered.add(looked.over_budget);
+        self.state.metrics.sent.add(looked.taken);
+        let metrics = self.instance.metrics();
+        if let Some(first) = looked.first_taken.filter(|_| self.has_caught_up) {
+            let micros = self.instance.clock().now().micros_since(first);
+            metrics.delivery.observe_micros(micros, looked.taken);
+        }
+        metrics.delivered.add(looked.taken);
+        metrics.undecodable.add(undecodable);
+        metrics.unfiltered.add(looked.over_budget);
         if self.has_filter && looked.entries > 0 {
-            self.info.filtered.fetch_add(looked.entries as u64, Ordering::Relaxed);
-            self.info.unfiltered.fetch_add(looked.over_budget, Ordering::Relaxed);
-            self.info.is_exhausted.store(looked.is_exhausted, Ordering::Relaxed);
+            self.state.metrics.filtered.add(looked.entries as u64);
+            self.state.metrics.unfiltered.add(looked.over_budget);
+            self.state.is_exhausted.store(looked.is_exhausted, Ordering::Relaxed);
         }
     }
 
@@ -536,7 +537,7 @@ impl Session {
 }
 
 /// Ends when the time has come, or never if it is not what is waited for.
-async fn until(outstanding: Option<Outstanding>) {
+pub(super) async fn until(outstanding: Option<Outstanding>) {
     match outstanding {
         Some(Outstanding::Time(left)) => tokio::time::sleep(left).await,
         Some(Outstanding::Commits) | None => std::future::pending().await,

@@ -75,7 +75,7 @@ struct Life {
     recorder: Recorder,
     log: Log,
     cursors: Cursors,
-    counters: Arc<InstanceCounters>,
+    metrics: Arc<InstanceMetrics>,
     subscribers: Vec<Subscriber>,
     answers: Answers,
     /// Calls that wait, and the stamps that they got.
@@ -228,15 +228,15 @@ impl Simulation {
         self.look(&opened);
         let newest = opened.instance.newest_stamp();
         let Files { instance: OpenedInstance { config, writer, clock, .. }, log, cursors } = opened;
-        let counters: Arc<InstanceCounters> = Arc::default();
-        let tail = Arc::new(Tail::new(config.recorder, newest, clock, counters.clone()));
+        let metrics: Arc<InstanceMetrics> = Arc::default();
+        let tail = Arc::new(Tail::new(config.recorder, newest, clock, metrics.clone()));
         let recorder = Recorder::new("quotes".into(), tail.clone(), writer);
         self.life = Some(Life {
             tail,
             recorder,
             log,
             cursors,
-            counters,
+            metrics,
             subscribers: Vec::new(),
             answers: Arc::default(),
             calls: BTreeMap::new(),
@@ -421,14 +421,14 @@ impl Simulation {
         let is_call = self.seeded.below(2) > 0;
         let call = self.next_event;
         let life = self.life.as_mut().expect("alive");
-        let before = life.counters.received.get();
+        let before = life.metrics.received.get();
         let recorded = is_call.then(|| {
             let answers = life.answers.clone();
             Box::new(move |result| answers.lock().expect("sound").push((call, result)))
                 as OnRecorded
         });
         life.tail.append(events.iter().map(Vec::as_slice), recorded);
-        let is_taken = life.counters.received.get() > before;
+        let is_taken = life.metrics.received.get() > before;
         assert_eq!(is_taken, !life.has_failed, "taken in as long as somebody records");
         let last = life.tail.next_stamp().micros() - 1;
         // Of nothing taken in, when nothing ever was, there is none.

@@ -21,7 +21,8 @@ pub enum Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn node(&self) -> &str {
+    /// The node where it is.
+    pub fn node(&self) -> &str {
         match self {
             Subscriber::Pid(pid) => &pid.node,
             Subscriber::Name { node, .. } => node,

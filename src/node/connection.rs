@@ -118,6 +118,7 @@ async fn write_packets(
         if let Err(error) = result {
             return peer.close(Ended::Io(error));
         }
+        peer.metrics.sent_bytes.add(bytes.len() as u64);
         outbound.sent(monotonic());
         bytes.clear();
         bytes.shrink_to(KEEP_OUTPUT_BYTES);
@@ -157,6 +158,7 @@ async fn read_packets(
         };
         let taken = take_packets(node, peer, &mut inbound);
         peer.reactor().has_read(bytes, taken.packets);
+        peer.metrics.received_bytes.add(bytes as u64);
         if let Flow::Wait(gates) = &taken.flow {
             let opened = async {
                 // Each has a time of its own that runs for all, so waiting in turn takes no longer.
@@ -173,7 +175,7 @@ async fn read_packets(
         // Time spent waiting for ourselves is not the peer's silence.
         inbound.heard(monotonic());
         if let Some(error) = taken.error {
-            node.0.counters.packets_malformed.inc();
+            node.0.metrics.packets_malformed.inc();
             if strangers::MALFORMED.admit() {
                 warn!(node = %peer.name(), "closing: {error}");
             }
@@ -225,7 +227,7 @@ impl<'a> Run<'a> {
             }
             None => {
                 let count = self.messages.len();
-                node.0.counters.messages_unaddressed.add(count as u64);
+                node.0.metrics.messages_unaddressed.add(count as u64);
                 debug!(node = %peer.name(), count, to = ?self.to, "messages to nobody");
             }
         }
@@ -262,7 +264,7 @@ fn take_packets(node: &Node, peer: &Arc<Peer>, inbound: &mut Inbound) -> Taken {
                 taken.flow.and(node.signal(peer, signal));
             }
             Received::Refused(error) => {
-                node.0.counters.events_malformed.inc();
+                node.0.metrics.events_malformed.inc();
                 if strangers::MALFORMED.admit() {
                     let source = std::error::Error::source(&error).map(ToString::to_string);
                     warn!(node = %peer.name(), "event refused: {error}: {}", source.unwrap_or_default());
@@ -274,8 +276,8 @@ fn take_packets(node: &Node, peer: &Arc<Peer>, inbound: &mut Inbound) -> Taken {
         }
     }
     run.flush(node, peer, &mut taken);
-    node.0.counters.packets.add(taken.packets);
-    peer.received.fetch_add(taken.packets, std::sync::atomic::Ordering::Relaxed);
+    node.0.metrics.packets.add(taken.packets);
+    peer.metrics.received.add(taken.packets);
     drop(run);
     inbound.consume(at);
     taken

@@ -5,9 +5,9 @@
 //! strangers do, files can be opened.
 //!
 //! A process starts with a soft limit, mostly 1,024, that it may raise itself up to the hard one. What there is, is
-//! divided so (`SocketBudget::of`): a third for files, at least `MIN_FILES`; of the rest half for connections of nodes,
-//! a quarter for handshakes under way, a quarter for clients of the port mapper. No part is larger than it can be
-//! of use for.
+//! divided so (`SocketBudget::of`): a third for files, at least `MIN_FILES`; of the rest three eighths for connections of nodes,
+//! a quarter for handshakes under way, a quarter for clients of the port mapper, an eighth for HTTP. No part is larger than
+//! it can be of use for.
 
 use std::fmt;
 
@@ -26,6 +26,9 @@ pub const MAX_HANDSHAKES: usize = 512;
 /// The most clients of the embedded port mapper at once, registered nodes among them.
 pub const MAX_MAPPER_CLIENTS: usize = 1024;
 
+/// The most HTTP connections at once.
+pub const MAX_HTTP: usize = 2048;
+
 /// How many sockets of each sort there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketBudget {
@@ -35,6 +38,8 @@ pub struct SocketBudget {
     pub handshakes: usize,
     /// Clients of the embedded port mapper.
     pub mapper_clients: usize,
+    /// HTTP connections.
+    pub http: usize,
 }
 
 impl SocketBudget {
@@ -43,9 +48,10 @@ impl SocketBudget {
         let third = limit / 3;
         let sockets = limit - if third > MIN_FILES { third } else { MIN_FILES };
         SocketBudget {
-            connections: least(sockets / 2, MAX_CONNECTIONS),
+            connections: least(sockets / 8 * 3, MAX_CONNECTIONS),
             handshakes: least(sockets / 4, MAX_HANDSHAKES),
             mapper_clients: least(sockets / 4, MAX_MAPPER_CLIENTS),
+            http: least(sockets / 8, MAX_HTTP),
         }
     }
 }
@@ -119,15 +125,17 @@ mod tests {
     fn sockets_never_take_what_files_need() {
         for limit in MIN_DESCRIPTORS..70_000 {
             let raised = Raised { from: None, to: Some(limit as u64) };
-            let SocketBudget { connections, handshakes, mapper_clients } = raised.budget().unwrap();
-            let sockets = connections + handshakes + mapper_clients;
+            let SocketBudget { connections, handshakes, mapper_clients, http } =
+                raised.budget().unwrap();
+            let sockets = connections + handshakes + mapper_clients + http;
             assert!(limit - sockets >= (limit / 3).max(MIN_FILES), "{limit}");
-            assert!(connections.min(handshakes).min(mapper_clients) >= 16, "{limit}");
+            assert!(connections.min(handshakes).min(mapper_clients) >= 16 && http >= 8, "{limit}");
         }
         let most = Raised { from: None, to: None }.budget().unwrap();
         assert_eq!(most.connections, MAX_CONNECTIONS);
         assert_eq!(most.handshakes, MAX_HANDSHAKES);
         assert_eq!(most.mapper_clients, MAX_MAPPER_CLIENTS);
+        assert_eq!(most.http, MAX_HTTP);
         let few = Raised { from: None, to: Some(127) }.budget().unwrap_err();
         assert_eq!(few, TooFew { limit: 127 });
     }

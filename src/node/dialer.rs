@@ -119,7 +119,7 @@ async fn call(
     .await
     .inspect_err(|error| {
         if !matches!(error, ConnectError::Handshake(error) if error.is_simultaneous()) {
-            node.counters().handshakes_failed.inc();
+            node.metrics().handshakes_failed.inc();
         }
     })?;
     connection::start(node, stream, agreed)

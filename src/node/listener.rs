@@ -68,13 +68,13 @@ async fn accept(node: Node, listener: TcpListener, door: Arc<Door>) {
             let node = node.clone();
             async move {
                 if let Err(error) = accepted(&node, stream).await {
-                    node.counters().handshakes_failed.inc();
+                    node.metrics().handshakes_failed.inc();
                     report(address, &error);
                 }
             }
         };
         if door.serve(origin, handshake).await {
-            node.counters().handshakes_displaced.inc();
+            node.metrics().handshakes_displaced.inc();
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::peer::Peer;
 use super::{Node, Shared, inquiry};
 use crate::etf::{Pid, Reference, TermBuf, TermRef, encode};
-use crate::metrics::NodeCounters;
+use crate::metrics::NodeMetrics;
 
 /// Whether the peer that sent something should be read from further.
 #[must_use]
@@ -105,7 +105,7 @@ const MAX_REASON_BYTES: usize = 64 << 10;
 /// Takes what comes for a process that reads [`Letters`].
 pub struct Mailbox {
     queue: Arc<LetterQueue>,
-    counters: Arc<NodeCounters>,
+    metrics: Arc<NodeMetrics>,
 }
 
 /// What came for a process, for it to read. Ends when the process is removed.
@@ -135,9 +135,9 @@ impl LetterQueue {
 
 impl Mailbox {
     /// A mailbox and what its process reads from.
-    pub fn new(counters: Arc<NodeCounters>) -> (Self, Letters) {
+    pub fn new(metrics: Arc<NodeMetrics>) -> (Self, Letters) {
         let queue = Arc::<LetterQueue>::default();
-        (Mailbox { queue: queue.clone(), counters }, Letters(queue))
+        (Mailbox { queue: queue.clone(), metrics }, Letters(queue))
     }
 
     fn put(&self, letter: Letter) {
@@ -151,7 +151,7 @@ impl Mailbox {
             }
         };
         if !has_room {
-            self.counters.messages_dropped.inc();
+            self.metrics.messages_dropped.inc();
             return;
         }
         waiting.count(&letter, true);
@@ -285,8 +285,8 @@ mod tests {
     #[tokio::test]
     async fn a_full_mailbox_still_takes_exits_and_downs() {
         for bytes in [1, 1 << 20] {
-            let counters: Arc<NodeCounters> = Arc::default();
-            let (mailbox, mut letters) = Mailbox::new(counters.clone());
+            let metrics: Arc<NodeMetrics> = Arc::default();
+            let (mailbox, mut letters) = Mailbox::new(metrics.clone());
             for _ in 0..2 * MAX_MESSAGES {
                 message(&mailbox, bytes);
             }
@@ -311,7 +311,7 @@ mod tests {
             let fit = MAX_MESSAGES.min(MAX_WAITING_BYTES / bytes);
             assert_eq!(messages, 10_000 + fit, "told");
             assert!(held <= MAX_WAITING_BYTES, "bounded");
-            assert_eq!(counters.messages_dropped.get(), (2 * MAX_MESSAGES - fit) as u64);
+            assert_eq!(metrics.messages_dropped.get(), (2 * MAX_MESSAGES - fit) as u64);
         }
     }
 

@@ -47,7 +47,7 @@ pub use spawn::{Applied, Functions, OnApplied};
 
 use crate::diagnostics::panic_words;
 use crate::etf::{Pid, Reference, TermBuf, encode};
-use crate::metrics::NodeCounters;
+use crate::metrics::{NodeMetrics, NodeStats};
 use crate::proto::connections::Connections;
 use crate::proto::control::{self, Destination, Signal, Watched};
 use crate::proto::handshake::{Challenge, Challenges, Local};
@@ -99,7 +99,7 @@ pub struct Node(Arc<Shared>);
 struct Shared {
     local: Local,
     config: NodeConfig,
-    counters: Arc<NodeCounters>,
+    metrics: Arc<NodeMetrics>,
     table: Mutex<ProcessTable>,
     processes: DashMap<LocalId, Arc<dyn Process>>,
     connections: RwLock<Connections<Arc<Peer>>>,
@@ -126,7 +126,7 @@ impl Node {
         let node = Node(Arc::new(Shared {
             local,
             config,
-            counters: Arc::default(),
+            metrics: Arc::default(),
             table: Mutex::new(table),
             processes: DashMap::new(),
             connections: RwLock::new(connections),
@@ -150,9 +150,21 @@ impl Node {
         &self.0.local.name
     }
 
-    /// What has happened on its connections since it was started.
-    pub fn counters(&self) -> &Arc<NodeCounters> {
-        &self.0.counters
+    /// What is counted of it.
+    pub fn metrics(&self) -> &Arc<NodeMetrics> {
+        &self.0.metrics
+    }
+
+    /// Its numbers, as they are now.
+    pub fn stats(&self) -> NodeStats {
+        let (processes, ties) = self.load();
+        let peers = self.connections().iter().count();
+        NodeStats {
+            peers: peers as u64,
+            processes: processes as u64,
+            ties: ties as u64,
+            ..self.0.metrics.read()
+        }
     }
 
     /// Serves these functions to `rpc` and `erpc`. The first call counts.
@@ -243,7 +255,7 @@ impl Node {
 
     /// Makes a process that is a task reading letters.
     pub fn spawn_mailbox(&self) -> (Pid, Letters) {
-        let (mailbox, letters) = Mailbox::new(self.0.counters.clone());
+        let (mailbox, letters) = Mailbox::new(self.0.metrics.clone());
         (self.spawn(|pid| Arc::new(TaskProcess::new(self, pid, mailbox))), letters)
     }
 
@@ -360,7 +372,7 @@ impl Node {
         };
         match effect {
             Effect::Done => {}
-            Effect::Presumed => self.0.counters.messages_unaddressed.inc(),
+            Effect::Presumed => self.0.metrics.messages_unaddressed.inc(),
             Effect::Exit { to, from, reason } => {
                 self.with(to, |process| process.exit_signal(&from, reason));
             }
@@ -387,7 +399,7 @@ impl Node {
             old.close(Ended::Replaced);
             self.lost(peer.name());
         }
-        self.0.counters.connections.inc();
+        self.0.metrics.connections.inc();
         let (visible, address) = (peer.is_visible(), peer.address());
         if strangers::CONNECTIONS.admit() {
             info!(node = %peer.name(), visible, %address, flags = ?peer.flags(), "connected");

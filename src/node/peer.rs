@@ -9,7 +9,7 @@
 //! - `whole_packets`: the queue holds whole packets, also after a panic while one was being written.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use super::answers::Answers;
 use super::error::Ended;
 use super::reactor::Reactor;
 use crate::etf::Abilities;
+use crate::metrics::{PeerMetrics, PeerStats};
 use crate::proto::{Flags, NodeName, Remote, handshake};
 
 /// Queued bytes above which sessions wait. Large enough to keep a socket busy, small enough that a thousand
@@ -44,8 +45,7 @@ pub struct Peer {
     /// Those of them that were added without waiting for room.
     pending_small: AtomicUsize,
     answers: Answers,
-    /// Packets received, for `info`.
-    pub received: AtomicU64,
+    pub(super) metrics: PeerMetrics,
     wake_writer: Notify,
     room: Notify,
     closed: Notify,
@@ -72,7 +72,7 @@ impl Peer {
             pending: AtomicUsize::new(0),
             pending_small: AtomicUsize::new(0),
             answers: Answers::new(),
-            received: AtomicU64::new(0),
+            metrics: PeerMetrics::default(),
             wake_writer: Notify::new(),
             room: Notify::new(),
             closed: Notify::new(),
@@ -102,6 +102,12 @@ impl Peer {
     /// Where it is.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its numbers, as they are now.
+    pub fn stats(&self) -> PeerStats {
+        let queued_bytes = self.pending.load(Ordering::Acquire) as u64;
+        PeerStats { queued_bytes, ..self.metrics.read() }
     }
 
     /// The thread that its connection lives on: where to spawn what sends much to it and takes little time for it.

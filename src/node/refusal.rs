@@ -23,12 +23,12 @@ pub(super) fn answer(node: &Node, peer: &Arc<Peer>, data: &[u8]) {
     match control::refused(data) {
         // A peer speaks for its own processes.
         Some(Refused::Spawn { id, from }) if *from.node == *peer.name().as_str() => {
-            node.counters().spawns_refused.inc();
+            node.metrics().spawns_refused.inc();
             peer.send(|out| control::spawn_reply(out, &id, &from, &Spawned::Error(REFUSED)));
         }
         Some(Refused::Message { to, payload }) => {
             let Some(local) = node.local(to) else {
-                node.counters().messages_unaddressed.inc();
+                node.metrics().messages_unaddressed.inc();
                 return;
             };
             node.with(local, |process| process.refused());

@@ -74,7 +74,7 @@ impl Process for Served {
                     }
                 }
                 // `rpc:cast` from before OTP 23; nothing waits for it.
-                Gen::Cast(_) if self.process.is_rex => node.counters().calls_refused.inc(),
+                Gen::Cast(_) if self.process.is_rex => node.metrics().calls_refused.inc(),
                 _ => match self.info(&node, peer, *message) {
                     Some(more) => flow.and(more),
                     None => {
@@ -245,7 +245,7 @@ fn find<'a>(
 }
 
 fn refused(node: &Node, caller: &Pid, what: &str) {
-    node.counters().calls_refused.inc();
+    node.metrics().calls_refused.inc();
     if strangers::REFUSALS.admit() {
         let what = Escaped(what);
         warn!(%caller, "refused to run {what}: only logmachine's functions are served");
@@ -288,7 +288,7 @@ pub(super) fn requested(node: &Node, peer: &Arc<Peer>, request: &SpawnRequest<'_
     // What the caller waits for is a reference.
     let call = call.filter(|[result, ..]| result.bytes().len() <= MAX_ECHO_BYTES);
     let Some([result, module, function, args]) = call else {
-        node.counters().spawns_refused.inc();
+        node.metrics().spawns_refused.inc();
         if strangers::REFUSALS.admit() {
             warn!(node = %peer.name(), caller = %request.from, "refused to spawn a process: this node has no code to run");
         }

@@ -14,8 +14,9 @@ pub use crate::event_log::is_alone;
 use super::{DurableCursors, Lack, NotAppended, Opened, Poisoned, Store, StoreCursor, StoreWriter};
 use crate::event_log::{
     self, AppendError, BackwardCursor, Batch, Chunk, Committed, Cursor, Cursors, Log, LogConfig,
-    LogStats, Next, OpenError, ReadError, RealStorage, Storage, Writer,
+    Next, OpenError, ReadError, RealStorage, Started, Storage, Writer,
 };
+use crate::metrics::LogStats;
 use crate::planted::planted;
 use crate::time::{Clock, Timestamp, monotonic};
 
@@ -216,6 +217,10 @@ impl Store for Log {
 
     fn cache_interval(&self) -> Option<(Timestamp, Timestamp)> {
         self.cache_interval()
+    }
+
+    fn started(&self) -> Started {
+        self.started()
     }
 
     fn stats(&self) -> LogStats {

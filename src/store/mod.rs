@@ -28,11 +28,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use crate::event_log::{
-    Batch, Chunk, Committed, EntryRef, LogConfig, LogStats, MAX_CURSOR_NAME_BYTES, Next, OpenError,
-    ReadError, Started,
+    Batch, Chunk, Committed, EntryRef, LogConfig, MAX_CURSOR_NAME_BYTES, Next, OpenError,
+    ReadError, Started, write_record,
 };
 pub use file::SyncMode;
 
+use crate::metrics::LogStats;
 use crate::time::Timestamp;
 
 /// A log that was opened: the three ways to it, each for others.
@@ -70,7 +71,10 @@ pub trait Store: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Counters and sizes, as they are now; 0 is what the store has not.
+    /// How the log had ended when it was opened.
+    fn started(&self) -> Started;
+
+    /// Its numbers, as they are now; 0 is what the store has not.
     fn stats(&self) -> LogStats;
 }
 

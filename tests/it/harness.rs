@@ -123,7 +123,7 @@ impl World {
     }
 
     fn surround(&self, mut command: Command) -> Command {
-        command.env("ERL_EPMD_PORT", self.epmd_port.to_string());
+        command.env("ERL_EPMD_PORT", self.epmd_port.to_string()).env("LOGMACHINE_HTTP", "off");
         command.env("HOME", self.dir.path()).current_dir(self.dir.path());
         command
     }

@@ -13,7 +13,9 @@ pub(super) mod print;
 mod tests;
 
 pub use binary::{MAX_SEGMENT_BITS, MAX_WIDE_SEGMENT_BYTES};
-pub use parse::{MAX_DIGITS, TextError, TextProblem, parse, parse_lossless, parse_terms};
+pub use parse::{
+    MAX_DIGITS, TextError, TextProblem, parse, parse_lossless, parse_terms, parse_terms_lossless,
+};
 pub use print::{to_lossless, to_text, write_atom, write_term};
 
 /// Words that are no atoms unless quoted.

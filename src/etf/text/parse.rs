@@ -122,19 +122,24 @@ pub fn parse(text: &str) -> Result<TermBuf, TextError> {
 ///
 /// [`TextError`] with line and column.
 pub fn parse_lossless(text: &str) -> Result<TermBuf, TextError> {
+    let term = whole(lossless(text))?;
+    within(MAX_DEPTH + 1, term).map_err(|problem| TextError { line: 1, column: 1, problem })
+}
+
+/// Reads forms, too.
+fn lossless(text: &str) -> Parser<'_> {
     // A closure is a tuple with a list here.
     let max_depth = 2 * MAX_DEPTH + 1;
-    let term = whole(Parser { max_depth, forms: true, ..Parser::new(text) })?;
-    match decode::walk_within(MAX_DEPTH + 1, &term) {
+    Parser { max_depth, forms: true, ..Parser::new(text) }
+}
+
+/// Checks a term that forms were put into.
+fn within(depth: usize, term: Vec<u8>) -> Result<TermBuf, TextProblem> {
+    match decode::walk_within(depth, &term) {
         Ok(_) => Ok(TermBuf::from_walked(term)),
-        Err(error) => {
-            let problem = match error {
-                DecodeError::RepeatedKey => TextProblem::RepeatedKey,
-                DecodeError::TooDeep { .. } => TextProblem::TooDeep { limit: MAX_DEPTH },
-                error => TextProblem::NoTerm(error),
-            };
-            Err(TextError { line: 1, column: 1, problem })
-        }
+        Err(DecodeError::RepeatedKey) => Err(TextProblem::RepeatedKey),
+        Err(DecodeError::TooDeep { .. }) => Err(TextProblem::TooDeep { limit: MAX_DEPTH }),
+        Err(error) => Err(TextProblem::NoTerm(error)),
     }
 }
 
@@ -159,7 +164,22 @@ fn whole(mut parser: Parser<'_>) -> Result<Vec<u8>, TextError> {
 ///
 /// [`TextError`] with line and column.
 pub fn parse_terms(text: &str) -> Result<Vec<TermBuf>, TextError> {
-    let mut parser = Parser::new(text);
+    all(Parser::new(text), |term| Ok(TermBuf::from_walked(term)))
+}
+
+/// The same for text in which terms without syntax are written in their [`forms`], as [`parse_lossless`] reads one.
+///
+/// # Errors
+///
+/// [`TextError`] with line and column.
+pub fn parse_terms_lossless(text: &str) -> Result<Vec<TermBuf>, TextError> {
+    all(lossless(text), |term| within(MAX_DEPTH, term))
+}
+
+fn all(
+    mut parser: Parser<'_>,
+    make: impl Fn(Vec<u8>) -> Result<TermBuf, TextProblem>,
+) -> Result<Vec<TermBuf>, TextError> {
     let mut terms = Vec::new();
     loop {
         parser.space();
@@ -170,13 +190,12 @@ pub fn parse_terms(text: &str) -> Result<Vec<TermBuf>, TextError> {
             parser.space();
             parser.due('.', "a dot")?;
             match parser.peek() {
-                None | Some('%') => Ok(term),
-                Some(c) if c.is_whitespace() => Ok(term),
+                None | Some('%') => make(term),
+                Some(c) if c.is_whitespace() => make(term),
                 Some(found) => Err(TextProblem::Unexpected { found, due: "space after the dot" }),
             }
         });
-        let term = term.map_err(|problem| parser.error(problem))?;
-        terms.push(TermBuf::from_walked(term));
+        terms.push(term.map_err(|problem| parser.error(problem))?);
     }
 }
 

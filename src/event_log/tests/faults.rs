@@ -239,17 +239,17 @@ pub(super) fn a_segment_that_cannot_be_read_for_a_while_is_neither_archived_nor_
             let mut archiving = config(dir());
             archiving.archive_after = Some(Duration::from_secs(1));
             let (mut writer, log) = open_in(archiving, &storage).expect("opens");
-            assert_eq!(log.stats().unread, 1, "{call:?} {errno}");
+            assert_eq!(log.stats().unreadable, 1, "{call:?} {errno}");
             go_to(writer.clock(), at(START + 5 * DAY));
             let mut slow = log.cursor(MIN);
             assert_eq!(stamps(&mut slow, 1 << 20).len(), 110);
             writer.append(batch([START + 5 * DAY], 10)).expect("appends");
             writer.maintain_at(at(START + 6 * DAY)).expect("maintains");
-            assert_eq!((log.stats().archives, log.stats().unread), (2, 1));
+            assert_eq!((log.stats().archives, log.stats().unreadable), (2, 1));
             assert!(storage.bytes(&segment).is_some());
             storage.heal();
             writer.maintain_at(at(START + 6 * DAY + 3_600_000_000)).expect("maintains");
-            assert_eq!(log.stats().unread, 0);
+            assert_eq!(log.stats().unreadable, 0);
             let expected: Vec<_> = expected.into_iter().chain([START + 5 * DAY]).collect();
             assert_eq!(all(&log), expected, "{call:?} {errno} {has_manifest}");
             writer.append(batch([START + 6 * DAY], 10)).expect("appends");
@@ -581,7 +581,7 @@ pub(super) fn no_stamp_is_given_twice_over_a_power_loss_or_an_emptied_log() {
         drop(writer);
         storage.lose_power(&mut Seeded::new(seed));
         let (writer, log) = reopen(&storage);
-        assert_eq!(log.stats().started, Started::PowerLoss);
+        assert_eq!(log.started(), Started::PowerLoss);
         let floor = writer.stamp_floor().expect("there is one");
         assert!(floor >= at(last) && floor <= at(last + 20_000_000), "{floor} {last}");
     }

@@ -271,7 +271,7 @@ impl Model {
         self.delete();
         if let Some((_, log)) = &self.open {
             let stats = log.stats();
-            assert_eq!(stats.poisoned, None);
+            assert_eq!(log.poisoned(), None);
             // A damaged stretch still counts the records it had.
             let events = self.entries.len() as u64;
             assert!(

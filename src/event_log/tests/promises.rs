@@ -291,7 +291,7 @@ pub(super) fn a_loss_of_power_while_closing_damages_nothing() {
         for (seed, after) in powerless(&storage) {
             let (_writer, log) = reopen(&after);
             assert_eq!(all(&log)[..5], [1, 2, 3, 4, 5], "call {call}, seed {seed}");
-            let is_clean = log.stats().started == Started::Clean;
+            let is_clean = log.started() == Started::Clean;
             assert!(!is_clean || all(&log).len() == 25, "call {call}, seed {seed}");
         }
     }

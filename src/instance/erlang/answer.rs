@@ -7,10 +7,12 @@ use super::request::{BadRequest, echo};
 use crate::etf::{Abilities, Pid, TermBuf, TermRef, build, encode};
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
-use crate::instance::read::{Collect, ReadFailure};
-use crate::instance::reader::Selected;
-use crate::instance::session::{Refused, SessionStats};
+use crate::instance::read::ReadFailure;
+use crate::instance::reader::{Selected, Taken};
+use crate::instance::search::Collect;
+use crate::instance::session::{Refused, SessionInfo};
 use crate::instance::{Failure, Instance, Recording, Stamped, entry};
+use crate::metrics::{Stats, Value};
 use crate::node::Peer;
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
@@ -192,10 +194,11 @@ impl PageAnswer {
 }
 
 impl Collect for PageAnswer {
-    fn take(&mut self, entry: &Selected<'_>) {
+    fn take(&mut self, entry: &Selected<'_>) -> Taken {
         let is_decodable = entry::write(&mut self.out, entry, self.peer.abilities());
-        self.instance.counters().undecodable.add(u64::from(!is_decodable));
+        self.instance.metrics().undecodable.add(u64::from(!is_decodable));
         self.count += 1;
+        Taken::More
     }
 
     fn is_wanted(&self) -> bool {
@@ -226,7 +229,6 @@ fn write_global_alias(out: &mut Vec<u8>, instance: &str, held: Held) {
 
 /// What `info` answers: keys, and values.
 pub(crate) fn info(info: &InstanceInfo) -> Vec<(&'static str, TermBuf)> {
-    let count = |n: u64| TermBuf::written(|out| encode::unsigned(out, n));
     let path = |path: &Path| TermBuf::written(|out| encode::string(out, &path.to_string_lossy()));
     let interval = |interval: Option<_>| {
         TermBuf::written(|out| {
@@ -235,28 +237,13 @@ pub(crate) fn info(info: &InstanceInfo) -> Vec<(&'static str, TermBuf)> {
             timestamp_or_undefined(out, interval.map(|(_, last)| last));
         })
     };
-    let log = &info.log;
     let mut pairs = vec![
         ("data_dir", path(&info.data_dir)),
         ("arch_data_dir", path(&info.arch_data_dir)),
         ("global_alias", global_alias(&info.name, info.global_alias)),
         ("interval", interval(info.interval)),
         ("cache_interval", interval(info.cache_interval)),
-        ("events", count(log.events)),
-        ("bytes", count(log.bytes)),
-        ("segments", count(log.segments)),
-        ("cache_events", count(log.cache_events)),
-        ("cache_bytes", count(log.cache_bytes)),
-        ("pending_bytes", count(info.pending_bytes as u64)),
-        ("stamp_lead", count(info.stamp_lead)),
-        ("syncs", count(log.syncs)),
-        ("damaged", count(log.damaged)),
-        ("missing", count(log.missing)),
-        ("unreadable", count(log.unread)),
-        ("scrubbed_bytes", count(log.scrubbed_bytes)),
-        ("torn_bytes", count(log.torn_bytes)),
-        ("archives", count(log.archives)),
-        ("started", atom(started(log.started))),
+        ("started", atom(started(info.started))),
         ("recording", TermBuf::written(|out| write_recording(out, &info.recording))),
         (
             "sessions",
@@ -275,7 +262,9 @@ pub(crate) fn info(info: &InstanceInfo) -> Vec<(&'static str, TermBuf)> {
         ("handlers", TermBuf::written(|out| write_handlers(out, info))),
         ("port_mapper", TermBuf::written(|out| write_port_mapper(out, info.port_mapper))),
     ];
-    pairs.extend(info.counters.iter().map(|(key, _, value)| (*key, count(*value))));
+    let numbers = info.stats.table().into_iter().chain(info.log.table());
+    let number = |value| TermBuf::written(|out| write_number(out, value));
+    pairs.extend(numbers.map(|(metric, value)| (metric.name, number(value))));
     pairs
 }
 
@@ -297,21 +286,42 @@ pub(crate) fn properties(
     })
 }
 
-/// `{Pid, #{position, sent, filtered, unfiltered, exhausted}}`.
-fn write_session(out: &mut Vec<u8>, session: &SessionStats) {
+/// A number as it is; of what took time `#{count => N, sum => Micros, median => Micros, p99 => Micros}`, where `infinity`
+/// is longer than is told apart, and `undefined` what nobody knows yet.
+fn write_number(out: &mut Vec<u8>, value: Value) {
+    let distribution = match value {
+        Value::Counter(number) | Value::Gauge(number) => return encode::unsigned(out, number),
+        Value::Histogram(distribution) => distribution,
+    };
+    encode::map_header(out, 4);
+    encode::atom(out, "count");
+    encode::unsigned(out, distribution.count());
+    encode::atom(out, "sum");
+    encode::unsigned(out, distribution.sum_micros);
+    for (key, per_mille) in [("median", 500), ("p99", 990)] {
+        encode::atom(out, key);
+        match distribution.quantile(per_mille) {
+            Some(micros) => encode::unsigned(out, micros),
+            None if distribution.count() > 0 => encode::atom(out, "infinity"),
+            None => encode::atom(out, "undefined"),
+        }
+    }
+}
+
+/// `{Pid, #{position, exhausted, sent, filtered, unfiltered, lag}}`.
+fn write_session(out: &mut Vec<u8>, session: &SessionInfo) {
     encode::tuple_header(out, 2);
     encode::pid(out, &session.pid);
-    encode::map_header(out, 5);
+    let numbers = session.stats.table();
+    encode::map_header(out, 2 + numbers.len());
     encode::atom(out, "position");
     encode::timestamp(out, session.position);
-    for (key, count) in
-        [("sent", session.sent), ("filtered", session.filtered), ("unfiltered", session.unfiltered)]
-    {
-        encode::atom(out, key);
-        encode::unsigned(out, count);
-    }
     encode::atom(out, "exhausted");
     encode::boolean(out, session.is_exhausted);
+    for (metric, value) in numbers {
+        encode::atom(out, metric.name);
+        write_number(out, value);
+    }
 }
 
 /// `[{Node, Place, State}]`.

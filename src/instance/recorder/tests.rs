@@ -18,11 +18,11 @@ use crate::store::file::SyncedWriter;
 const BLOCK: Overload = Overload::Block { at_most: None };
 
 /// A tail that counts, and an event of some 40 bytes.
-fn tail(overload: Overload, pending_bytes: usize) -> (Arc<Tail>, Arc<InstanceCounters>, Vec<u8>) {
+fn tail(overload: Overload, pending_bytes: usize) -> (Arc<Tail>, Arc<InstanceMetrics>, Vec<u8>) {
     let config = RecorderConfig { sync: SyncMode::Always, overload, pending_bytes };
-    let counters: Arc<InstanceCounters> = Arc::default();
-    let tail = Tail::new(config, None, Clock::system(), counters.clone());
-    (Arc::new(tail), counters, text::parse("{quote, 1}").expect("a term").into_bytes())
+    let metrics: Arc<InstanceMetrics> = Arc::default();
+    let tail = Tail::new(config, None, Clock::system(), metrics.clone());
+    (Arc::new(tail), metrics, text::parse("{quote, 1}").expect("a term").into_bytes())
 }
 
 fn cast(tail: &Tail, event: &[u8], count: usize) -> bool {
@@ -53,15 +53,15 @@ fn overload_drops_what_is_too_much_counts_it_and_reports_it() {
     let clock = Clock::manual(Timestamp::from_micros(1_000_000));
     let config =
         RecorderConfig { sync: SyncMode::None, overload: Overload::Drop, pending_bytes: 200 };
-    let counters: Arc<InstanceCounters> = Arc::default();
-    let tail = Tail::new(config, None, clock.clone(), counters.clone());
+    let metrics: Arc<InstanceMetrics> = Arc::default();
+    let tail = Tail::new(config, None, clock.clone(), metrics.clone());
     let event = text::parse("{quote, 1}").expect("a term");
     assert!(!cast(&tail, &event, 10), "senders of a dropping instance never wait");
     clock.step(500);
     let (_, answer) = call(&tail, &event);
     cast(&tail, &event, 2);
     assert_eq!(answer.recv().expect("told at once"), Err("overload".into()));
-    assert_eq!((counters.received.get(), counters.dropped.get()), (10, 3));
+    assert_eq!((metrics.received.get(), metrics.dropped.get()), (10, 3));
     clock.step(500);
     let taken = tail.take();
     assert_eq!((taken.batch.count(), taken.ticket), (11, 11));
@@ -89,7 +89,7 @@ fn overload_drops_what_is_too_much_counts_it_and_reports_it() {
 #[test]
 fn senders_wait_for_block_for_then_events_are_dropped_until_the_recorder_has_caught_up() {
     let at_most = Some(Duration::from_millis(1));
-    let (tail, counters, event) = tail(Overload::Block { at_most }, 200);
+    let (tail, metrics, event) = tail(Overload::Block { at_most }, 200);
     for round in 1..=2 {
         assert!(cast(&tail, &event, 10), "never_longer: a stretch begins");
         runtime().block_on(tail.caught_up());
@@ -97,16 +97,16 @@ fn senders_wait_for_block_for_then_events_are_dropped_until_the_recorder_has_cau
         let (waits, answer) = call(&tail, &event);
         assert!(!waits);
         assert_eq!(answer.recv().expect("told at once"), Err("overload".into()));
-        assert_eq!((counters.received.get(), counters.dropped.get()), (10 * round, 4 * round));
+        assert_eq!((metrics.received.get(), metrics.dropped.get()), (10 * round, 4 * round));
         assert_eq!(take(&tail).0, 11, "the events and the report");
     }
-    assert_eq!(counters.blocked.get(), 2);
+    assert_eq!(metrics.blocked.get(), 2);
 }
 
 /// Without `block_for` senders wait until the recorder comes by, and nothing is dropped.
 #[test]
 fn senders_wait_for_ever_where_they_are_told_to() {
-    let (tail, counters, event) = tail(BLOCK, 200);
+    let (tail, metrics, event) = tail(BLOCK, 200);
     assert!(!cast(&tail, &event, 1));
     assert!(cast(&tail, &event, 10));
     runtime().block_on(async {
@@ -116,7 +116,7 @@ fn senders_wait_for_ever_where_they_are_told_to() {
         take(&tail);
         opened.await;
     });
-    assert_eq!(counters.dropped.get(), 0);
+    assert_eq!(metrics.dropped.get(), 0);
 }
 
 /// Calls without end cost memory before their events do, also while these are being written.
@@ -139,7 +139,7 @@ fn calls_that_wait_for_the_recorder_count_as_what_they_cost() {
 /// The recorder gives up with two events taken: who waits is told, what was taken and what comes is counted.
 #[test]
 fn a_failed_recorder_tells_who_waits_and_counts_what_is_lost() {
-    let (tail, counters, event) = tail(BLOCK, 1 << 20);
+    let (tail, metrics, event) = tail(BLOCK, 1 << 20);
     let (first, second) = (call(&tail, &event).1, call(&tail, &event).1);
     let failure: Failure = "sync failed: EIO".into();
     tail.fail(&failure, 0);
@@ -147,7 +147,7 @@ fn a_failed_recorder_tells_who_waits_and_counts_what_is_lost() {
         assert_eq!(answer.recv().expect("told at once"), Err(failure.clone()));
     }
     cast(&tail, &event, 1);
-    assert_eq!(counters.dropped.get(), 4);
+    assert_eq!(metrics.dropped.get(), 4);
     assert_eq!(tail.recording(), Recording::Failed(failure));
 }
 
@@ -262,11 +262,11 @@ fn recorder_on(tail: &Arc<Tail>, files: MemoryStorage, config: LogConfig) -> Run
 }
 
 /// A tail of its own clock, and an event of some 40 bytes.
-fn tail_at(sync: SyncMode, clock: &Clock) -> (Arc<Tail>, Arc<InstanceCounters>, Vec<u8>) {
+fn tail_at(sync: SyncMode, clock: &Clock) -> (Arc<Tail>, Arc<InstanceMetrics>, Vec<u8>) {
     let config = RecorderConfig { sync, overload: BLOCK, pending_bytes: 1 << 20 };
-    let counters: Arc<InstanceCounters> = Arc::default();
-    let tail = Tail::new(config, None, clock.clone(), counters.clone());
-    (Arc::new(tail), counters, text::parse("{quote, 1}").expect("a term").into_bytes())
+    let metrics: Arc<InstanceMetrics> = Arc::default();
+    let tail = Tail::new(config, None, clock.clone(), metrics.clone());
+    (Arc::new(tail), metrics, text::parse("{quote, 1}").expect("a term").into_bytes())
 }
 
 /// Polls until it holds.
@@ -306,7 +306,7 @@ fn stamps_on(files: &MemoryStorage) -> Vec<Timestamp> {
 /// The disk panics under the recorder: its thread ends in order, the caller is told, and so is who comes later.
 #[test]
 fn a_recorder_that_panics_has_failed_and_answers() {
-    let (tail, counters, event) = tail(BLOCK, 1 << 20);
+    let (tail, metrics, event) = tail(BLOCK, 1 << 20);
     let Running { thread, files, trouble, log } = recorder(&tail);
     assert!(call(&tail, &event).1.recv().expect("answered").is_ok());
     trouble.panics.store(true, Ordering::SeqCst);
@@ -316,7 +316,7 @@ fn a_recorder_that_panics_has_failed_and_answers() {
         assert_eq!(answer.expect("answered"), Err(failure.clone()));
     }
     assert_eq!(tail.recording(), Recording::Failed(failure.clone()));
-    assert_eq!(counters.dropped.get(), 2);
+    assert_eq!(metrics.dropped.get(), 2);
     // What was recorded can be read, by us alone.
     assert_eq!(stamps(&log).len(), 1);
     let other = || event_log::open(still(), Arc::new(files.clone()), Clock::system());
@@ -470,7 +470,7 @@ fn a_reader_up_to_now_misses_nothing_that_was_stamped_by_then() {
 #[test]
 fn retention_goes_on_while_the_recorder_waits_for_space() {
     let clock = Clock::manual(Timestamp::from_micros(1_795_000_000_000_000));
-    let (tail, counters, event) = tail_at(SyncMode::Interval(Duration::from_millis(1)), &clock);
+    let (tail, metrics, event) = tail_at(SyncMode::Interval(Duration::from_millis(1)), &clock);
     let files = MemoryStorage::new();
     let config = LogConfig {
         segment_bytes: Some(2000),
@@ -495,8 +495,8 @@ fn retention_goes_on_while_the_recorder_waits_for_space() {
     assert!(running.log.stats().deleted > 0);
     tail.close();
     running.thread.join().expect("it ends in order");
-    assert_eq!(counters.dropped.get(), 0);
-    assert_eq!(counters.recorded.get(), counters.received.get());
+    assert_eq!(metrics.dropped.get(), 0);
+    assert_eq!(metrics.recorded.get(), metrics.received.get());
 }
 
 /// An event is written, the next one waits for space: the first is synced at its time, and survives a power loss.
@@ -521,7 +521,7 @@ fn what_was_written_is_synced_while_the_recorder_waits_for_space() {
 /// The disk has less free than it should, but is not full: an orderly stop loses nothing.
 #[test]
 fn a_stop_writes_what_waits_for_more_free_space_than_it_needs() {
-    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
+    let (tail, metrics, event) = tail_at(SyncMode::None, &Clock::system());
     let config = LogConfig { min_free_bytes: Some(1 << 60), ..still() };
     let running = recorder_on(&tail, MemoryStorage::new(), config);
     let (_, answer) = call(&tail, &event);
@@ -533,13 +533,13 @@ fn a_stop_writes_what_waits_for_more_free_space_than_it_needs() {
     let stamped = answer.recv().expect("told").expect("recorded");
     assert_eq!(stamps_on(&running.files).len(), 2);
     assert_eq!(stamps_on(&running.files)[0], stamped.first);
-    assert_eq!((counters.recorded.get(), counters.dropped.get()), (2, 0));
+    assert_eq!((metrics.recorded.get(), metrics.dropped.get()), (2, 0));
 }
 
 /// The disk is full to the last byte, and stays so. What was written before is closed in order.
 #[test]
 fn a_stop_on_a_full_disk_loses_what_waits_and_says_so() {
-    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
+    let (tail, metrics, event) = tail_at(SyncMode::None, &Clock::system());
     let running = recorder(&tail);
     assert!(call(&tail, &event).1.recv().expect("told").is_ok());
     let files = &running.files;
@@ -551,7 +551,7 @@ fn a_stop_on_a_full_disk_loses_what_waits_and_says_so() {
     running.thread.join().expect("it ends in order");
     assert!(answer.recv().expect("told").is_err());
     assert!(matches!(tail.recording(), Recording::Failed(_)), "the exit code tells");
-    assert_eq!((counters.recorded.get(), counters.dropped.get()), (1, 2));
+    assert_eq!((metrics.recorded.get(), metrics.dropped.get()), (1, 2));
     assert_eq!(stamps_on(files).len(), 1);
     // As `disk_log` marks a file that is open.
     let live = files.bytes(Path::new("/log/quotes")).expect("it is there");
@@ -566,30 +566,30 @@ fn a_stop_on_a_full_disk_loses_what_waits_and_says_so() {
 fn of_what_finds_no_space_as_much_is_written_as_fits() {
     for stops in [false, true] {
         let clock = Clock::system();
-        let (tail, counters, _) = tail_at(SyncMode::None, &clock);
+        let (tail, metrics, _) = tail_at(SyncMode::None, &clock);
         let event = [encode_of(1000)];
         let running = recorder(&tail);
         running.files.set_capacity(Some(used(&running.files) + 200_000));
         for _ in 0..500 {
             tail.append(event.iter().map(Vec::as_slice), None);
         }
-        until("some of it is written", || is_waiting(&tail) && counters.recorded.get() >= 64);
+        until("some of it is written", || is_waiting(&tail) && metrics.recorded.get() >= 64);
         until("all of it is taken or waits", || tail.pending_bytes() > 200_000);
         if stops {
             tail.close();
             running.thread.join().expect("it ends in order");
-            assert_eq!(counters.recorded.get() + counters.dropped.get(), 500);
-            assert_eq!(stamps_on(&running.files).len() as u64, counters.recorded.get());
+            assert_eq!(metrics.recorded.get() + metrics.dropped.get(), 500);
+            assert_eq!(stamps_on(&running.files).len() as u64, metrics.recorded.get());
             continue;
         }
         running.files.set_capacity(None);
-        until("there is space again", || counters.recorded.get() == 500);
+        until("there is space again", || metrics.recorded.get() == 500);
         assert_eq!((tail.recording(), tail.pending_bytes()), (Recording::Running, 0));
         let seen = stamps(&running.log);
         assert!(seen.len() == 500 && seen.windows(2).all(|two| two[0] < two[1]));
         tail.close();
         running.thread.join().expect("it ends in order");
-        assert_eq!(counters.dropped.get(), 0);
+        assert_eq!(metrics.dropped.get(), 0);
     }
 }
 
@@ -687,15 +687,15 @@ fn an_end_before_what_waits_for_space_comes_all_the_same() {
 fn counters_tell_what_is_in_the_log_and_what_is_lost() {
     for call_kind in [Call::Write, Call::Sync] {
         for nth in 1..8 {
-            let (tail, counters, event) = tail_at(SyncMode::Always, &Clock::system());
+            let (tail, metrics, event) = tail_at(SyncMode::Always, &Clock::system());
             let running = recorder(&tail);
             running.files.fail(call_kind, nth, io::ErrorKind::Other);
             let told: Vec<_> =
                 (0..8).map(|_| call(&tail, &event).1.recv().expect("told")).collect();
             assert!(told.iter().any(Result::is_err), "{call_kind:?} {nth}");
             let events = running.log.stats().events;
-            assert_eq!(events + counters.dropped.get(), 8, "{call_kind:?} {nth}");
-            assert_eq!(counters.recorded.get(), events, "{call_kind:?} {nth}");
+            assert_eq!(events + metrics.dropped.get(), 8, "{call_kind:?} {nth}");
+            assert_eq!(metrics.recorded.get(), events, "{call_kind:?} {nth}");
             running.files.heal();
             tail.close();
             running.thread.join().expect("it ends in order");
@@ -704,10 +704,10 @@ fn counters_tell_what_is_in_the_log_and_what_is_lost() {
 }
 
 /// Appends a little until that is recorded by the time it is taken in: the recorder was idle, and its turn was taken.
-fn append_until_a_turn_is_taken(tail: &Tail, counters: &InstanceCounters, event: &[u8]) {
+fn append_until_a_turn_is_taken(tail: &Tail, metrics: &InstanceMetrics, event: &[u8]) {
     until("an append records by itself", || {
         cast(tail, event, 1);
-        counters.recorded.get() == counters.received.get()
+        metrics.recorded.get() == metrics.received.get()
     });
 }
 
@@ -715,13 +715,13 @@ fn append_until_a_turn_is_taken(tail: &Tail, counters: &InstanceCounters, event:
 #[test]
 fn a_little_is_recorded_by_who_appends_it() {
     let interval = SyncMode::Interval(Duration::from_millis(20));
-    let (tail, counters, event) = tail_at(interval, &Clock::system());
+    let (tail, metrics, event) = tail_at(interval, &Clock::system());
     let running = recorder(&tail);
     until("it runs", || tail.turns.get().is_some());
-    append_until_a_turn_is_taken(&tail, &counters, &event);
+    append_until_a_turn_is_taken(&tail, &metrics, &event);
     let (_, answer) = call(&tail, &event);
     assert!(answer.recv_timeout(Duration::from_secs(30)).expect("answered").is_ok());
-    let count = counters.received.get();
+    let count = metrics.received.get();
     until("the thread syncs it", || {
         let after = running.files.copy();
         after.lose_power(&mut Seeded::new(1));
@@ -729,23 +729,23 @@ fn a_little_is_recorded_by_who_appends_it() {
     });
     tail.close();
     running.thread.join().expect("it ends in order");
-    assert_eq!(stamps_on(&running.files).len() as u64, counters.recorded.get());
+    assert_eq!(stamps_on(&running.files).len() as u64, metrics.recorded.get());
 }
 
 /// What goes wrong in a turn ends recording, and nothing else: who appends goes on, who waits is told.
 #[test]
 fn a_turn_that_panics_fails_the_recorder_alone() {
-    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
+    let (tail, metrics, event) = tail_at(SyncMode::None, &Clock::system());
     let running = recorder(&tail);
     until("it runs", || tail.turns.get().is_some());
-    append_until_a_turn_is_taken(&tail, &counters, &event);
+    append_until_a_turn_is_taken(&tail, &metrics, &event);
     running.trouble.panics.store(true, Ordering::SeqCst);
-    let recorded = counters.recorded.get();
+    let recorded = metrics.recorded.get();
     let failure: Failure = "the recorder panicked: the disk has gone mad".into();
     for _ in 0..2 {
         assert_eq!(call(&tail, &event).1.recv().expect("answered"), Err(failure.clone()));
     }
-    assert_eq!((counters.recorded.get(), counters.dropped.get()), (recorded, 2));
+    assert_eq!((metrics.recorded.get(), metrics.dropped.get()), (recorded, 2));
     tail.close();
     running.thread.join().expect("it ends in order");
     assert_eq!(tail.recording(), Recording::Failed(failure));
@@ -754,17 +754,17 @@ fn a_turn_that_panics_fails_the_recorder_alone() {
 /// A disk that is slow or full is the recorder's thread's business.
 #[test]
 fn nobody_waits_for_a_slow_or_full_disk_twice() {
-    let (tail, counters, event) = tail_at(SyncMode::None, &Clock::system());
+    let (tail, metrics, event) = tail_at(SyncMode::None, &Clock::system());
     let running = recorder(&tail);
     until("it runs", || tail.turns.get().is_some());
-    append_until_a_turn_is_taken(&tail, &counters, &event);
+    append_until_a_turn_is_taken(&tail, &metrics, &event);
     running.files.set_capacity(Some(used(&running.files)));
     until("it waits for space", || {
         cast(&tail, &event, 1);
         is_waiting(&tail)
     });
     running.files.set_capacity(None);
-    until("all of it is recorded", || counters.recorded.get() == counters.received.get());
+    until("all of it is recorded", || metrics.recorded.get() == metrics.received.get());
     // Each write takes longer than anybody is kept.
     running.trouble.stalls.store(true, Ordering::SeqCst);
     let has_written = || {
@@ -777,12 +777,12 @@ fn nobody_waits_for_a_slow_or_full_disk_twice() {
     });
     for _ in 0..20 {
         cast(&tail, &event, 1);
-        until("it is recorded", || counters.recorded.get() == counters.received.get());
+        until("it is recorded", || metrics.recorded.get() == metrics.received.get());
     }
     assert!(!has_written(), "the thread did");
     running.trouble.stalls.store(false, Ordering::SeqCst);
     tail.close();
     running.thread.join().expect("it ends in order");
-    assert_eq!(counters.recorded.get(), counters.received.get());
-    assert_eq!(stamps_on(&running.files).len() as u64, counters.recorded.get());
+    assert_eq!(metrics.recorded.get(), metrics.received.get());
+    assert_eq!(stamps_on(&running.files).len() as u64, metrics.recorded.get());
 }

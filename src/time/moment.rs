@@ -1,12 +1,16 @@
-//! Moments as an operator writes them.
+//! Moments as people write and read them.
 
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use super::Timestamp;
 
 /// `15m` (ago), RFC 3339, `YYYY-MM-DD HH:MM:SS[.ffffff]` (UTC), `now`, `today`, `Mega.Sec.Micro`, `{Mega,Sec,Micro}`,
 /// and microseconds since the epoch, as `export` writes them.
-pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+///
+/// # Errors
+///
+/// A sentence with the forms that there are.
+pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let text = text.trim();
     let ago = |span: Duration| now.saturating_sub(span);
     const DAY: u64 = 86_400_000_000;
@@ -41,6 +45,16 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     })
 }
 
+/// RFC 3339 with microseconds, in UTC: `2026-11-22T10:31:02.123456Z`. What is later than its years, which end with 9999, is
+/// written `Mega.Sec.Micro`; [`parse`] reads both.
+pub fn rfc3339(moment: Timestamp) -> String {
+    let micros = i64::try_from(moment.micros()).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_microsecond(micros) {
+        Ok(moment) => format!("{moment:.6}"),
+        Err(_) => moment.to_string(),
+    }
+}
+
 fn triple(text: &str, separator: char) -> Option<Timestamp> {
     let mut parts = text.split(separator).map(|part| part.trim().parse::<i64>().ok());
     let (mega, secs, micros) = (parts.next()??, parts.next()??, parts.next()??);
@@ -71,6 +85,11 @@ mod tests {
         check("2026-11-22T11:31:02.123456+01:00", now.micros());
         check("2026-11-22 10:31:02.123456", now.micros());
         check("2026-11-22 10:31:02", 1_795_343_462_000_000);
+        assert_eq!(rfc3339(now), "2026-11-22T10:31:02.123456Z");
+        assert_eq!(rfc3339(Timestamp::MIN), "1970-01-01T00:00:00.000000Z");
+        for moment in [now, Timestamp::MIN, Timestamp::MAX] {
+            assert_eq!(parse(&rfc3339(moment), now), Ok(moment));
+        }
         for bad in ["", "soon", "1.2", "2026-13-01 00:00:00", "-1", "12 parsecs"] {
             assert!(parse(bad, now).unwrap_err().contains("is no moment"), "{bad}");
         }

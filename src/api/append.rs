@@ -1,0 +1,341 @@
+//! Appending events, written as JSON, as Erlang text or as Erlang's external terms.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{self, Extension};
+use axum::http::{HeaderMap, StatusCode, header};
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+use tokio::sync::OnceCell;
+use utoipa::ToSchema;
+
+use super::access::Caller;
+use super::entries::ETF;
+use super::error::{ErrorBody, Refusal};
+use super::route::{Named, Shared};
+use crate::etf::tag::{COMPRESSED, VERSION};
+use crate::etf::{Term, TermBuf, TermRef, inflate, json, text};
+use crate::instance::Stamped;
+use crate::time::{moment, monotonic};
+
+/// The largest body.
+const MAX_BODY_BYTES: usize = 16 << 20;
+
+/// How long a body may take to come.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// How long an answer is remembered for who sends the same again.
+const REMEMBER_TIME: Duration = Duration::from_secs(3600);
+
+/// How many answers are remembered; the oldest ones are forgotten.
+const MAX_REMEMBERED: usize = 100_000;
+
+/// The longest `Idempotency-Key`.
+const MAX_KEY_BYTES: usize = 255;
+
+/// When the events were recorded.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Appended {
+    /// The timestamp of the first event, RFC 3339
+    #[schema(example = "2026-11-22T10:31:02.123456Z")]
+    first: String,
+    /// The timestamp of the last one
+    last: String,
+    /// The same in microseconds since 1970
+    first_micros: u64,
+    /// The same
+    last_micros: u64,
+    /// How many events there were
+    count: usize,
+}
+
+/// Appends events.
+///
+/// The answer comes once they are as durable as the instance's `sync` promises. JSON is one event, or `{"events": [...]}`;
+/// `text/x-erlang` is one term, or several that each end in a dot; `application/x-erlang-etf` is one term or several, each as
+/// `term_to_binary/1` makes it. With an `Idempotency-Key` the same body sent again within an hour gets the same answer, and
+/// nothing is appended twice.
+#[utoipa::path(
+    post, path = "/api/v1/instances/{instance}/entries",
+    params(
+        ("instance" = String, Path, description = "Its name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Any text of at most 255 bytes"),
+    ),
+    request_body(content(
+        (serde_json::Value = "application/json"), (String = "text/x-erlang"), (Vec<u8> = "application/x-erlang-etf"),
+    )),
+    responses(
+        (status = 200, body = Appended), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 422, body = ErrorBody),
+        (status = 503, body = ErrorBody),
+    )
+)]
+pub(super) async fn append(
+    extract::State(state): extract::State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Named(instance): Named,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Appended>, Refusal> {
+    let form = Form::of(&headers)?;
+    let key = idempotency_key(&headers)?;
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|bytes: u64| bytes > MAX_BODY_BYTES as u64) {
+        return Err(body_too_large());
+    }
+    let body = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await;
+    let body = body.map_err(|_| {
+        let message = format!("the body has not come within {} s", BODY_TIME.as_secs());
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
+    })?;
+    let body = body.map_err(|error| match is_limit(&error) {
+        true => body_too_large(),
+        false => Refusal::bad("body", format!("it broke off: {error}")),
+    })?;
+    let sha256: [u8; 32] = digest(&SHA256, &body).as_ref().try_into().expect("32 bytes");
+    let append = async move {
+        let events = tokio::task::spawn_blocking(move || form.events(&body)).await;
+        let events = events.expect("parsing does not panic")?;
+        let Stamped { first, last } = instance.append(&events).await?;
+        Ok(Appended {
+            first: moment::rfc3339(first),
+            last: moment::rfc3339(last),
+            first_micros: first.micros(),
+            last_micros: last.micros(),
+            count: events.len(),
+        })
+    };
+    let Some(key) = key else { return append.await.map(Json) };
+    let name = (caller.name.clone(), key);
+    let remembered = state.remembered.get(name, sha256, monotonic())?;
+    // To the end, also if the sender goes away meanwhile: it may ask again.
+    let appending =
+        tokio::spawn(async move { remembered.get_or_try_init(|| append).await.cloned() });
+    appending.await.expect("appending does not panic").map(Json)
+}
+
+fn body_too_large() -> Refusal {
+    Refusal::too_large(format!(
+        "a body has at most {MAX_BODY_BYTES} bytes: send fewer events at once"
+    ))
+    .at("body")
+}
+
+/// Whether reading a body ended because it is too large.
+fn is_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("length limit exceeded") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The form of a body.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Json,
+    Text,
+    Etf,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        match kind.map(|kind| kind.split(';').next().unwrap_or_default().trim()) {
+            Some("application/json") => Ok(Form::Json),
+            Some("text/x-erlang") => Ok(Form::Text),
+            Some(ETF) => Ok(Form::Etf),
+            _ => {
+                let message = format!("write application/json, text/x-erlang or {ETF}");
+                let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                Err(Refusal::new(status, "unsupported_media_type", message).at("Content-Type"))
+            }
+        }
+    }
+
+    fn events(self, body: &Bytes) -> Result<Vec<TermBuf>, Refusal> {
+        let bad = |message: String| Refusal::bad("body", message);
+        let written = || {
+            let wrong = |wrong: std::str::Utf8Error| bad(format!("it is no UTF-8: {wrong}"));
+            str::from_utf8(body).map_err(wrong)
+        };
+        match self {
+            Form::Json => {
+                let term = json::parse(written()?).map_err(|wrong| bad(wrong.to_string()))?;
+                Ok(many(term.as_term()).unwrap_or_else(|| vec![term]))
+            }
+            Form::Text => {
+                let written = written()?;
+                let terms = match text::parse_terms_lossless(written) {
+                    // One term needs no dot.
+                    Err(_) if !written.trim_end().ends_with('.') => {
+                        text::parse_terms_lossless(&format!("{written}\n."))
+                            .ok()
+                            .filter(|terms| terms.len() == 1)
+                            .map_or_else(|| text::parse_terms_lossless(written), Ok)
+                    }
+                    terms => terms,
+                };
+                terms.map_err(|wrong| bad(wrong.to_string()))
+            }
+            Form::Etf => external(body),
+        }
+    }
+}
+
+/// The events of `{"events": [...]}`.
+fn many(term: TermRef<'_>) -> Option<Vec<TermBuf>> {
+    let Term::Map(mut pairs) = term.view() else { return None };
+    let (key, events) = pairs.next()?;
+    if pairs.next().is_some() || key.as_binary() != Some(b"events") {
+        return None;
+    }
+    let cells = events.cells();
+    matches!(cells.tail().view(), Term::Nil).then(|| cells.map(TermRef::to_buf).collect())
+}
+
+/// Terms as `term_to_binary/1` makes them, one behind the other; a compressed one comes alone.
+fn external(mut body: &[u8]) -> Result<Vec<TermBuf>, Refusal> {
+    let bad = |wrong: crate::etf::DecodeError| Refusal::bad("body", wrong.to_string());
+    if body.starts_with(&[VERSION, COMPRESSED]) {
+        let inflated = inflate(body, MAX_BODY_BYTES).map_err(bad)?;
+        return Ok(vec![TermBuf::new(inflated).map_err(bad)?]);
+    }
+    let mut terms = Vec::new();
+    while let Some((version, rest)) = body.split_first() {
+        if *version != VERSION {
+            return Err(bad(crate::etf::DecodeError::Version { found: Some(*version) }));
+        }
+        let (term, rest) = TermRef::split_first(rest).map_err(bad)?;
+        terms.push(term.to_buf());
+        body = rest;
+    }
+    Ok(terms)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<[u8]>>, Refusal> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.as_bytes();
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        let message = format!("1 to {MAX_KEY_BYTES} bytes");
+        return Err(Refusal::bad("Idempotency-Key", message));
+    }
+    Ok(Some(key.into()))
+}
+
+/// Whose append it is, and what he calls it.
+type Name = (Arc<str>, Box<[u8]>);
+
+/// Answers to appends that may be asked for again.
+#[derive(Debug, Default)]
+pub(super) struct Remembered(Mutex<HashMap<Name, Once>>);
+
+/// An append that happens once.
+#[derive(Debug)]
+struct Once {
+    sha256: [u8; 32],
+    since: Instant,
+    answer: Arc<OnceCell<Appended>>,
+}
+
+impl Remembered {
+    /// Where the answer to an append is, or will be.
+    fn get(
+        &self,
+        name: Name,
+        sha256: [u8; 32],
+        now: Instant,
+    ) -> Result<Arc<OnceCell<Appended>>, Refusal> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(once) = all.get(&name).filter(|once| now < once.since + REMEMBER_TIME) {
+            if once.sha256 != sha256 {
+                let message = "this key was used within the last hour for another body";
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return Err(Refusal::new(status, "key_reused", message).at("Idempotency-Key"));
+            }
+            return Ok(once.answer.clone());
+        }
+        if all.len() >= MAX_REMEMBERED {
+            all.retain(|_, once| now < once.since + REMEMBER_TIME);
+        }
+        if all.len() >= MAX_REMEMBERED {
+            // Half of them at once, so that not every append has to look for the oldest.
+            let mut since: Vec<_> = all.values().map(|once| once.since).collect();
+            let (_, middle, _) = since.select_nth_unstable(MAX_REMEMBERED / 2);
+            let middle = *middle;
+            all.retain(|_, once| once.since > middle);
+        }
+        let answer = Arc::new(OnceCell::new());
+        all.insert(name, Once { sha256, since: now, answer: answer.clone() });
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(form: Form, body: &[u8]) -> Result<Vec<String>, String> {
+        let events = form.events(&Bytes::copy_from_slice(body));
+        let text = |events: Vec<TermBuf>| events.iter().map(ToString::to_string).collect();
+        events.map(text).map_err(|refusal| refusal.message().to_owned())
+    }
+
+    #[test]
+    fn a_body_is_one_event_or_many() {
+        let check = |form, body: &[u8], expected: &[&str]| {
+            let expected = expected.iter().map(ToString::to_string).collect();
+            assert_eq!(events(form, body), Ok(expected), "{}", String::from_utf8_lossy(body));
+        };
+        check(Form::Json, br#"{"$tuple":[1,2]}"#, &["{1,2}"]);
+        check(
+            Form::Json,
+            br#"{"events":[1,"a",{"events":[2]}]}"#,
+            &["1", "<<\"a\">>", "#{<<\"events\">> => [2]}"],
+        );
+        check(Form::Json, br#"{"events":[1,2,3]}"#, &["1", "2", "3"]);
+        check(Form::Json, br#"{"events":[]}"#, &[]);
+        check(Form::Json, br#"{"events":1}"#, &["#{<<\"events\">> => 1}"]);
+        check(Form::Json, br#"{"events":[1],"x":2}"#, &["#{<<\"events\">> => [1],<<\"x\">> => 2}"]);
+        check(Form::Text, b"{a,1}", &["{a,1}"]);
+        check(Form::Text, b"{a,1}.\n{b,2}.", &["{a,1}", "{b,2}"]);
+        check(Form::Text, b"{'$pid',a@h,1,0,0} % who", &["<a@h.1.0>"]);
+        check(Form::Etf, &[131, 97, 1, 131, 106], &["1", "[]"]);
+        for (form, body) in [
+            (Form::Json, &b"{"[..]),
+            (Form::Json, b"\xff"),
+            (Form::Text, b"{a,1}. {b"),
+            (Form::Text, b"a b"),
+            (Form::Etf, &[131]),
+            (Form::Etf, &[97, 1]),
+            (Form::Etf, &[131, 97, 1, 0]),
+        ] {
+            assert!(events(form, body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    /// The same key with the same and with another body; then so many keys that the oldest are forgotten.
+    #[test]
+    fn an_answer_is_remembered_for_who_sends_the_same_again() {
+        let (remembered, now) = (Remembered::default(), monotonic());
+        let name = |key: usize| (Arc::from("t"), key.to_string().into_bytes().into_boxed_slice());
+        let first = remembered.get(name(0), [1; 32], now).expect("new");
+        let again = remembered.get(name(0), [1; 32], now + REMEMBER_TIME / 2).expect("known");
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(remembered.get(name(0), [2; 32], now).is_err());
+        assert!(remembered.get(name(0), [2; 32], now + REMEMBER_TIME).is_ok());
+        for key in 1..=2 * MAX_REMEMBERED {
+            let at = now + Duration::from_micros(key as u64);
+            assert!(remembered.get(name(key), [1; 32], at).is_ok());
+            assert!(remembered.0.lock().expect("sound").len() <= MAX_REMEMBERED);
+        }
+    }
+}

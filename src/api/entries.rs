@@ -1,0 +1,194 @@
+//! Reading entries: a page, or all that is selected as lines of JSON or as records.
+
+use std::fmt::Write;
+
+use axum::body::Body;
+use axum::extract::{self, Extension};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use utoipa::ToSchema;
+
+use super::access::Caller;
+use super::error::{ErrorBody, Refusal};
+use super::route::{Named, Shared};
+use super::select::{Format, Parameters, Wanted, cursor};
+use super::stream::{Shape, stream_body};
+use crate::etf::json;
+use crate::instance::read;
+use crate::instance::reader::{Selected, Taken};
+use crate::instance::search::Collect;
+use crate::store::write_record;
+use crate::time::{Timestamp, moment};
+
+/// Lines of JSON.
+const NDJSON: &str = "application/x-ndjson";
+/// Erlang's external term format.
+pub(super) const ETF: &str = "application/x-erlang-etf";
+
+/// An entry.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes what is written by hand, without a tree of values in between"
+)]
+pub(super) struct EntrySchema {
+    /// RFC 3339 with microseconds
+    #[schema(example = "2026-11-22T10:31:02.123456Z")]
+    ts: String,
+    /// Microseconds since 1970
+    micros: u64,
+    /// The event as JSON that tells every term from every other, or as Erlang text
+    event: serde_json::Value,
+    /// What it says in plain fields; null for terms of no known shape
+    view: Option<serde_json::Value>,
+}
+
+/// Entries, and where to go on.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes what is written by hand")]
+pub(super) struct EntriesSchema {
+    /// In the order that was asked for
+    entries: Vec<EntrySchema>,
+    /// The `cursor` that goes on there; null where nothing more can come
+    next: Option<String>,
+}
+
+/// Reads entries.
+///
+/// A page ends after its limit, 16 MiB of records, or 2 s of looking; `next` is there also at the newest entry, so that a
+/// poller goes on from it. With `Accept: application/x-ndjson` or `application/x-erlang-etf` everything selected follows.
+#[utoipa::path(
+    get, path = "/api/v1/instances/{instance}/entries",
+    params(("instance" = String, Path, description = "Its name"), Parameters),
+    responses(
+        (status = 200, description = "Entries", content(
+            (EntriesSchema = "application/json"), (EntrySchema = "application/x-ndjson"), (Vec<u8> = "application/x-erlang-etf"),
+        )),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 503, body = ErrorBody),
+    )
+)]
+pub(super) async fn read(
+    extract::State(state): extract::State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Named(instance): Named,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let shape = match accepted(&headers) {
+        Accepted::Page => None,
+        Accepted::Lines => Some((Shape::Lines, NDJSON)),
+        Accepted::Records => Some((Shape::Records, ETF)),
+        Accepted::Nothing => {
+            let message = format!("there is application/json, {NDJSON} and {ETF}");
+            return Err(
+                Refusal::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", message).at("Accept")
+            );
+        }
+    };
+    let Some((shape, content_type)) = shape else {
+        let wanted = parameters.page(&instance)?;
+        let _searching = if wanted.is_search { Some(state.search(&caller)?) } else { None };
+        let Wanted { selection, format, .. } = wanted;
+        let order = selection.order;
+        let is_settled = read::settled(&instance, &selection).await;
+        let page = PageBody::new(format);
+        let found = read::collect(&instance, selection, is_settled, page).await?;
+        let json = found.into.finish(found.later.map(|position| cursor(order, position)));
+        return Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response());
+    };
+    let wanted = parameters.stream(&instance, Timestamp::MIN)?;
+    let searching = state.search(&caller)?;
+    read::settled(&instance, &wanted.selection).await;
+    let stream = stream_body(&state, &instance, wanted, shape, false, Some(searching))?;
+    Ok(([(header::CONTENT_TYPE, content_type)], Body::from_stream(stream)).into_response())
+}
+
+enum Accepted {
+    Page,
+    Lines,
+    Records,
+    Nothing,
+}
+
+/// What the sender takes. The first kind it names that there is counts: nobody weighs these against each other.
+fn accepted(headers: &HeaderMap) -> Accepted {
+    let mut named = headers
+        .get_all(header::ACCEPT)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|kind| kind.split(';').next().unwrap_or_default().trim())
+        .peekable();
+    if named.peek().is_none() {
+        return Accepted::Page;
+    }
+    for kind in named {
+        match kind {
+            NDJSON => return Accepted::Lines,
+            ETF => return Accepted::Records,
+            "application/json" | "application/*" | "*/*" | "text/html" | "" => {
+                return Accepted::Page;
+            }
+            _ => {}
+        }
+    }
+    Accepted::Nothing
+}
+
+/// Writes an entry as JSON on one line.
+pub(super) fn write_entry(out: &mut String, entry: &Selected<'_>, format: Format) {
+    let ts = moment::rfc3339(entry.timestamp);
+    let micros = entry.timestamp.micros();
+    let event = entry.event;
+    write!(out, r#"{{"ts":"{ts}","micros":{micros},"event":"#).expect("strings take everything");
+    match format {
+        Format::Json => json::write_term(out, event).expect("strings take everything"),
+        Format::Text => write_text(out, &event.to_string()),
+    }
+    out.push_str(r#","view":null}"#);
+}
+
+/// Writes text as a JSON string.
+pub(super) fn write_text(out: &mut String, text: &str) {
+    out.push_str(&serde_json::to_string(text).expect("it is text"));
+}
+
+/// Writes an entry as a record of a segment.
+pub(super) fn write_entry_record(out: &mut Vec<u8>, entry: &Selected<'_>) {
+    write_record(out, entry.timestamp, entry.event.bytes());
+}
+
+/// A page that is being written.
+struct PageBody {
+    json: String,
+    format: Format,
+    is_empty: bool,
+}
+
+impl PageBody {
+    fn new(format: Format) -> Self {
+        PageBody { json: r#"{"entries":["#.to_owned(), format, is_empty: true }
+    }
+
+    fn finish(mut self, next: Option<Timestamp>) -> String {
+        match next {
+            Some(next) => {
+                write!(self.json, r#"],"next":"{}"}}"#, next.micros())
+                    .expect("strings take everything");
+            }
+            None => self.json.push_str(r#"],"next":null}"#),
+        }
+        self.json
+    }
+}
+
+impl Collect for PageBody {
+    fn take(&mut self, entry: &Selected<'_>) -> Taken {
+        if !std::mem::replace(&mut self.is_empty, false) {
+            self.json.push(',');
+        }
+        write_entry(&mut self.json, entry, self.format);
+        Taken::More
+    }
+}
