@@ -278,7 +278,8 @@ binary() ->
     case below(12) of
         N when N =< 4 -> unicode:characters_to_binary(text_of_characters());
         5 -> <<"latin \xe9\xff">>;
-        6 -> << <<(below(256) - 1)>> || _ <- lists:seq(1, below(80)) >>;
+        %% No UTF-8 from the first byte on: what OTP 28 takes for some is told differently where it is cut off.
+        6 -> << <<Byte>> || Byte <- [255 | [below(256) - 1 || _ <- lists:seq(1, below(80))]] >>;
         7 -> <<1, 2, 3>>;
         8 -> <<5:3>>;
         9 -> <<"abc", 1:1>>;
