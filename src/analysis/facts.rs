@@ -8,8 +8,8 @@ use crate::etf::{AtomRef, Term, TermRef};
 
 /// What an event says, as far as it can be seen without formatting.
 ///
-/// Making one costs some 50 ns, and so does each question to which the answer is not a field; nothing is allocated
-/// but for kinds that only a text tells.
+/// Making one costs some 0.3 µs, most of it a walk over the message to get to the metadata; kind, module and pid cost about
+/// 1 µs each for the reports of OTP. Nothing is allocated but for kinds that only a text tells.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     pub(super) level: Level,
@@ -114,7 +114,9 @@ impl<'a> Facts<'a> {
             Shape::Alarm { .. } => Kind::Alarm,
             Shape::Dropped(_) => Kind::Dropped,
             Shape::Message { format, .. } => Kind::of_format(&beginning(format)),
-            Shape::Report { report, .. } if is_alarm(report) => Kind::Alarm,
+            Shape::Report { kind, report, .. } if kind.is_atom("std_info") && is_alarm(report) => {
+                Kind::Alarm
+            }
             Shape::Report { kind, report, .. } => kind_of(Report::of_type(kind, report)),
             Shape::Log { message, meta } => {
                 let Some([tag, body]) = message.as_tuple() else { return Kind::Log };

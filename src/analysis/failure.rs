@@ -38,6 +38,7 @@ fn is_stack(term: TermRef<'_>) -> bool {
         && matches!(info.view(), Term::Nil | Term::List(_))
 }
 
+/// Why something ended, as a report says it.
 pub(super) fn failure_of(report: Report<'_>) -> Option<Failure<'_>> {
     match report {
         Report::Crash { own, .. } => {
@@ -70,10 +71,9 @@ pub(super) fn failure_of(report: Report<'_>) -> Option<Failure<'_>> {
 /// Why something ended, as a format of OTP's own says it: the argument that follows certain words.
 pub(super) fn failure_in<'a>(format: TermRef<'a>, args: TermRef<'a>) -> Option<Failure<'a>> {
     /// The words, and how many arguments after them the reason is.
-    const WORDS: [(&str, usize); 5] = [
+    const WORDS: [(&str, usize); 4] = [
         ("Reason for termination ==", 0),
         ("** Reason == ", 0),
-        ("** Reasons for termination ==", 0),
         // Its class is before it.
         ("Reason for termination = ", 1),
         ("with exit value:", 0),

@@ -209,7 +209,12 @@ impl<'a> Report<'a> {
 
 /// The elements of a proper list of exactly `N`.
 pub(super) fn list<const N: usize>(term: TermRef<'_>) -> Option<[TermRef<'_>; N]> {
-    term.as_list()?.exactly()
+    let mut cells = term.cells();
+    let mut elements = [TermRef::NIL; N];
+    for element in &mut elements {
+        *element = cells.next()?;
+    }
+    (cells.next().is_none() && cells.tail() == TermRef::NIL).then_some(elements)
 }
 
 /// The second element of `{key, Value}`.

@@ -99,7 +99,7 @@ pub struct View {
 impl View {
     /// What an event says; `None` if it has no known shape.
     ///
-    /// Costs a few µs, most of it for the texts; ask [`Facts`] where they aren't needed.
+    /// Costs some 20 µs for a crash report, a few for a line of text; ask [`Facts`] where texts aren't needed.
     pub fn of(event: TermRef<'_>) -> Option<View> {
         Facts::of(event).map(Facts::view)
     }

@@ -206,10 +206,14 @@ impl<'a> Stream<'a> {
     }
 
     /// Steps into a native record, which [`Stream::head`] takes for a leaf: its names, and how many values follow.
-    pub(super) fn record(&mut self) -> Option<(impl Iterator<Item = AtomRef<'a>> + use<'a>, u32)> {
-        if self.bytes[0] != NATIVE_RECORD_EXT {
+    pub(crate) fn record(&mut self) -> Option<(impl Iterator<Item = AtomRef<'a>> + use<'a>, u32)> {
+        // As after the head of any term: an empty LIST_EXT is its tail.
+        let mut inside = *self;
+        while inside.bytes[0] == LIST_EXT && inside.count() == 0 {}
+        if inside.bytes[0] != NATIVE_RECORD_EXT {
             return None;
         }
+        *self = inside;
         let fields = self.count();
         // Whether it is exported.
         self.skip(1);

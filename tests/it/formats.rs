@@ -57,9 +57,11 @@ fn texts_are_those_of_every_release() {
                 let text = |term: TermRef<'_>| {
                     String::from_utf8(term.as_binary().expect("a binary").to_vec()).expect("UTF-8")
                 };
-                assert_eq!(printed(format, args, Lines::Many), text(many), "{}", about());
-                let line = on_one_line(&printed(format, args, Lines::One));
-                assert_eq!(line, text(one), "{}, on one line", about());
+                let check = |found: &str, due: &str| {
+                    assert!(found == due, "{}: {found:.2000}\nand not {due:.2000}", about());
+                };
+                check(&printed(format, args, Lines::Many), &text(many));
+                check(&on_one_line(&printed(format, args, Lines::One)), &text(one));
                 checked += 1;
             }
         }

@@ -42,6 +42,8 @@ pub struct Printer {
     home: Option<Box<str>>,
     /// Where the columns of the text are counted from, in bytes.
     origin: usize,
+    /// How far columns were counted, and the column there.
+    measured: (usize, i64),
     nodes: Vec<Node>,
     line: String,
 }
@@ -76,6 +78,7 @@ impl Printer {
             lines,
             home: home.map(Into::into),
             origin: 0,
+            measured: (0, 0),
             nodes: Vec::new(),
             line: String::new(),
         }
@@ -152,16 +155,23 @@ impl Printer {
     /// The same with other words for a format that does not suit its arguments.
     pub fn format_or(&mut self, format: TermRef<'_>, args: TermRef<'_>, words: &str) {
         let start = self.text.len();
-        self.origin = start;
+        self.count_from(start);
         if !self.is_full && matches!(self.follow(format, args), Err(Problem::Malformed)) {
             self.text.truncate(start);
+            self.count_from(start);
             self.push(words);
             self.push(": ");
             self.term(format);
             self.push(" - ");
             self.term(args);
         }
-        self.origin = 0;
+        self.count_from(0);
+    }
+
+    /// Counts columns from here on.
+    const fn count_from(&mut self, origin: usize) {
+        self.origin = origin;
+        self.measured = (origin, 0);
     }
 
     /// Follows a format.
@@ -416,11 +426,18 @@ impl Printer {
     }
 
     /// The column that the text has reached, from 0.
-    fn column(&self) -> i64 {
-        let text = &self.text[self.origin.min(self.text.len())..];
-        let line = text.rsplit('\n').next().unwrap_or(text);
-        line.chars()
-            .fold(0, |column, c| if c == '\t' { (column + TAB) / TAB * TAB } else { column + 1 })
+    fn column(&mut self) -> i64 {
+        if !(self.origin..=self.text.len()).contains(&self.measured.0) {
+            self.measured = (self.origin, 0);
+        }
+        let (from, column) = self.measured;
+        let column = self.text[from..].chars().fold(column, |column, c| match c {
+            '\n' => 0,
+            '\t' => (column + TAB) / TAB * TAB,
+            _ => column + 1,
+        });
+        self.measured = (self.text.len(), column);
+        column
     }
 
     fn add(&mut self, text: &str) -> Done {

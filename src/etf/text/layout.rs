@@ -150,7 +150,9 @@ impl Layout<'_> {
             });
         };
         match node.kind {
-            Kind::Text | Kind::Dots | Kind::Tail | Kind::Pair => unreachable!("no part by itself"),
+            Kind::Text | Kind::Dots | Kind::Tail | Kind::Pair | Kind::Field => {
+                unreachable!("no part by itself")
+            }
             Kind::Binary => self.binary(node, column + 2, closing, used)?,
             Kind::List => {
                 elements(at + 1, column + 1, column + 1, used + 1, true);
@@ -164,6 +166,23 @@ impl Layout<'_> {
                 let used = used + if self.is_trial() { 2 } else { 1 };
                 elements(at + 1, column + 2, column + 2, used, true);
                 self.write("#{")?;
+            }
+            Kind::Record => {
+                let name = self.nodes[at + 1];
+                if name.next == node.next || self.nodes[name.next].kind == Kind::Dots {
+                    self.copy(node)?;
+                    return Ok(true);
+                }
+                let used = used + name.len + 1;
+                let Some((start, used, is_below)) = self.beside(name.len + 1, column, used) else {
+                    return Ok(false);
+                };
+                elements(name.next, start, start, used, true);
+                self.copy(name)?;
+                self.write("{")?;
+                if is_below {
+                    self.new_line(start)?;
+                }
             }
             Kind::TaggedTuple => {
                 let tag = self.nodes[at + 1];
@@ -194,6 +213,20 @@ impl Layout<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Where what follows a record's or a field's name goes, how much of the line is used there, and whether it is on a
+    /// line of its own; nowhere if a trial finds that there is too little room.
+    const fn beside(&self, name: i64, column: i64, used: i64) -> Option<(i64, i64, bool)> {
+        let is_below = self.indent > 0 && name > self.indent;
+        let column = column + if is_below { self.indent } else { name };
+        if self.is_trial()
+            && self.width + column > self.line_length
+            && column > self.line_length / 2
+        {
+            return None;
+        }
+        Some((column, if is_below { 0 } else { used }, is_below))
     }
 
     /// Prints the next element of a broken part, or closes that.
@@ -253,6 +286,7 @@ impl Layout<'_> {
                 let key = self.nodes[next + 1];
                 key.kind == Kind::Text && self.nodes[key.next].kind == Kind::Text
             }
+            Kind::Field => self.nodes[self.nodes[next + 1].next].kind == Kind::Text,
             kind => kind == Kind::Text,
         };
         if !is_first {
@@ -280,9 +314,24 @@ impl Layout<'_> {
             used + taken
         };
         stack.push(rest(at + taken, used));
-        if node.kind == Kind::Pair && fits {
+        if matches!(node.kind, Kind::Pair | Kind::Field) && fits {
             self.copy(node)?;
             return Ok(true);
+        }
+        if node.kind == Kind::Field {
+            let name = self.nodes[next + 1];
+            let len = name.len + 3;
+            let Some((column, used, is_below)) = self.beside(len, at, before + len) else {
+                return Ok(false);
+            };
+            self.copy(name)?;
+            if is_below {
+                self.write(" =")?;
+                self.new_line(column)?;
+            } else {
+                self.write(" = ")?;
+            }
+            return self.part(stack, name.next, column, closing, used);
         }
         if node.kind == Kind::Pair {
             let value = self.nodes[next + 1].next;

@@ -12,7 +12,7 @@ use super::print::{printable_up_to, write_fun, write_identifier, write_leaf, wri
 use super::string::{length, text_of, write_binary_text, write_string};
 use crate::etf::order;
 use crate::etf::stream::{Cell, Chunk, Head, Stream};
-use crate::etf::{Term, TermRef};
+use crate::etf::{AtomRef, Term, TermRef};
 
 /// The characters that a text may hold as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,10 @@ pub(super) enum Kind {
     Map,
     /// A key and its value.
     Pair,
+    /// A native record: its name, and fields.
+    Record,
+    /// A field's name and its value.
+    Field,
     /// Three dots for the elements that are left.
     Dots,
     /// The tail of an improper list, before the tail itself.
@@ -153,9 +157,15 @@ enum Level<'a> {
         depth: i64,
         pair: usize,
     },
-    /// After a value.
+    /// After a value, of a map or of a record.
     Pair {
         pair: usize,
+    },
+    Record {
+        fields: std::vec::IntoIter<AtomRef<'a>>,
+        depth: i64,
+        first: bool,
+        node: usize,
     },
     Cells {
         chunk: Chunk,
@@ -248,7 +258,7 @@ impl<'a> Line<'a> {
             // Up to the next head: close what is complete, and write what stands between.
             loop {
                 let Some(level) = levels.last_mut() else { return self.within_limit() };
-                match self.next(level, &mut stream, manner.as_written) {
+                match self.next(level, &mut stream, manner) {
                     Next::Term(at) => {
                         depth = at;
                         break;
@@ -289,11 +299,10 @@ impl<'a> Line<'a> {
             Head::Leaf(Term::BitBinary { bytes, last_bits }) => {
                 self.binary(bytes, last_bits, depth, manner);
             }
-            Head::Leaf(Term::Atom(name)) => {
-                let last = manner.encoding.last();
-                self.leaf(Kind::Text, |text| {
-                    write_quoted_atom(text, &name.to_str(), last).expect("strings take everything");
-                });
+            Head::Leaf(Term::Atom(name)) => self.atom(name, manner),
+            Head::Leaf(Term::NativeRecord(_)) => {
+                *stream = before;
+                return self.record(stream, depth, manner);
             }
             Head::Leaf(leaf @ (Term::Pid { .. } | Term::Port { .. } | Term::Reference { .. })) => {
                 let home = self.home;
@@ -367,13 +376,47 @@ impl<'a> Line<'a> {
         None
     }
 
+    fn atom(&mut self, name: AtomRef<'_>, manner: Manner) {
+        self.leaf(Kind::Text, |text| {
+            write_quoted_atom(text, &name.to_str(), manner.encoding.last())
+                .expect("strings take everything");
+        });
+    }
+
+    /// Prints the beginning of a native record of OTP 29, or all of it if it is too deep.
+    fn record(&mut self, stream: &mut Stream<'a>, depth: i64, manner: Manner) -> Option<Level<'a>> {
+        let (mut names, left) = stream.record().expect("looked at");
+        let node = self.open(Kind::Record);
+        self.leaf(Kind::Text, |text| {
+            let mut name = || names.next().expect("walked: a record has a module and a name");
+            let (module, name) = (name(), name());
+            text.push('#');
+            write_quoted_atom(text, &module.to_str(), manner.encoding.last())
+                .expect("strings take everything");
+            text.push(':');
+            write_quoted_atom(text, &name.to_str(), manner.encoding.last())
+                .expect("strings take everything");
+        });
+        self.push("{");
+        if depth == 1 && left > 0 {
+            self.push("...}");
+            self.close(node);
+            // Nothing of it is broken.
+            self.nodes.truncate(node + 1);
+            self.nodes[node].kind = Kind::Text;
+            self.nodes[node].next = node + 1;
+            for _ in 0..left {
+                stream.term();
+            }
+            return None;
+        }
+        let depth = if manner.as_written { depth } else { depth - 1 };
+        let fields = names.collect::<Vec<_>>().into_iter();
+        Some(Level::Record { fields, depth, first: true, node })
+    }
+
     /// Goes on with what is open.
-    fn next(
-        &mut self,
-        level: &mut Level<'a>,
-        stream: &mut Stream<'a>,
-        as_written: bool,
-    ) -> Next<'a> {
+    fn next(&mut self, level: &mut Level<'a>, stream: &mut Stream<'a>, manner: Manner) -> Next<'a> {
         match level {
             Level::Tuple { left: 0, node, .. } => {
                 self.push("}");
@@ -398,7 +441,7 @@ impl<'a> Line<'a> {
                     Pairs::Sent(left) => *left == 0,
                     Pairs::Sorted(pairs, _) => pairs.len() == 0,
                 };
-                if *depth == 1 && (!is_over || as_written) {
+                if *depth == 1 && (!is_over || manner.as_written) {
                     self.dots(",");
                     match pairs {
                         Pairs::Sent(left) => {
@@ -448,6 +491,28 @@ impl<'a> Line<'a> {
             Level::Pair { pair } => {
                 self.close(*pair);
                 Next::Closed
+            }
+            Level::Record { fields, node, .. } if fields.len() == 0 => {
+                self.push("}");
+                self.close(*node);
+                Next::Closed
+            }
+            Level::Record { fields, depth: 1, first, .. } => {
+                self.dots(if *first { "" } else { "," });
+                for _ in std::mem::take(fields) {
+                    stream.term();
+                }
+                Next::Again
+            }
+            Level::Record { fields, depth, first, .. } => {
+                self.separate(first);
+                *depth -= 1;
+                let depth = *depth;
+                let pair = self.open(Kind::Field);
+                let name = fields.next().expect("looked at");
+                self.atom(name, manner);
+                self.push(" = ");
+                Next::Open(Level::Pair { pair }, depth)
             }
             Level::Cells { chunk, depth, first, node } => {
                 let before = (*stream, *chunk);

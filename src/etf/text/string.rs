@@ -25,6 +25,9 @@ pub(super) fn write_string(
 }
 
 /// The text that a binary is, and whether it is all of it: within `depth`, and printable as `encoding` has it.
+///
+/// As OTP 23 to 27 have it. Later ones tell `<<194,130,...>>` where a character that isn't printable comes before bytes
+/// that are no UTF-8, and the depth cuts both off.
 pub(super) fn text_of(
     bytes: &[u8],
     depth: i64,
