@@ -81,8 +81,6 @@ pub(super) async fn append(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Appended>, Refusal> {
-    let form = Form::of(&headers)?;
-    let key = idempotency_key(&headers)?;
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|bytes: u64| bytes > MAX_BODY_BYTES as u64) {
@@ -97,6 +95,8 @@ pub(super) async fn append(
         true => body_too_large(),
         false => Refusal::bad("body", format!("it broke off: {error}")),
     })?;
+    let form = Form::of(&headers)?;
+    let key = idempotency_key(&headers)?;
     let sha256: [u8; 32] = digest(&SHA256, &body).as_ref().try_into().expect("32 bytes");
     let append = async move {
         let events = tokio::task::spawn_blocking(move || form.events(&body)).await;

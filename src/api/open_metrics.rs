@@ -15,7 +15,7 @@ use super::route::Shared;
 use crate::instance::Recording;
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
-use crate::metrics::{BUCKET_MICROS, Metric, Stats, Unit, Value};
+use crate::metrics::{BUCKET_MICROS, HttpStats, Metric, NodeStats, PeerStats, Stats, Unit, Value};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -60,17 +60,27 @@ struct Snapshot {
 
 impl Snapshot {
     fn of(state: &Shared) -> Self {
+        let peers = state.node.peers();
+        let peers = peers.iter().map(|peer| (peer.name().to_string(), peer.stats()));
+        let instances = state.instances.values().map(|instance| instance.info());
+        Snapshot::new(&state.node.stats(), &state.http_stats(), peers, instances)
+    }
+
+    fn new(
+        node: &NodeStats,
+        http: &HttpStats,
+        peers: impl Iterator<Item = (String, PeerStats)>,
+        instances: impl Iterator<Item = InstanceInfo>,
+    ) -> Self {
         let mut all = Snapshot::default();
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         all.gauge("build_info", "The program that runs, in the label.", version, 1);
-        all.add(&state.node.stats(), &[]);
-        all.add(&state.http_stats(), &[]);
-        for peer in state.node.peers() {
-            all.add(&peer.stats(), &[("node", peer.name().to_string())]);
+        all.add(node, &[]);
+        all.add(http, &[]);
+        for (node, stats) in peers {
+            all.add(&stats, &[("node", node)]);
         }
-        for instance in state.instances.values() {
-            all.instance(&instance.info());
-        }
+        instances.for_each(|info| all.instance(&info));
         all
     }
 
@@ -202,7 +212,7 @@ fn write_sample(metric: &mut MetricEncoder<'_>, sample: Sample) -> fmt::Result {
         Sample::Micros(Value::Gauge(micros)) => metric.encode_gauge(&seconds(micros)),
         Sample::Whole(Value::Histogram(distribution))
         | Sample::Micros(Value::Histogram(distribution)) => {
-            let bounds = BUCKET_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::MAX]);
+            let bounds = BUCKET_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::INFINITY]);
             let buckets: Vec<_> = bounds.zip(distribution.buckets).collect();
             let sum = seconds(distribution.sum_micros);
             metric.encode_histogram::<NoLabelSet>(sum, distribution.count(), &buckets, None)
@@ -216,5 +226,102 @@ const fn state_of(state: &HandlerState) -> &'static str {
         HandlerState::Installed => "installed",
         HandlerState::Waiting(_) => "waiting",
         HandlerState::Refused(_) => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::etf::Pid;
+    use crate::instance::session::SessionInfo;
+    use crate::instance::subscription::Subscriber;
+    use crate::metrics::{InstanceStats, LogStats, SessionStats};
+    use crate::node::names::Held;
+    use crate::store::Started;
+    use crate::time::Timestamp;
+
+    /// One of everything.
+    fn snapshot() -> Snapshot {
+        let pid = Pid { node: "a@host".into(), id: 1, serial: 0, creation: 7 };
+        let session = SessionInfo {
+            pid: pid.clone(),
+            subscriber: Subscriber::Pid(pid),
+            position: Timestamp::MIN,
+            is_exhausted: false,
+            stats: SessionStats { lag: 1_500_000, ..SessionStats::default() },
+        };
+        let info = InstanceInfo {
+            name: "quotes".into(),
+            data_dir: "d".into(),
+            arch_data_dir: "d/archive".into(),
+            global_alias: Held::Seeking,
+            interval: None,
+            cache_interval: None,
+            started: Started::New,
+            stats: InstanceStats::default(),
+            log: LogStats::default(),
+            recording: Recording::Running,
+            sessions: vec![session],
+            handlers: Vec::new(),
+            port_mapper: None,
+        };
+        let peers = [("a@host".to_owned(), PeerStats::default())].into_iter();
+        Snapshot::new(&NodeStats::default(), &HttpStats::default(), peers, [info].into_iter())
+    }
+
+    fn text() -> String {
+        let mut registry = Registry::with_prefix("logmachine");
+        registry.register_collector(Box::new(snapshot()));
+        let mut out = String::new();
+        text::encode(&mut out, &registry).expect("strings take everything");
+        out
+    }
+
+    #[test]
+    fn numbers_have_their_units_and_labels() {
+        let text = text();
+        for line in [
+            "logmachine_node_packets_total 0",
+            "logmachine_peer_received_bytes_total{node=\"a@host\"} 0",
+            "logmachine_instance_pending_bytes{instance=\"quotes\"} 0",
+            "logmachine_log_bytes{instance=\"quotes\"} 0",
+            "logmachine_log_segments{instance=\"quotes\"} 0",
+            "logmachine_instance_recording{instance=\"quotes\",state=\"running\"} 1",
+            "logmachine_sessions{instance=\"quotes\",node=\"a@host\"} 1",
+            "logmachine_sessions_lag_seconds{instance=\"quotes\",node=\"a@host\"} 1.5",
+            "# UNIT logmachine_log_sync_seconds seconds",
+            "logmachine_log_sync_seconds_bucket{le=\"+Inf\",instance=\"quotes\"} 0",
+            "logmachine_instance_append_seconds_bucket{le=\"0.00001\",instance=\"quotes\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// `LOGMACHINE_WRITE_DOCS=1` writes the reference anew.
+    #[test]
+    fn the_reference_has_every_number() {
+        let mut table = "| name | type | labels | what it tells |\n|---|---|---|---|\n".to_owned();
+        for Family { name, help, unit, kind, samples } in &snapshot().families {
+            let unit = unit.as_ref().map_or(String::new(), |unit| format!("_{}", unit.as_str()));
+            let total = if matches!(kind, MetricType::Counter) { "_total" } else { "" };
+            let labels: Vec<_> =
+                samples[0].0.iter().map(|(label, _)| format!("`{label}`")).collect();
+            let (kind, labels) = (kind.as_str(), labels.join(", "));
+            writeln!(table, "| `logmachine_{name}{unit}{total}` | {kind} | {labels} | {help} |")
+                .expect("strings take everything");
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        let page = std::fs::read_to_string(path).expect("it is there");
+        let begin = page.find("| name | type").expect("the table begins");
+        let end = begin + page[begin..].find("\n\n").expect("the table ends") + 1;
+        if std::env::var_os("LOGMACHINE_WRITE_DOCS").is_some() {
+            let page = format!("{}{table}{}", &page[..begin], &page[end..]);
+            std::fs::write(path, page).expect("it can be written");
+        } else {
+            assert_eq!(&page[begin..end], table, "LOGMACHINE_WRITE_DOCS=1 writes it anew");
+        }
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{self, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -170,7 +172,12 @@ async fn pass(
     next: Next,
 ) -> Response {
     state.metrics.requests.inc();
-    let mut response = match may_pass(&state, &request) {
+    let passed = may_pass(&state, &request);
+    let is_append = *request.method() == Method::POST && request.uri().path().ends_with("/entries");
+    if passed.is_err() || !is_append {
+        drain(std::mem::take(request.body_mut())).await;
+    }
+    let mut response = match passed {
         Ok(caller) => {
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
@@ -192,6 +199,13 @@ async fn pass(
     add(header::CACHE_CONTROL, "no-store");
     add(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     response
+}
+
+/// A body that nobody wants is read nevertheless: over HTTP/2 an answer that comes before its end looks broken to clients.
+async fn drain(body: Body) {
+    const BYTES: usize = 256 << 10;
+    const TIME: Duration = Duration::from_secs(1);
+    let _ = tokio::time::timeout(TIME, to_bytes(body, BYTES)).await;
 }
 
 fn may_pass(state: &State, request: &Request) -> Result<Option<Caller>, Refusal> {

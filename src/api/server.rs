@@ -48,7 +48,7 @@ const HEAD_TIME: Duration = Duration::from_secs(20);
 const STOP_TIME: Duration = Duration::from_secs(2);
 
 /// The largest head of a request.
-const MAX_HEAD_BYTES: usize = 32 << 10;
+const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// Why HTTP is not served.
 #[derive(Debug, thiserror::Error)]
@@ -289,7 +289,7 @@ async fn serve(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_HEAD_BYTES.max(64 << 10));
+        .max_buf_size(MAX_HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -22,6 +22,7 @@ mod examples; // the Rust programs of examples/
 mod first_session; // what a newcomer does, word for word
 mod formats; // texts are those of every release's io_lib and logger_formatter
 mod hostile; // peers that break the rules
+mod http; // programs in any language: append, read, follow, count, watch, and who may
 mod inquiries; // what operators' tools ask of any process
 mod layering; // modules use only modules to their left
 mod log_files; // what OTP's disk_log makes of our files
@@ -33,6 +34,7 @@ mod releases; // every supported OTP release calls us
 mod second_implementation; // erl_dist connects to us
 mod sessions; // what one subscriber costs the others: filters, credit, files, places, shared directories
 mod standard_streams; // readers of diagnostics that are stuck, gone, or a full disk
+mod streams; // server-sent events: each entry once, whatever is cut; a thousand of them; clients that break the rules
 mod subscriptions; // filters, durable cursors, the live registry, the Erlang application
 mod sys_config; // the original's configuration file
 mod terms; // what every release decodes, and who gets what it cannot
