@@ -94,6 +94,9 @@ impl<'a> Facts<'a> {
         if !what.is_atom("dropped") {
             return None;
         }
+        if !matches!(about.view(), Term::Map(_)) {
+            return None;
+        }
         let node = about.map_get("node").and_then(TermRef::as_atom);
         Some(Facts { level: Level::Warning, node, shape: Shape::Dropped(about) })
     }

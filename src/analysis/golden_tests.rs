@@ -244,6 +244,17 @@ fn other_terms_have_no_view() {
     }
 }
 
+/// As the recorder writes it.
+#[test]
+fn what_the_recorder_dropped_is_told() {
+    let event = "{logmachine,dropped,#{count => 5,from => {1795,343462,123456},reason => overload,to => {1795,343463,0}}}";
+    let event = text::parse(event).expect("a term");
+    let view = View::of(event.as_term()).expect("it is known");
+    assert_eq!((view.kind, view.level, view.node), (Kind::Dropped, Level::Warning, None));
+    let message = "5 events were dropped (overload) from 2026-11-22T10:31:02.123456Z to 2026-11-22T10:31:03.000000Z";
+    assert_eq!(view.message, message);
+}
+
 /// All recorded events, one after the other.
 fn events() -> &'static [TermBuf] {
     static EVENTS: std::sync::OnceLock<Vec<TermBuf>> = std::sync::OnceLock::new();

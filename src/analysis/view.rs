@@ -16,7 +16,7 @@ use super::kind::{Kind, Level};
 use super::report::{Report, find};
 use crate::etf::text::{Lines, Printer, on_one_line, write_atom};
 use crate::etf::{AtomRef, TermRef};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, moment};
 
 /// The most bytes of a message, and of a reason.
 pub const MESSAGE_BYTES: usize = 8 << 10;
@@ -221,11 +221,15 @@ impl<'a> Facts<'a> {
 fn dropped(out: &mut Printer, about: TermRef<'_>) {
     let count = about.map_get("count").and_then(TermRef::as_integer);
     match count {
-        Some(1) => out.push("1 event of "),
-        Some(count) => out.push(&format!("{count} events of ")),
-        None => out.push("events of "),
+        Some(1) => out.push("1 event"),
+        Some(count) => out.push(&format!("{count} events")),
+        None => out.push("events"),
     }
-    out.chardata(about.map_get("node").unwrap_or(TermRef::NIL));
+    // What the recorder had to drop is of nobody in particular.
+    if let Some(node) = about.map_get("node") {
+        out.push(" of ");
+        out.chardata(node);
+    }
     out.push(match count {
         Some(1) => " was dropped",
         Some(_) => " were dropped",
@@ -241,13 +245,8 @@ fn dropped(out: &mut Printer, about: TermRef<'_>) {
         Timestamp::from_parts(mega.as_integer()?, secs.as_integer()?, micros.as_integer()?)
     };
     if let (Some(from), Some(to)) = (time("from"), time("to")) {
-        out.push(&format!(" from {} to {}", rfc3339(from), rfc3339(to)));
+        out.push(&format!(" from {} to {}", moment::rfc3339(from), moment::rfc3339(to)));
     }
-}
-
-fn rfc3339(time: Timestamp) -> String {
-    let micros = i64::try_from(time.micros()).unwrap_or(i64::MAX);
-    format!("{:.6}", jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
 }
 
 /// Replacing line ends makes a text longer.

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::error::{ErrorBody, Refusal};
-use super::route::{Named, Shared};
+use super::state::{Named, Shared};
 use crate::instance::Recording;
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
 use crate::instance::subscription::Subscriber;
-use crate::metrics::{self, HttpStats, Stats};
+use crate::metrics::{self, Stats};
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
 use crate::store::Started;
@@ -173,13 +173,6 @@ pub(super) async fn instances(
 )]
 pub(super) async fn instance(Named(instance): Named) -> Result<Json<InstanceBody>, Refusal> {
     Ok(Json(body(instance.info())))
-}
-
-impl super::route::State {
-    pub(super) fn http_stats(&self) -> HttpStats {
-        let streams = self.streams.load(std::sync::atomic::Ordering::Relaxed);
-        HttpStats { streams, ..self.metrics.read() }
-    }
 }
 
 fn body(info: InstanceInfo) -> InstanceBody {

@@ -1,112 +1,31 @@
 //! Reading entries: a page, or all that is selected as lines of JSON or as records.
 
+use std::convert::Infallible;
 use std::fmt::Write;
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{self, Extension};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use futures_util::stream;
 use utoipa::ToSchema;
 
+use super::ETF;
 use super::access::Caller;
+use super::entry::{EntrySchema, Format, write_entry};
 use super::error::{ErrorBody, Refusal};
-use super::route::{Named, Shared};
-use super::select::{Format, Parameters, Wanted, cursor};
+use super::parameters::Parameters;
+use super::select::{Wanted, cursor};
+use super::state::{Named, PAGES_KIB, Shared};
 use super::stream::{Shape, stream_body};
-use crate::analysis::view::{Frame, View};
-use crate::etf::{json, text};
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::Collect;
-use crate::store::write_record;
-use crate::time::{Timestamp, moment};
+use crate::time::Timestamp;
 
 /// Lines of JSON.
 const NDJSON: &str = "application/x-ndjson";
-/// Erlang's external term format.
-pub(super) const ETF: &str = "application/x-erlang-etf";
-
-/// An entry.
-#[derive(ToSchema)]
-#[allow(
-    dead_code,
-    reason = "it describes what is written by hand, without a tree of values in between"
-)]
-pub(super) struct EntrySchema {
-    /// RFC 3339 with microseconds
-    #[schema(example = "2026-11-22T10:31:02.123456Z")]
-    ts: String,
-    /// Microseconds since 1970
-    micros: u64,
-    /// The event as JSON that tells every term from every other, or as Erlang text
-    event: serde_json::Value,
-    /// What it says in plain fields; null for terms of no known shape
-    view: Option<ViewBody>,
-}
-
-/// What an event says, in plain fields.
-#[derive(Serialize, ToSchema)]
-pub(super) struct ViewBody {
-    /// `emergency` to `debug`
-    level: &'static str,
-    /// `log`, `crash`, `gen_server`, `supervisor`, `task`, `progress`, `alarm` or `dropped`
-    kind: &'static str,
-    node: Option<String>,
-    /// As its node prints it: `<0.41.0>`
-    pid: Option<String>,
-    registered_name: Option<String>,
-    /// The parts of `logger`'s domain
-    domain: Vec<String>,
-    /// Where it crashed, or else where it was logged
-    module: Option<String>,
-    /// `name/arity`
-    function: Option<String>,
-    line: Option<u64>,
-    /// One line, as Erlang formats it
-    message: String,
-    /// The same on many lines
-    detail: String,
-    /// Why something ended, on one line
-    reason: Option<String>,
-    /// The calls that led there, innermost first
-    stacktrace: Vec<FrameBody>,
-}
-
-/// A call.
-#[derive(Serialize, ToSchema)]
-pub(super) struct FrameBody {
-    module: String,
-    function: String,
-    arity: usize,
-    file: Option<String>,
-    line: Option<u64>,
-}
-
-impl From<View> for ViewBody {
-    fn from(view: View) -> Self {
-        let frame = |frame: Frame| {
-            let (file, line) = frame.place.unzip();
-            let Frame { module, function, arity, .. } = frame;
-            FrameBody { module, function, arity, file, line }
-        };
-        ViewBody {
-            level: view.level.as_str(),
-            kind: view.kind.as_str(),
-            node: view.node,
-            pid: view.pid,
-            registered_name: view.registered_name,
-            domain: view.domain,
-            module: view.module,
-            function: view.function,
-            line: view.line,
-            message: view.message,
-            detail: view.detail,
-            reason: view.reason,
-            stacktrace: view.stacktrace.into_iter().map(frame).collect(),
-        }
-    }
-}
 
 /// Entries, and where to go on.
 #[derive(ToSchema)]
@@ -160,7 +79,7 @@ pub(super) async fn read(
         let page = PageBody::new(format);
         let found = read::collect(&instance, selection, is_settled, page).await?;
         let json = found.into.finish(found.later.map(|position| cursor(order, position)));
-        return Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response());
+        return page_of(&state, json).await;
     };
     let wanted = parameters.stream(&instance, Timestamp::MIN)?;
     let searching = state.search(&caller)?;
@@ -168,6 +87,34 @@ pub(super) async fn read(
     let stream = stream_body(&state, &instance, wanted, shape, false, Some(searching))?;
     Ok(([(header::CONTENT_TYPE, content_type)], Body::from_stream(stream)).into_response())
 }
+
+/// An answer whose bytes count among those of all pages until they are sent.
+async fn page_of(state: &Shared, json: String) -> Result<Response, Refusal> {
+    let kib = u32::try_from(json.len() / 1024).expect("a page is small").min(PAGES_KIB);
+    let pages = state.pages.clone();
+    let room = tokio::time::timeout(PAGE_PATIENCE, pages.acquire_many_owned(kib)).await;
+    let Ok(Ok(room)) = room else {
+        return Err(Refusal::busy("too_many_reads", "other answers wait to be taken"));
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::CONTENT_LENGTH, json.len().to_string()),
+    ];
+    let parts = stream::unfold((Bytes::from(json), room), async |(mut left, room)| {
+        let part = left.split_to(left.len().min(PART_BYTES));
+        (!part.is_empty()).then_some((Ok::<_, Infallible>(part), (left, room)))
+    });
+    Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+/// Bytes of a page's JSON; it ends before the entry that would be beyond.
+const MAX_JSON_BYTES: usize = 16 << 20;
+
+/// How long a page waits for others to be taken.
+const PAGE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of a page that the connection is given at once.
+const PART_BYTES: usize = 64 << 10;
 
 enum Accepted {
     Page,
@@ -201,37 +148,6 @@ fn accepted(headers: &HeaderMap) -> Accepted {
     Accepted::Nothing
 }
 
-/// Writes an entry as JSON on one line.
-pub(super) fn write_entry(out: &mut String, entry: &Selected<'_>, format: Format) {
-    let ts = moment::rfc3339(entry.timestamp);
-    let micros = entry.timestamp.micros();
-    let event = entry.event;
-    write!(out, r#"{{"ts":"{ts}","micros":{micros},"event":"#).expect("strings take everything");
-    match format {
-        Format::Json => json::write_term(out, event).expect("strings take everything"),
-        Format::Text => write_text(out, &text::to_lossless(event)),
-    }
-    out.push_str(r#","view":"#);
-    match View::of(event) {
-        Some(view) => {
-            let view = serde_json::to_string(&ViewBody::from(view)).expect("it is plain data");
-            out.push_str(&view);
-        }
-        None => out.push_str("null"),
-    }
-    out.push('}');
-}
-
-/// Writes text as a JSON string.
-pub(super) fn write_text(out: &mut String, text: &str) {
-    out.push_str(&serde_json::to_string(text).expect("it is text"));
-}
-
-/// Writes an entry as a record of a segment.
-pub(super) fn write_entry_record(out: &mut Vec<u8>, entry: &Selected<'_>) {
-    write_record(out, entry.timestamp, entry.event.bytes());
-}
-
 /// A page that is being written.
 struct PageBody {
     json: String,
@@ -258,6 +174,9 @@ impl PageBody {
 
 impl Collect for PageBody {
     fn take(&mut self, entry: &Selected<'_>) -> Taken {
+        if self.json.len() > MAX_JSON_BYTES {
+            return Taken::Not;
+        }
         if !std::mem::replace(&mut self.is_empty, false) {
             self.json.push(',');
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::error::Refusal;
-use super::select::Parameters;
+use super::parameters::Parameters;
 use crate::analysis::facts::Facts;
 use crate::analysis::kind::{Kind, Level};
 use crate::analysis::view::View;

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::route::Shared;
+use super::state::Shared;
 use crate::instance::Recording;
 
 /// Whether all is well.

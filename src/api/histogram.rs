@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::access::Caller;
 use super::error::{ErrorBody, Refusal};
-use super::route::{Named, Shared};
-use super::select::Parameters;
+use super::parameters::Parameters;
+use super::state::{Named, Shared};
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::{Collect, Search, Step};

@@ -14,21 +14,31 @@ mod append;
 #[cfg(feature = "http")]
 mod entries;
 #[cfg(feature = "http")]
+mod entry;
+#[cfg(feature = "http")]
 mod error;
 #[cfg(feature = "http")]
 mod filter;
+#[cfg(all(feature = "http", fuzzing))]
+pub mod fuzzing;
 #[cfg(feature = "http")]
 mod health;
 #[cfg(feature = "http")]
 mod histogram;
 #[cfg(feature = "http")]
+mod idempotency;
+#[cfg(feature = "http")]
 mod open_metrics;
+#[cfg(feature = "http")]
+mod parameters;
 #[cfg(feature = "http")]
 mod route;
 #[cfg(feature = "http")]
 mod select;
 #[cfg(feature = "http")]
 mod server;
+#[cfg(feature = "http")]
+mod state;
 #[cfg(feature = "http")]
 mod stream;
 
@@ -39,6 +49,10 @@ use std::path::PathBuf;
 pub use server::HttpError;
 #[cfg(feature = "http")]
 pub(crate) use server::{Api, check};
+
+/// Erlang's external term format, as a media type.
+#[cfg(feature = "http")]
+const ETF: &str = "application/x-erlang-etf";
 
 /// Where and how HTTP is served, and to whom.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{self, Registry};
 
-use super::route::Shared;
+use super::state::Shared;
 use crate::instance::Recording;
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;

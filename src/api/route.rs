@@ -1,121 +1,21 @@
 //! Which request goes where, and what each has to pass first.
 
-use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{self, FromRequestParts, Path, Request};
-use axum::http::request::Parts;
+use axum::extract::{self, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::watch;
 use utoipa::OpenApi;
 
-use super::access::{Access, Caller, Connection};
-use super::append::{self, Remembered};
+use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
-use super::{Role, about, entries, health, histogram, open_metrics, stream};
-use crate::instance::Instance;
-use crate::instance::calls::Instances;
-use crate::metrics::HttpMetrics;
-use crate::node::Node;
-use crate::time::{Clock, Timestamp};
-
-/// What all requests share.
-pub(super) struct State {
-    pub(super) node: Node,
-    pub(super) instances: Instances,
-    pub(super) access: Access,
-    pub(super) clock: Clock,
-    pub(super) started: Timestamp,
-    pub(super) metrics: HttpMetrics,
-    /// Streams under way.
-    pub(super) streams: AtomicU64,
-    /// Answers to appends that may be asked for again.
-    pub(super) remembered: Remembered,
-    /// How many searches each caller has under way.
-    searches: Mutex<HashMap<Arc<str>, usize>>,
-    stops: watch::Receiver<bool>,
-}
-
-pub(super) type Shared = Arc<State>;
-
-/// Searches of one caller at once: requests that look at many entries for few.
-const SEARCHES_AT_ONCE: usize = 16;
-
-impl State {
-    pub(super) fn new(
-        node: Node,
-        instances: Instances,
-        access: Access,
-        clock: Clock,
-        stops: watch::Receiver<bool>,
-    ) -> Self {
-        State {
-            node,
-            instances,
-            access,
-            started: clock.now(),
-            clock,
-            metrics: HttpMetrics::default(),
-            streams: AtomicU64::new(0),
-            remembered: Remembered::default(),
-            searches: Mutex::default(),
-            stops,
-        }
-    }
-
-    /// Ends when the program stops.
-    pub(super) async fn stopped(&self) {
-        // Who could tell is gone with the program.
-        let _ = self.stops.clone().wait_for(|stopping| *stopping).await;
-    }
-
-    /// The instance of a path.
-    pub(super) fn instance(&self, name: &str) -> Result<&Arc<Instance>, Refusal> {
-        self.instances.get(name).ok_or_else(|| {
-            let names: Vec<_> = self.instances.keys().map(|name| &**name).collect();
-            let message =
-                format!("there is no instance of that name; there is {}", names.join(", "));
-            Refusal::not_found(message).at("instance")
-        })
-    }
-
-    /// A place for one more search of a caller; it ends when this is dropped.
-    pub(super) fn search(self: &Arc<Self>, caller: &Caller) -> Result<Searching, Refusal> {
-        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = searches.entry(caller.name.clone()).or_default();
-        if *count >= SEARCHES_AT_ONCE {
-            let message = format!("{SEARCHES_AT_ONCE} searches of yours are under way");
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_searches", message));
-        }
-        *count += 1;
-        Ok(Searching { state: self.clone(), caller: caller.name.clone() })
-    }
-}
-
-/// A search that is under way.
-pub(super) struct Searching {
-    state: Shared,
-    caller: Arc<str>,
-}
-
-impl Drop for Searching {
-    fn drop(&mut self) {
-        let mut searches = self.state.searches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = searches.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                searches.remove(&self.caller);
-            }
-        }
-    }
-}
+use super::state::{Shared, State};
+use super::{Role, about, append, entries, health, histogram, open_metrics, stream};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -258,17 +158,4 @@ async fn log_out(
 async fn openapi() -> impl IntoResponse {
     let json = Description::openapi().to_pretty_json().expect("it is plain data");
     ([(header::CONTENT_TYPE, "application/json")], json)
-}
-
-/// The instance that a path names.
-pub(super) struct Named(pub(super) Arc<Instance>);
-
-impl FromRequestParts<Shared> for Named {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Refusal> {
-        let name = Path::<String>::from_request_parts(parts, state).await;
-        let Path(name) = name.map_err(|wrong| Refusal::bad("instance", wrong.to_string()))?;
-        state.instance(&name).cloned().map(Named)
-    }
 }

@@ -1,13 +1,9 @@
 //! What the parameters of a request select.
 
-use axum::extract::{FromRequestParts, Query};
-use axum::http::request::Parts;
-use serde::Deserialize;
-use utoipa::IntoParams;
-
+use super::entry::Format;
 use super::error::Refusal;
 use super::filter;
-use super::route::Shared;
+use super::parameters::Parameters;
 use crate::etf::text;
 use crate::instance::Instance;
 use crate::instance::reader::{Order, Selection};
@@ -23,58 +19,19 @@ const MAX_LIMIT: usize = 10_000;
 /// Bytes of records in one answer at most.
 const MAX_PAGE_BYTES: usize = 16 << 20;
 
-/// Which entries, in which order and form.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Parameters {
-    /// Entries at or after this moment: `15m` (ago), RFC 3339, microseconds since 1970, `Mega.Sec.Micro`, `now`, `today`, `earliest`
-    pub(super) from: Option<String>,
-    /// Entries at or before this moment
-    pub(super) to: Option<String>,
-    /// At most so many entries: 100 unless told, 10,000 at most; without end where entries are streamed
-    pub(super) limit: Option<String>,
-    /// `asc`, oldest first, or `desc`
-    pub(super) order: Option<String>,
-    /// Goes on where an answer ended (its `next`), or right behind the entry with this timestamp
-    pub(super) cursor: Option<String>,
-    /// Events of this level or a more severe one: `emergency` to `debug`
-    pub(super) level: Option<String>,
-    /// Events of this node; `*` stands for anything
-    pub(super) node: Option<String>,
-    /// Events whose message, detail or text this regular expression finds
-    pub(super) grep: Option<String>,
-    /// Events that this match specification, written as an Erlang term, chooses, and what it makes of them
-    pub(super) r#match: Option<String>,
-    /// How events are written: `json`, or `text` for Erlang terms
-    pub(super) format: Option<String>,
-    /// Events of this kind: `log`, `crash`, `gen_server`, `supervisor`, `task`, `progress`, `alarm`, `dropped`
-    pub(super) kind: Option<String>,
-    /// Events of this module
-    pub(super) module: Option<String>,
-    /// Events of this process, as `<0.1.0>`
-    pub(super) pid: Option<String>,
+/// What time it is, for an instance.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present {
+    /// By the clock.
+    pub(super) now: Timestamp,
+    /// Later than every entry there is.
+    pub(super) next: Timestamp,
 }
 
-impl FromRequestParts<Shared> for Parameters {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Refusal> {
-        let query = Query::<Parameters>::try_from_uri(&parts.uri);
-        query.map(|Query(parameters)| parameters).map_err(|wrong| {
-            let source = std::error::Error::source(&wrong).map(ToString::to_string);
-            Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
-        })
+impl Present {
+    fn of(instance: &Instance) -> Self {
+        Present { now: instance.clock().now(), next: instance.tail().next_stamp() }
     }
-}
-
-/// How an event is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    /// As lossless JSON.
-    Json,
-    /// As Erlang text.
-    Text,
 }
 
 /// What is to be read.
@@ -88,7 +45,12 @@ pub(super) struct Wanted {
 impl Parameters {
     /// What a page holds.
     pub(super) fn page(&self, instance: &Instance) -> Result<Wanted, Refusal> {
-        let mut wanted = self.wanted(instance, Timestamp::MIN)?;
+        self.page_at(Present::of(instance))
+    }
+
+    /// The same, at a moment.
+    pub(super) fn page_at(&self, present: Present) -> Result<Wanted, Refusal> {
+        let mut wanted = self.wanted(present, Timestamp::MIN)?;
         wanted.selection.max_entries = self.limit()?.unwrap_or(DEFAULT_LIMIT);
         if wanted.selection.max_entries > MAX_LIMIT {
             return Err(Refusal::bad(
@@ -102,7 +64,7 @@ impl Parameters {
 
     /// What is streamed, from there on unless told.
     pub(super) fn stream(&self, instance: &Instance, begin: Timestamp) -> Result<Wanted, Refusal> {
-        let mut wanted = self.wanted(instance, begin)?;
+        let mut wanted = self.wanted(Present::of(instance), begin)?;
         wanted.selection.max_entries = self.limit()?.unwrap_or(usize::MAX);
         Ok(wanted)
     }
@@ -113,9 +75,8 @@ impl Parameters {
         limit.map(Some).ok_or_else(|| Refusal::bad("limit", "write a number from 1 on"))
     }
 
-    fn wanted(&self, instance: &Instance, begin: Timestamp) -> Result<Wanted, Refusal> {
-        let now = instance.clock().now();
-        let next = instance.tail().next_stamp();
+    fn wanted(&self, present: Present, begin: Timestamp) -> Result<Wanted, Refusal> {
+        let Present { now, next } = present;
         let moment = |place: &str, text: &str| match text {
             "earliest" => Ok(Timestamp::MIN),
             // Behind everything there is, also where that is stamped ahead of the clock.

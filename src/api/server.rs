@@ -34,7 +34,8 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use super::access::{Access, Connection};
-use super::route::{self, Shared, State};
+use super::route;
+use super::state::{Shared, State};
 use super::{HttpConfig, TlsFiles};
 use crate::instance::calls::Instances;
 use crate::node::Node;

@@ -17,10 +17,11 @@ use futures_util::Stream;
 use futures_util::stream::poll_fn;
 use tokio::sync::mpsc;
 
-use super::entries::{EntrySchema, write_entry, write_entry_record, write_text};
+use super::entry::{EntrySchema, Format, write_entry, write_entry_record, write_text};
 use super::error::{ErrorBody, Refusal};
-use super::route::{Named, Searching, Shared};
-use super::select::{Format, Parameters, Wanted};
+use super::parameters::Parameters;
+use super::select::Wanted;
+use super::state::{Named, Searching, Shared};
 use crate::instance::Instance;
 use crate::instance::read::ReadFailure;
 use crate::instance::reader::{Selected, Taken};

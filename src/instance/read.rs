@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::Instance;
 use super::reader::{Order, Selected, Selection, Taken};
+pub use super::search::ReadFailure;
 use super::search::{Collect, Search, Step};
 use crate::etf::TermBuf;
-use crate::store::ReadError;
 use crate::time::{Timestamp, monotonic};
 
 /// An entry that outlives the log's buffers.
@@ -36,24 +36,6 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// The `from` of a selection that goes on there; `None` if there was nothing more at that moment.
     pub next: Option<Timestamp>,
-}
-
-/// Why a read found nothing.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadFailure {
-    /// The node has as many reads as it takes, or no memory left for the match spec.
-    #[error("too many reads")]
-    SystemLimit,
-    /// Nobody waits for it any more.
-    #[error("nobody waits for the answer")]
-    Unwanted,
-    /// We have a bug; it was reported.
-    #[error("internal error")]
-    Internal,
-    /// The log says so, or the machine.
-    #[error("cannot read the log")]
-    Log(#[from] ReadError),
 }
 
 /// How long one read goes on filtering before it ends with what it has, and where to go on. `gen_server:call/2` waits

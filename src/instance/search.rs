@@ -10,16 +10,33 @@ use tracing::error;
 
 use super::Instance;
 use super::budget::{Permit, SLICE_STEPS};
-use super::read::ReadFailure;
 use super::reader::{Fetched, Looked, Reader, Selected, Selection, Stopped, Taken};
 use super::recorder::Outstanding;
 use super::session::{AtEnd, End, until};
 use crate::store::{Committed, ReadError};
 use crate::time::Timestamp;
 
+/// Why a read found nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadFailure {
+    /// The node has as many reads as it takes, or no memory left for the match spec.
+    #[error("too many reads")]
+    SystemLimit,
+    /// Nobody waits for it any more.
+    #[error("nobody waits for the answer")]
+    Unwanted,
+    /// We have a bug; it was reported.
+    #[error("internal error")]
+    Internal,
+    /// The log says so, or the machine.
+    #[error("cannot read the log")]
+    Log(#[from] ReadError),
+}
+
 /// Takes what a search finds, entry by entry.
 pub(crate) trait Collect: Send + 'static {
-    /// One more; whether this step may find another.
+    /// One more; whether this step may find another. One that is not taken is where the search ends.
     fn take(&mut self, entry: &Selected<'_>) -> Taken;
 
     /// Whether anybody still waits for it.
@@ -254,8 +271,8 @@ impl<C: Collect> Work<C> {
         self.is_alone = looked.stopped == Some(Stopped::TooLong);
         match looked.stopped {
             Some(Stopped::AtEnd) => Step::End(None),
-            Some(Stopped::Full) => Step::End(self.reader.position()),
-            Some(Stopped::Refused | Stopped::Paused | Stopped::TooLong) | None => Step::More,
+            Some(Stopped::Full | Stopped::Refused) => Step::End(self.reader.position()),
+            Some(Stopped::Paused | Stopped::TooLong) | None => Step::More,
         }
     }
 }
