@@ -9,7 +9,7 @@
 //!   there were. While a flood lasts, one line a period stands for it.
 //! - `one_line`: what a stranger says stays on its line: see [`Escaped`].
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -146,20 +146,32 @@ const MAX_SHOWN_CHARS: usize = 255;
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars().take(MAX_SHOWN_CHARS) {
-            if c.is_control() || is_invisible(c) {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
+        match self.0.char_indices().nth(MAX_SHOWN_CHARS) {
+            Some((end, _)) => write!(f, "{}...", Plain(&self.0[..end])),
+            None => write!(f, "{}", Plain(self.0)),
         }
-        if self.0.chars().nth(MAX_SHOWN_CHARS).is_some() { f.write_str("...") } else { Ok(()) }
     }
 }
 
-/// Line and paragraph separators, and marks that turn the direction of writing.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// The same, however long: for who asked to see it.
+pub struct Plain<'a>(pub &'a str);
+
+impl Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| !is_plain(*c)) {
+            write!(f, "{}{}", &rest[..at], c.escape_default())?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        f.write_str(rest)
+    }
+}
+
+/// Whether a character stands for itself on a terminal and changes nothing else: no control character, no separator of
+/// lines or paragraphs, no mark that turns the direction of writing.
+pub fn is_plain(c: char) -> bool {
+    let is_invisible = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    !c.is_control() && !is_invisible
 }
 
 #[cfg(test)]

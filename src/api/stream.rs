@@ -26,7 +26,7 @@ use crate::instance::Instance;
 use crate::instance::read::ReadFailure;
 use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::{Collect, Search, Step};
-use crate::time::monotonic;
+use crate::time::{Timestamp, monotonic};
 
 /// Bytes given to a connection at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -52,7 +52,8 @@ pub(super) enum Shape {
 ///
 /// Server-sent events, each with an entry as JSON, its timestamp in microseconds as `id`: first what is selected of the past,
 /// then what comes, each once and in order. Without `from` or `cursor` it begins now. A client that connects again with
-/// `Last-Event-ID` gets what follows that entry. A comment comes at least every 15 s.
+/// `Last-Event-ID` gets what follows that entry. A comment comes at least every 15 s. Where `to` or `limit` is reached, an
+/// event `end` comes last; a stream that ends without it has broken off, and is to be asked for again.
 #[utoipa::path(
     get, path = "/api/v1/instances/{instance}/stream",
     params(
@@ -98,13 +99,22 @@ pub(super) fn stream_body(
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + use<>, Refusal> {
     let output =
         Output { text: String::new(), records: Vec::new(), shape, format: wanted.format, taken: 0 };
+    let (to, left) = (wanted.selection.to, wanted.selection.max_entries);
     let search = match follows {
         true => Search::following(instance, wanted.selection, output)?,
         false => Search::new(instance, wanted.selection, output)?,
     };
     let (sender, mut receiver) = mpsc::channel(1);
-    let streaming =
-        Streaming { search, sender, shape, state: state.clone(), _searching: searching };
+    let streaming = Streaming {
+        search,
+        sender,
+        shape,
+        instance: instance.clone(),
+        to,
+        left,
+        state: state.clone(),
+        _searching: searching,
+    };
     // It ends when the client goes, and with the program.
     tokio::spawn(streaming.run(follows));
     Ok(poll_fn(move |context| receiver.poll_recv(context)))
@@ -147,8 +157,21 @@ struct Streaming {
     search: Search<Output>,
     sender: mpsc::Sender<io::Result<Bytes>>,
     shape: Shape,
+    instance: Arc<Instance>,
+    /// Entries at or before it are selected.
+    to: Option<Timestamp>,
+    /// So many entries may still be taken.
+    left: usize,
     state: Shared,
     _searching: Option<Searching>,
+}
+
+/// How carrying entries came to an end.
+enum Carried {
+    /// All that is selected was carried.
+    All,
+    /// The rest cannot be had now.
+    Part,
 }
 
 /// The client is gone, or the program ends.
@@ -159,18 +182,19 @@ impl Streaming {
         let _counted = Counted::new(&self.state);
         let state = self.state.clone();
         tokio::select! {
-            failed = self.carry(follows) => {
-                if let Ok(Err(failure)) = failed {
-                    self.fail(failure).await;
-                }
-            }
+            carried = self.carry(follows) => match carried {
+                Ok(Ok(Carried::All)) => self.end().await,
+                Ok(Ok(Carried::Part)) => self.break_off().await,
+                Ok(Err(failure)) => self.fail(failure).await,
+                Err(Gone) => {}
+            },
             // Clients come again, and go on where they were.
             () = state.stopped() => {}
         }
     }
 
     /// Carries entries to the end of the selection.
-    async fn carry(&mut self, follows: bool) -> Result<Result<(), ReadFailure>, Gone> {
+    async fn carry(&mut self, follows: bool) -> Result<Result<Carried, ReadFailure>, Gone> {
         let mut said = monotonic();
         if self.shape == Shape::Events {
             self.send(Bytes::from_static(b"retry: 1000\n\n")).await?;
@@ -192,11 +216,17 @@ impl Streaming {
             }
             match step {
                 Step::More => tokio::task::consume_budget().await,
-                Step::End(_) => return Ok(Ok(())),
-                Step::CaughtUp if !follows => return Ok(Ok(())),
+                Step::End(None) => return Ok(Ok(Carried::All)),
+                // The limit is reached, or a file cannot be read.
+                Step::End(Some(_)) if self.left == 0 => return Ok(Ok(Carried::All)),
+                Step::End(Some(_)) => return Ok(Ok(Carried::Part)),
+                Step::CaughtUp if !follows => return Ok(Ok(Carried::All)),
                 Step::CaughtUp => tokio::select! {
                     more = self.search.wait() => if !more {
-                        return Ok(Ok(()));
+                        // Nothing more can come, or the log is closed.
+                        let tail = self.instance.tail();
+                        let is_all = self.to.is_some_and(|to| tail.outstanding(to).is_none());
+                        return Ok(Ok(if is_all { Carried::All } else { Carried::Part }));
                     },
                     // Only says that it is time to say something.
                     () = tokio::time::sleep_until((said + HEARTBEAT).into()) => {}
@@ -210,6 +240,7 @@ impl Streaming {
         let output = self.search.collector();
         let found = std::mem::take(&mut output.taken);
         self.state.metrics.streamed.add(found);
+        self.left = self.left.saturating_sub(usize::try_from(found).unwrap_or(usize::MAX));
         match output.shape {
             Shape::Records => (found > 0).then(|| std::mem::take(&mut output.records).into()),
             Shape::Lines | Shape::Events => {
@@ -229,6 +260,22 @@ impl Streaming {
         };
         permit.map_err(|_| Gone)?.send(Ok(bytes));
         Ok(())
+    }
+
+    /// Ends a stream whose client would connect again, as there is nothing left to come.
+    async fn end(&mut self) {
+        if self.shape == Shape::Events {
+            // Nobody may be there any more.
+            let _ = self.send(Bytes::from_static(b"event: end\ndata: {}\n\n")).await;
+        }
+    }
+
+    /// Ends an answer of which the rest cannot be had now: clients of streams connect again, and meet what is wrong.
+    async fn break_off(&mut self) {
+        if self.shape != Shape::Events {
+            let _ =
+                self.sender.send(Err(io::Error::other("the log cannot be read any further"))).await;
+        }
     }
 
     /// Ends an answer that cannot go on: it breaks off, or, where clients connect again by themselves, says why.

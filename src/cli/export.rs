@@ -183,7 +183,7 @@ fn is_broken_pipe(error: &ExportError) -> bool {
 }
 
 /// A match spec written as Erlang text.
-fn compile(spec: &str) -> Result<MatchSpec, Failure> {
+pub(super) fn compile(spec: &str) -> Result<MatchSpec, Failure> {
     let term = text::parse(spec).map_err(|error| Failure::usage(format!("--match: {error}")))?;
     let spec = MatchSpec::compile(term.as_term(), Limits::default());
     spec.map_err(|error| Failure::usage(format!("--match: {error}")))

@@ -4,12 +4,22 @@
 
 mod backup;
 mod bench;
+mod client;
 mod cookie;
 mod draft;
 mod export;
 mod import;
+mod info;
 mod offline;
+mod output;
+mod pretty;
+mod read;
 mod run;
+mod selection;
+mod send;
+mod shell;
+mod tail;
+mod token;
 mod usage;
 mod verbosity;
 mod verify;
@@ -40,6 +50,16 @@ enum Verb {
         /// The file: TOML, or Erlang terms if its name ends in `.config`
         file: PathBuf,
     },
+    /// Show the end of a running node's log, and with -f what comes
+    Tail(tail::Tail),
+    /// Print what is selected of a running node's log
+    Read(read::Read),
+    /// Append events to a running node's log
+    Send(send::Send),
+    /// Show what a running node and its instances do
+    Info(info::Info),
+    /// Make a token for HTTP, and the configuration that accepts it
+    Token(token::Token),
     /// Check every record of logs that nobody writes to; exit 1 if anything is damaged
     Verify(verify::Verify),
     /// Write a log that nobody writes to as JSON lines, Erlang terms or a disk_log file
@@ -51,6 +71,10 @@ enum Verb {
     /// Generate load and measure, speaking the distribution protocol to a running node
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Print what a shell needs to complete command lines
+    Completions(shell::Completions),
+    /// Print the manual, of a verb or of all
+    Man(shell::Manual),
 }
 
 /// Why a verb failed, and the exit code that tells so.
@@ -118,11 +142,18 @@ fn run(Command { verb, verbosity }: Command) -> Result<(), Failure> {
     match verb {
         Verb::Run(run) => run.run(verbosity),
         Verb::CheckConfig { file } => check_config(&file),
+        Verb::Tail(tail) => tail.run(),
+        Verb::Read(read) => read.run(),
+        Verb::Send(send) => send.run(),
+        Verb::Info(info) => info.run(),
+        Verb::Token(token) => token.run(),
         Verb::Verify(verify) => verify.run(),
         Verb::Export(export) => export.run(),
         Verb::Import(import) => import.run(),
         Verb::Backup(backup) => backup.run(),
         Verb::Bench(bench) => bench.run(),
+        Verb::Completions(completions) => completions.run(),
+        Verb::Man(manual) => manual.run(),
     }
 }
 

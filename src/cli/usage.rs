@@ -11,18 +11,8 @@ use clap::{CommandFactory, Error};
 use super::{Failure, complain};
 
 /// Verbs that only a later version has, and what serves until then.
-const LATER_VERBS: [(&str, &str); 10] = [
-    ("tail", "subscribe from Erlang, or stop the node and use `logmachine export`"),
-    ("read", "use `read` from Erlang, or stop the node and use `logmachine export`"),
-    ("send", "use `append` from Erlang"),
-    ("info", "use `info` from Erlang"),
-    ("faults", "no analysis yet"),
-    ("explain", "no analysis yet"),
-    ("rules", "no analysis yet"),
-    ("token", "no HTTP yet"),
-    ("completions", "see `logmachine --help`"),
-    ("man", "see `logmachine --help`"),
-];
+const LATER_VERBS: [(&str, &str); 3] =
+    [("faults", "no analysis yet"), ("explain", "no analysis yet"), ("rules", "no analysis yet")];
 
 /// Prints help and version where they were asked for, and what is wrong where something is.
 pub(super) fn explain(error: &Error) -> ExitCode {
@@ -59,11 +49,13 @@ fn one_line(error: &Error) -> String {
         error.kind(),
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        line.push_str(if verb.is_empty() {
-            "no verb: run, check-config, verify, export, import, backup or bench"
+        if verb.is_empty() {
+            let verbs: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+            let (last, others) = verbs.split_last().expect("there are verbs");
+            write!(line, "no verb: {} or {last}", others.join(", ")).expect("a String takes it");
         } else {
-            "not all that is needed was given"
-        });
+            line.push_str("not all that is needed was given");
+        }
     } else {
         let text = error.render().to_string();
         let ends =

@@ -1,5 +1,7 @@
 //! How much of our own doing is said on standard error, and whether in colour.
 
+use std::io::IsTerminal;
+
 use clap::{ArgAction, Args};
 use tracing::Level;
 
@@ -56,7 +58,7 @@ impl Flags {
         section: &NodeSection,
     ) -> Result<(), String> {
         let level = self.level(section)?;
-        diagnostics::start(format == Some(LogFormat::Json), level, has_colours());
+        diagnostics::start(format == Some(LogFormat::Json), level, has_colours(&std::io::stderr()));
         Ok(())
     }
 }
@@ -74,11 +76,9 @@ const fn level(verbose: u8) -> Level {
     }
 }
 
-/// Whether standard error is a terminal that takes colours, and nobody said not to (<https://no-color.org>).
-pub(super) fn has_colours() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
-        && environment("NO_COLOR").is_none()
-        && is_able_terminal()
+/// Whether an output is a terminal that takes colours, and nobody said not to (<https://no-color.org>).
+pub(super) fn has_colours(output: &impl IsTerminal) -> bool {
+    output.is_terminal() && environment("NO_COLOR").is_none() && is_able_terminal()
 }
 
 /// Whether the terminal can do more than take lines.

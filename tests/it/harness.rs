@@ -225,6 +225,16 @@ impl LogMachine {
         wait_for(text, || self.diagnostics().contains(text).then_some(()));
     }
 
+    /// Where it serves HTTP, for who started it with `--http`: `http://127.0.0.1:PORT`, or with `https`.
+    pub(crate) fn url(&self) -> String {
+        const BEFORE: &str = "HTTP at ";
+        wait_for("HTTP is served", || {
+            let diagnostics = self.diagnostics();
+            let line = diagnostics.lines().find_map(|line| Some(line.split_once(BEFORE)?.1))?;
+            Some(line.trim_end().trim_end_matches('/').to_owned())
+        })
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -36,7 +36,11 @@ const KEPT_APART: [(&[&str], &[&str], &str); 5] = [
         &["event_log", "store", "app", "config", "cli", "lib"],
         "they know a store, and not which",
     ),
-    (&["clap", "indicatif"], &["cli"], "a library has no command line"),
+    (
+        &["clap", "clap_complete", "clap_mangen", "indicatif", "ureq"],
+        &["cli"],
+        "a library has no command line",
+    ),
     (&["std::net"], &["proto", "node", "api", "app", "config", "cli"], "they know no network"),
 ];
 

@@ -37,6 +37,7 @@ mod standard_streams; // readers of diagnostics that are stuck, gone, or a full 
 mod streams; // server-sent events: each entry once, whatever is cut; a thousand of them; clients that break the rules
 mod subscriptions; // filters, durable cursors, the live registry, the Erlang application
 mod sys_config; // the original's configuration file
+mod terminal; // a running node from a terminal: tail, read, send, info, token
 mod terms; // what every release decodes, and who gets what it cannot
 mod ticks; // silence, tolerated and not
 mod transfer; // verify, export, import
