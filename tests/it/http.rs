@@ -762,7 +762,7 @@ fn prometheus_scrapes_and_its_rules_load() {
         metrics.head
     );
     let config = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nrule_files: [{rules:?}]\nscrape_configs:\n- job_name: logmachine\n  static_configs: [{{targets: ['127.0.0.1:{}']}}]\n",
+        "global: {{scrape_interval: 3s, scrape_timeout: 3s}}\nrule_files: [{rules:?}]\nscrape_configs:\n- job_name: logmachine\n  static_configs: [{{targets: ['127.0.0.1:{}']}}]\n",
         served.port
     );
     std::fs::write(world.path("prometheus.yml"), config).unwrap();
@@ -795,9 +795,12 @@ fn prometheus_scrapes_and_its_rules_load() {
         );
         assert_eq!(query("up"), Some(Value::from("1")));
     }));
+    let targets =
+        ended.as_ref().err().map(|_| request(port, "GET", "/api/v1/targets", &[], b"").text());
     let _ = running.kill();
     let _ = running.wait();
     if let Err(panic) = ended {
+        eprintln!("{}", targets.unwrap_or_default());
         eprintln!("{}", std::fs::read_to_string(world.path("prometheus.log")).unwrap_or_default());
         std::panic::resume_unwind(panic);
     }
