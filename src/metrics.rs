@@ -262,7 +262,7 @@ metrics! {
     }
     histograms {
         append: "From the stamp of a batch's first event until the batch is in the log's file, once for each of its events.",
-        delivery: "From the stamp of an entry until it is given to a subscriber's connection, for sessions that had reached the newest entry; the first of those sent at once counts for all of them.",
+        delivery: "From the stamp of an entry until it is given to a subscriber's connection, for sessions that had reached the newest entry; one of eight sends is timed, by its first entry, which counts for all of them.",
     }
 }
 
