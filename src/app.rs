@@ -27,7 +27,7 @@ use crate::time::Clock;
 pub struct Settings {
     /// The node's name.
     pub name: NodeName,
-    /// The cookie.
+    /// What every node of the cluster knows, and nobody else.
     pub cookie: String,
     /// Nodes to join.
     pub connect: Vec<NodeName>,
@@ -72,9 +72,9 @@ pub enum AppError {
     /// A log could not be opened.
     #[error("instance {instance}: cannot open its log")]
     Log {
-        /// Which.
+        /// The instance whose log it is.
         instance: String,
-        /// Why.
+        /// What is wrong with the log or its directory.
         #[source]
         source: OpenError,
     },

@@ -60,6 +60,8 @@ pub(super) async fn append(
     if declared.is_some_and(|bytes: u64| bytes > MAX_BODY_BYTES as u64) {
         return Err(body_too_large());
     }
+    // Until its events are taken in.
+    let room = state.bodies.room(declared.unwrap_or(MAX_BODY_BYTES as u64)).await?;
     let body = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await;
     let body = body.map_err(|_| {
         let message = format!("the body has not come within {} s", BODY_TIME.as_secs());
@@ -76,6 +78,7 @@ pub(super) async fn append(
         let events = tokio::task::spawn_blocking(move || form.events(&body)).await;
         let events = events.expect("parsing does not panic")?;
         let Stamped { first, last } = instance.append(&events).await?;
+        drop(room);
         Ok(Appended {
             first: moment::rfc3339(first),
             last: moment::rfc3339(last),

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{self, Extension};
@@ -17,7 +16,7 @@ use super::entry::{EntrySchema, Format, write_entry};
 use super::error::{ErrorBody, Refusal};
 use super::parameters::Parameters;
 use super::select::{Wanted, cursor};
-use super::state::{Named, PAGES_KIB, Shared};
+use super::state::{Named, Shared};
 use super::stream::{Shape, stream_body};
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
@@ -90,12 +89,7 @@ pub(super) async fn read(
 
 /// An answer whose bytes count among those of all pages until they are sent.
 async fn page_of(state: &Shared, json: String) -> Result<Response, Refusal> {
-    let kib = u32::try_from(json.len() / 1024).expect("a page is small").min(PAGES_KIB);
-    let pages = state.pages.clone();
-    let room = tokio::time::timeout(PAGE_PATIENCE, pages.acquire_many_owned(kib)).await;
-    let Ok(Ok(room)) = room else {
-        return Err(Refusal::busy("too_many_reads", "other answers wait to be taken"));
-    };
+    let room = state.pages.room(json.len() as u64).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
         (header::CONTENT_LENGTH, json.len().to_string()),
@@ -109,9 +103,6 @@ async fn page_of(state: &Shared, json: String) -> Result<Response, Refusal> {
 
 /// Bytes of a page's JSON; it ends before the entry that would be beyond.
 const MAX_JSON_BYTES: usize = 16 << 20;
-
-/// How long a page waits for others to be taken.
-const PAGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of a page that the connection is given at once.
 const PART_BYTES: usize = 64 << 10;

@@ -58,18 +58,18 @@ pub enum HttpError {
     /// The address is not to be had.
     #[error("cannot serve HTTP at {address}")]
     Listen {
-        /// Which.
+        /// The address and port that were asked for.
         address: SocketAddr,
-        /// Why.
+        /// What the system says of it.
         #[source]
         source: io::Error,
     },
     /// A file of the certificate or its key cannot be used.
     #[error("[http.tls] {}: {why}", path.display())]
     Tls {
-        /// Which.
+        /// The file that cannot be used.
         path: std::path::PathBuf,
-        /// Why.
+        /// What is wrong with it.
         why: String,
     },
     /// Anybody could read everything.

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::access::{Access, Caller};
 use super::error::Refusal;
@@ -30,8 +31,10 @@ pub(super) struct State {
     pub(super) streams: AtomicU64,
     /// Answers to appends that may be asked for again.
     pub(super) remembered: Remembered,
-    /// KiB that pages may still hold.
-    pub(super) pages: Arc<Semaphore>,
+    /// What pages hold that are being sent.
+    pub(super) pages: Memory,
+    /// What bodies hold that are being read and appended.
+    pub(super) bodies: Memory,
     /// How many searches each caller has under way.
     searches: Mutex<HashMap<Arc<str>, usize>>,
     stops: watch::Receiver<bool>,
@@ -39,8 +42,33 @@ pub(super) struct State {
 
 pub(super) type Shared = Arc<State>;
 
-/// KiB of all pages that are being sent.
-pub(super) const PAGES_KIB: u32 = 256 << 10;
+/// Memory that many requests share: who finds none waits a while.
+pub(super) struct Memory(Arc<Semaphore>);
+
+/// KiB of each sort.
+const MEMORY_KIB: u32 = 256 << 10;
+
+/// How long a request waits for memory.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Memory {
+    fn new() -> Self {
+        Memory(Arc::new(Semaphore::new(MEMORY_KIB as usize)))
+    }
+
+    /// Room for so many bytes, until it is dropped. What is larger than all there is gets all.
+    pub(super) async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Refusal> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
+        let room = self.0.clone().acquire_many_owned(kib);
+        match tokio::time::timeout(MEMORY_PATIENCE, room).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(Refusal::busy(
+                "too_many_requests",
+                "other requests hold all the memory there is",
+            )),
+        }
+    }
+}
 
 /// Searches of one caller at once: requests that look at many entries for few.
 const SEARCHES_AT_ONCE: usize = 16;
@@ -62,7 +90,8 @@ impl State {
             metrics: HttpMetrics::default(),
             streams: AtomicU64::new(0),
             remembered: Remembered::default(),
-            pages: Arc::new(Semaphore::new(PAGES_KIB as usize)),
+            pages: Memory::new(),
+            bodies: Memory::new(),
             searches: Mutex::default(),
             stops,
         }

@@ -30,16 +30,16 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("{}: cannot be read", path.display())]
     Read {
-        /// The file.
+        /// The configuration file, as it was named.
         path: PathBuf,
-        /// Why.
+        /// What the system says of it.
         #[source]
         source: std::io::Error,
     },
     /// The file is not what was expected at this place.
     #[error("{}:{line}: {key}{message}", path.display())]
     Content {
-        /// The file.
+        /// The configuration file, as it was named.
         path: PathBuf,
         /// The line, from 1.
         line: usize,

@@ -20,7 +20,7 @@ pub enum OpenError {
     /// A file with a segment's name does not begin as `disk_log` files do.
     #[error("{} is no disk_log file: it begins with {found:?}", path.display())]
     NotALog {
-        /// The file.
+        /// The file that is concerned.
         path: PathBuf,
         /// Its first bytes.
         found: Vec<u8>,
@@ -117,7 +117,7 @@ pub enum ReadError {
     /// The machine lacks something for now, such as descriptors; the call can be repeated.
     #[error("cannot read {}", path.display())]
     Io {
-        /// The file.
+        /// The file that is concerned.
         path: PathBuf,
         /// How it failed.
         #[source]

@@ -406,7 +406,7 @@ pub(super) enum Head {
     Newer,
     /// The version is one that is read.
     Known {
-        /// Which one.
+        /// The version that the file says it has.
         version: u8,
     },
 }

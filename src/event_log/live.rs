@@ -15,7 +15,7 @@ pub(super) struct Live {
     pub(super) path: PathBuf,
     /// Offset of its first record.
     pub(super) base: u64,
-    /// Its length.
+    /// How long the file is, as written.
     pub(super) bytes: u64,
     /// Its closed stretches.
     pub(super) index: Index,
@@ -34,7 +34,7 @@ impl Live {
         self.open.map(|open| self.index.slot_for(open))
     }
 
-    /// Its records.
+    /// How many records are in it.
     pub(super) fn count(&self) -> u64 {
         self.open_slot().map_or(self.index.count(), |slot| slot.end())
     }

@@ -64,7 +64,7 @@ impl Totals {
     }
 }
 
-/// The map.
+/// What of the log lies where, as far as anybody has to know while it is read and written.
 #[derive(Debug)]
 pub(super) struct State {
     /// Rotated segments and archives, oldest first.

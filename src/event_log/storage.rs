@@ -38,7 +38,7 @@ pub enum Access {
 pub struct Listed {
     /// Its name in the directory.
     pub name: String,
-    /// Its length.
+    /// How long the file is.
     pub bytes: u64,
 }
 

@@ -38,7 +38,7 @@ pub enum ExportError {
     /// The file could not be written.
     #[error("cannot write {}", path.display())]
     Io {
-        /// The file.
+        /// The file that is concerned.
         path: PathBuf,
         /// How it failed.
         #[source]

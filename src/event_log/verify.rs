@@ -51,7 +51,7 @@ impl Verified {
 pub struct VerifiedSegment {
     /// The segment's own name.
     pub name: String,
-    /// Its file.
+    /// The file that was looked through.
     pub path: PathBuf,
     /// Length of the segment, unpacked.
     pub bytes: u64,

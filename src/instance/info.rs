@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// An instance, as it is at the moment.
 #[derive(Clone, Debug)]
 pub struct InstanceInfo {
-    /// Its name.
+    /// The name that casts, calls and files go by.
     pub name: String,
     /// The directory of its segments.
     pub data_dir: PathBuf,

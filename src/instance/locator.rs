@@ -80,7 +80,7 @@ impl Place {
 /// A handler of ours on another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerInfo {
-    /// The node.
+    /// The node that the handler is, or should be, on.
     pub node: NodeName,
     /// The event manager, or `logger`.
     pub place: String,

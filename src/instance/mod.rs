@@ -130,7 +130,7 @@ pub enum AppendError {
     /// One of them is too large; none was taken in.
     #[error("an event of {bytes} bytes, limit is {limit_bytes}")]
     TooLarge {
-        /// Its size.
+        /// Bytes of the event's term.
         bytes: usize,
         /// The largest that is taken.
         limit_bytes: usize,

@@ -52,7 +52,7 @@ const LINGER: Duration = Duration::from_millis(50);
 /// A session, as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
-    /// Its pid.
+    /// The process on this node that stands for the session: its links, monitors and credit.
     pub pid: Pid,
     /// Who gets the entries.
     pub subscriber: Subscriber,
@@ -60,7 +60,7 @@ pub struct SessionInfo {
     pub position: Timestamp,
     /// Whether the newest event that its match spec has looked at was withheld, because that ran out of its budget.
     pub is_exhausted: bool,
-    /// Its numbers.
+    /// What it has sent and looked at, and how far behind it is.
     pub stats: SessionStats,
 }
 
@@ -316,7 +316,7 @@ impl Session {
                 match self.send(&mut reader).await?.stopped {
                     Some(Stopped::AtEnd) => return Err(atom("normal")),
                     Some(Stopped::TooLong) => reader = self.look_ahead(reader).await?,
-                    // Others have work too.
+                    // Its slice is used up: whoever else waits for this thread comes first.
                     Some(Stopped::Paused) => tokio::task::yield_now().await,
                     Some(Stopped::Refused | Stopped::Full) | None => {
                         tokio::task::consume_budget().await;

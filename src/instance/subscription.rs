@@ -13,9 +13,9 @@ pub enum Subscriber {
     Pid(Pid),
     /// Whoever is registered under a name on a node at the moment.
     Name {
-        /// The name.
+        /// The registered name; whoever has it when an entry comes.
         name: Box<str>,
-        /// The node.
+        /// The node where the name is registered.
         node: Arc<str>,
     },
 }

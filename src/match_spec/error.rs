@@ -55,7 +55,7 @@ pub enum Problem {
     /// There is no such function for match specifications of an event log.
     #[error("no function {name}/{arity} here")]
     Function {
-        /// Its name.
+        /// The function's name, as it was written.
         name: String,
         /// Its number of arguments.
         arity: usize,

@@ -85,7 +85,7 @@ impl ReplyTo {
         ReplyTo { pid, tag, alias: None }
     }
 
-    /// The caller.
+    /// Who called, to whom the answer goes.
     pub const fn pid(&self) -> &Pid {
         &self.pid
     }

@@ -13,9 +13,9 @@ pub enum StartError {
     /// The distribution listener's address is not to be had.
     #[error("cannot listen on {address} for other nodes")]
     Listen {
-        /// The address.
+        /// The address and port that were tried.
         address: SocketAddr,
-        /// Why.
+        /// What the system says of it.
         #[source]
         source: io::Error,
     },
@@ -24,9 +24,9 @@ pub enum StartError {
         "host {host} of the node's name has no address; name the node after one that has, or pass --listen"
     )]
     Host {
-        /// The host.
+        /// The part of the node's name behind `@`.
         host: String,
-        /// Why.
+        /// What the system says of it.
         #[source]
         source: io::Error,
     },
@@ -55,7 +55,7 @@ pub enum ConnectError {
     Io {
         /// The address or host tried.
         address: String,
-        /// Why.
+        /// What the system says of it.
         #[source]
         source: io::Error,
     },
@@ -65,13 +65,13 @@ pub enum ConnectError {
     /// Nobody listens there.
     #[error("nobody listens on {address}")]
     NobodyListens {
-        /// Where.
+        /// The address and port that were tried.
         address: SocketAddr,
     },
     /// Somebody else's process is there, or nobody's.
     #[error("{address} belongs to {}, and our cookie is shown only to processes of our own user and of root", user_text(*.user))]
     NotOurs {
-        /// Where.
+        /// The address and port that were tried.
         address: SocketAddr,
         /// Whose it is, if it is anybody's.
         user: Option<u32>,
@@ -79,22 +79,22 @@ pub enum ConnectError {
     /// The system does not tell whose it is.
     #[error("cannot find out whose {address} is")]
     NoOwner {
-        /// Where.
+        /// The address and port that were tried.
         address: SocketAddr,
-        /// Why.
+        /// What the system says of it.
         #[source]
         source: io::Error,
     },
     /// The handshake took too long.
     #[error("handshake was not finished within {seconds} s")]
     Timeout {
-        /// The limit.
+        /// So long was waited.
         seconds: u64,
     },
     /// There are too many connections.
     #[error("{limit} connections are the limit")]
     TooMany {
-        /// The limit.
+        /// As many connections there may be.
         limit: usize,
     },
 }

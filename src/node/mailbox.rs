@@ -81,7 +81,7 @@ pub enum Letter {
     },
     /// A monitored process is gone.
     Down {
-        /// The monitor.
+        /// The monitor that ended: its reference is not in force any more.
         reference: Reference,
         /// Why, as a term.
         reason: TermBuf,

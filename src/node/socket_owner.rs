@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// The owner of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The user.
+    /// The number of the user that the system lists for the socket.
     pub uid: u32,
     /// The socket's inode. A socket that no process holds (yet, or any more) has none, and then `uid` is 0 without
     /// meaning root.

@@ -479,7 +479,7 @@ fn watched(out: &mut Vec<u8>, watched: &Watched) {
 pub enum Spawned<'a> {
     /// The process exists; whether it is linked to and monitored by the one who asked.
     Process {
-        /// Its pid.
+        /// The process that was spawned.
         pid: &'a Pid,
         /// A link was asked for and is in force.
         linked: bool,

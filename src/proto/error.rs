@@ -135,7 +135,7 @@ pub enum EpmdError {
     Io {
         /// The port asked.
         port: u16,
-        /// Why.
+        /// What the system says of it.
         #[source]
         source: std::io::Error,
     },
@@ -150,7 +150,7 @@ pub enum EpmdError {
     UnknownName {
         /// The name asked for.
         name: String,
-        /// Where.
+        /// The host whose port mapper was asked.
         host: String,
     },
     /// The answer is none.

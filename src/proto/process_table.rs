@@ -60,7 +60,7 @@ pub enum Bereaved {
         owner: Pid,
         /// What it watches, as it asked.
         watched: Watched,
-        /// The monitor.
+        /// The monitor that its watcher made.
         reference: Reference,
     },
 }
@@ -97,20 +97,20 @@ pub enum Effect<'a> {
     Presumed,
     /// A process of ours gets an exit signal.
     Exit {
-        /// Which.
+        /// Our process that is told.
         to: LocalId,
         /// From whom.
         from: Pid,
-        /// Why.
+        /// The exit reason, a term.
         reason: TermRef<'a>,
     },
     /// A process of ours is told that what it monitors is gone.
     Down {
-        /// Which.
+        /// Our process that is told.
         to: LocalId,
         /// The monitor, which is in force no longer.
         reference: Reference,
-        /// Why.
+        /// The exit reason, a term.
         reason: TermRef<'a>,
     },
     /// The peer asks for a process.

@@ -712,3 +712,31 @@ fn the_demo_shows_every_failure_and_ends() {
         assert!(said.contains(text), "{text}: {said}");
     }
 }
+
+/// A process fails with secrets in what it says; nothing of them is in any file of the log.
+#[test]
+fn secrets_in_what_is_captured_are_not_recorded() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let config = "[[instance]]\nname = \"error_logger\"\nredact = [\"password\", \"*secret*\"]\n";
+    std::fs::write(world.path("c.toml"), config).unwrap();
+    let program = world.logmachine(&["--config", "c.toml", "--connect", "a@127.0.0.1"]);
+    let mut a = erl(&world, "a");
+    wait_installed(&mut a);
+    a.eval(
+        "logger:error(#{what => failed, password => <<\"hunter2\">>, conf => [{my_secret, \"hunter3\"}, {host, h}]})",
+    );
+    a.eval(
+        "Seen = fun() -> {ok, Entries, _} = rpc:call('logmachine@127.0.0.1', logmachine, read, [error_logger, earliest, #{limit => 1000}]), \
+         lists:flatten([io_lib:format(\"~0p\", [E]) || {_, E} <- Entries]) end",
+    );
+    a.wait_until("string:find(Seen(), \"what => failed\") =/= nomatch", "true");
+    let seen = a.eval("Seen()");
+    assert!(seen.contains("password => '[redacted]'"), "{seen}");
+    assert!(seen.contains("{my_secret,'[redacted]'},{host,h}"), "{seen}");
+    assert_eq!(program.stop(), Some(0));
+    let segment = std::fs::read(world.path("data/error_logger/error_logger")).unwrap();
+    assert!(!segment.windows(6).any(|bytes| bytes == b"hunter"));
+}

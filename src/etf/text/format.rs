@@ -84,7 +84,7 @@ impl Printer {
         }
     }
 
-    /// The text.
+    /// All that was printed; it ends in three dots if that was more than the limit.
     pub fn finish(mut self) -> String {
         if self.is_full {
             self.text.push_str("...");

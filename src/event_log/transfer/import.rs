@@ -43,7 +43,7 @@ pub enum ImportError {
     /// The timestamp lies in the future.
     #[error("the timestamp, {stamp}, is more than a day ahead of the clock (latest: {latest})")]
     Future {
-        /// The timestamp.
+        /// The timestamp of the entry.
         stamp: Timestamp,
         /// The latest that is believed.
         latest: Timestamp,
@@ -59,19 +59,19 @@ pub enum ImportError {
     /// The log has another event with this timestamp, and no room behind it.
     #[error("the log has another event stamped {stamp}")]
     Conflict {
-        /// The timestamp.
+        /// The timestamp of the entry.
         stamp: Timestamp,
     },
     /// So many entries share timestamps that they cannot be told apart.
     #[error("more than {MAX_CROWD} entries crowd at the timestamp {stamp}")]
     Crowded {
-        /// The timestamp.
+        /// The timestamp of the entry.
         stamp: Timestamp,
     },
     /// The event is no term that an Erlang node takes.
     #[error("event stamped {stamp} is no term")]
     NoTerm {
-        /// The timestamp.
+        /// The timestamp of the entry.
         stamp: Timestamp,
         /// What is wrong with it.
         #[source]

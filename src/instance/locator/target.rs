@@ -88,7 +88,7 @@ impl LoggerFilters {
             .then(|| LoggerFilters(term.to_bytes()))
     }
 
-    /// The term.
+    /// Appends the filters as `logger:add_handler/3` takes them.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0);
     }
@@ -118,7 +118,7 @@ pub struct Target {
     pub manager: String,
     /// Whether a manager that only `global` knows by this name is meant too.
     pub is_global: bool,
-    /// The nodes.
+    /// On which nodes.
     pub nodes: Nodes,
 }
 
