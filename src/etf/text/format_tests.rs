@@ -102,6 +102,21 @@ fn check(format: &str, args: &str, expected: &str) {
     assert_eq!(printer.finish(), expected);
 }
 
+/// Dots for what is not shown count, too.
+#[test]
+fn a_term_of_no_depth_exceeds_no_limit() {
+    for limit in 0..8 {
+        let (format, args) = ("\"~P~P\"", "[[a], 0, {b}, 0]");
+        let term = |source: &str| text::parse(source).expect("a term");
+        let mut printer = Printer::new(limit, Lines::Many, None);
+        printer.format(term(format).as_term(), term(args).as_term());
+        assert_eq!(
+            printer.finish(),
+            "......"[..limit.min(6)].to_owned() + if limit < 6 { "..." } else { "" }
+        );
+    }
+}
+
 #[test]
 fn numbers_in_a_format_ask_for_no_more_than_the_limit() {
     let filled = |c: &str| c.repeat(40) + "...";

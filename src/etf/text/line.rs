@@ -241,7 +241,7 @@ impl<'a> Line<'a> {
     pub(super) fn print(&mut self, term: TermRef<'a>, manner: Manner) -> Result<(), Full> {
         if manner.depth == 0 {
             self.leaf(Kind::Text, |text| text.push_str("..."));
-            return Ok(());
+            return self.within_limit();
         }
         let mut stream = Stream::new(term);
         let mut levels: Vec<Level<'a>> = Vec::new();
