@@ -782,10 +782,10 @@ fn prometheus_scrapes_and_its_rules_load() {
     };
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let received = wait_for("it was scraped", || {
-            query("logmachine_instance_received_total%7Binstance%3D%22quotes%22%7D")
+            query("logmachine_instance_received_total%7Bexported_instance%3D%22quotes%22%7D")
         });
         assert_eq!(received, "3");
-        let latency = "histogram_quantile(0.99%2C%20logmachine_instance_append_seconds_bucket%7Binstance%3D%22quotes%22%7D)";
+        let latency = "histogram_quantile(0.99%2C%20logmachine_instance_append_seconds_bucket%7Bexported_instance%3D%22quotes%22%7D)";
         let latency = wait_for("a histogram was scraped", || query(latency));
         assert!(
             latency
