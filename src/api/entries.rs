@@ -8,6 +8,7 @@ use axum::extract::{self, Extension};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
 use super::ETF;
@@ -16,7 +17,7 @@ use super::entry::{EntrySchema, Format, write_entry};
 use super::error::{ErrorBody, Refusal};
 use super::parameters::Parameters;
 use super::select::{Wanted, cursor};
-use super::state::{Named, Shared};
+use super::state::{Memory, Named, Shared};
 use super::stream::{Shape, stream_body};
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
@@ -75,10 +76,12 @@ pub(super) async fn read(
         let Wanted { selection, format, .. } = wanted;
         let order = selection.order;
         let is_settled = read::settled(&instance, &selection).await;
+        // Before there is anything to hold.
+        let room = state.pages.room(MAX_JSON_BYTES as u64).await?;
         let page = PageBody::new(format);
         let found = read::collect(&instance, selection, is_settled, page).await?;
         let json = found.into.finish(found.later.map(|position| cursor(order, position)));
-        return page_of(&state, json).await;
+        return Ok(page_in(room, json));
     };
     let wanted = parameters.stream(&instance, Timestamp::MIN)?;
     let searching = state.search(&caller)?;
@@ -88,8 +91,8 @@ pub(super) async fn read(
 }
 
 /// An answer whose bytes count among those of all pages until they are sent.
-async fn page_of(state: &Shared, json: String) -> Result<Response, Refusal> {
-    let room = state.pages.room(json.len() as u64).await?;
+fn page_in(mut room: OwnedSemaphorePermit, json: String) -> Response {
+    Memory::keep(&mut room, json.len() as u64);
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
         (header::CONTENT_LENGTH, json.len().to_string()),
@@ -98,7 +101,7 @@ async fn page_of(state: &Shared, json: String) -> Result<Response, Refusal> {
         let part = left.split_to(left.len().min(PART_BYTES));
         (!part.is_empty()).then_some((Ok::<_, Infallible>(part), (left, room)))
     });
-    Ok((headers, Body::from_stream(parts)).into_response())
+    (headers, Body::from_stream(parts)).into_response()
 }
 
 /// Bytes of a page's JSON; it ends before the entry that would be beyond.

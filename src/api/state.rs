@@ -56,6 +56,12 @@ impl Memory {
         Memory(Arc::new(Semaphore::new(MEMORY_KIB as usize)))
     }
 
+    /// Gives back what is more than so many bytes.
+    pub(super) fn keep(room: &mut OwnedSemaphorePermit, bytes: u64) {
+        let kib = usize::try_from(bytes.div_ceil(1024)).unwrap_or(usize::MAX);
+        drop(room.split(room.num_permits().saturating_sub(kib)));
+    }
+
     /// Room for so many bytes, until it is dropped. What is larger than all there is gets all.
     pub(super) async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Refusal> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
