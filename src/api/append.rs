@@ -1,12 +1,13 @@
 //! Appending events, written as JSON, as Erlang text or as Erlang's external terms.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{self, Extension};
 use axum::http::{HeaderMap, StatusCode, header};
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 
 use super::ETF;
 use super::access::Caller;
@@ -73,7 +74,12 @@ pub(super) async fn append(
     })?;
     let form = Form::of(&headers)?;
     let key = idempotency_key(&headers)?;
-    let sha256: [u8; 32] = digest(&SHA256, &body).as_ref().try_into().expect("32 bytes");
+    // The same bytes are other events in another form.
+    let mut content = Context::new(&SHA256);
+    content.update(&[form as u8]);
+    content.update(&body);
+    let sha256: [u8; 32] = content.finish().as_ref().try_into().expect("32 bytes");
+    let to: Arc<str> = instance.name().into();
     let append = async move {
         let events = tokio::task::spawn_blocking(move || form.events(&body)).await;
         let events = events.expect("parsing does not panic")?;
@@ -88,7 +94,7 @@ pub(super) async fn append(
         })
     };
     let Some(key) = key else { return append.await.map(Json) };
-    let name = (caller.name.clone(), key);
+    let name = (caller.name.clone(), to, key);
     let remembered = state.remembered.get(name, sha256, monotonic())?;
     // To the end, also if the sender goes away meanwhile: it may ask again.
     let appending =

@@ -33,8 +33,8 @@ pub(super) struct Appended {
     pub(super) count: usize,
 }
 
-/// Whose append it is, and what he calls it.
-pub(super) type Name = (Arc<str>, Box<[u8]>);
+/// Whose append it is, to which instance, and what he calls it.
+pub(super) type Name = (Arc<str>, Arc<str>, Box<[u8]>);
 
 /// Answers to appends that may be asked for again.
 #[derive(Debug, Default)]
@@ -90,7 +90,9 @@ mod tests {
     #[test]
     fn an_answer_is_remembered_for_who_sends_the_same_again() {
         let (remembered, now) = (Remembered::default(), monotonic());
-        let name = |key: usize| (Arc::from("t"), key.to_string().into_bytes().into_boxed_slice());
+        let name = |key: usize| {
+            (Arc::from("t"), Arc::from("quotes"), key.to_string().into_bytes().into_boxed_slice())
+        };
         let first = remembered.get(name(0), [1; 32], now).expect("new");
         let again = remembered.get(name(0), [1; 32], now + REMEMBER_TIME / 2).expect("known");
         assert!(Arc::ptr_eq(&first, &again));

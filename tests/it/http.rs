@@ -106,6 +106,20 @@ pub(crate) fn request(
     parse(&all)
 }
 
+/// A request whose body comes in chunks.
+fn chunked(port: u16, chunks: &[u8]) -> Answer {
+    let head = format!(
+        "POST {ENTRIES} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+    stream.write_all(head.as_bytes()).expect("it reads");
+    // It may have answered already, and read no more.
+    let _ = stream.write_all(chunks);
+    let mut all = Vec::new();
+    let _ = stream.read_to_end(&mut all);
+    parse(&all)
+}
+
 pub(crate) fn parse(all: &[u8]) -> Answer {
     let end = all.windows(4).position(|four| four == b"\r\n\r\n");
     let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(all)));
@@ -374,6 +388,10 @@ fn what_makes_no_sense_is_refused_with_what_is_wrong_and_where() {
     check((400, "bad_request"), "POST", ENTRIES, &json, b"\xff");
     check((415, "unsupported_media_type"), "POST", ENTRIES, &[], b"1");
     check((413, "too_large"), "POST", ENTRIES, &json, &vec![b' '; (16 << 20) + 1]);
+    // The same without saying how much will come.
+    let chunk = [b"100000\r\n".to_vec(), vec![b' '; 1 << 20], b"\r\n".to_vec()].concat();
+    let answer = chunked(served.port, &chunk.repeat(17));
+    assert_eq!((answer.status, answer.text().contains("too_large")), (413, true));
     check((421, "misdirected"), "GET", ENTRIES, &[("Host", "evil.example")], b"");
     check(
         (403, "cross_site"),
@@ -393,7 +411,7 @@ fn what_makes_no_sense_is_refused_with_what_is_wrong_and_where() {
 #[test]
 fn an_append_sent_again_happens_once() {
     let world = World::new();
-    let served = Served::start(&world, &[]);
+    let served = Served::start(&world, &["--instance", "orders"]);
     let send = |key: &str, body: &str| {
         let headers = [("Content-Type", "application/json"), ("Idempotency-Key", key)];
         request(served.port, "POST", ENTRIES, &headers, body.as_bytes())
@@ -407,6 +425,16 @@ fn an_append_sent_again_happens_once() {
     assert_eq!(send("k1", "[1,3]").status, 422);
     assert_eq!(send("k2", "[1,2]").status, 200);
     assert_eq!(served.get(ENTRIES)["entries"].as_array().map(Vec::len), Some(2));
+    // The same key is another one for another instance, and the same bytes another body in another form.
+    let to = |instance: &str, form: &str| {
+        let path = format!("/api/v1/instances/{instance}/entries");
+        let headers = [("Content-Type", form), ("Idempotency-Key", "k1")];
+        request(served.port, "POST", &path, &headers, b"[1,2]").status
+    };
+    assert_eq!(to("orders", "application/json"), 200);
+    let orders = served.get("/api/v1/instances/orders/entries");
+    assert_eq!(orders["entries"].as_array().map(Vec::len), Some(1));
+    assert_eq!(to("orders", "text/x-erlang"), 422);
 }
 
 /// Another user of this host, by the same loopback address.
