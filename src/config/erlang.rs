@@ -370,10 +370,26 @@ fn value(key: &str, term: TermRef<'_>) -> Option<Value> {
         Term::Nil => Some(Value::Array(Vec::new())),
         Term::List(_) => string(term).map(Value::String).or_else(|| {
             let elements = term.as_list()?;
-            elements.map(|element| value("", element)).collect::<Option<_>>().map(Value::Array)
+            let array = elements.map(|element| value("", element)).collect::<Option<_>>();
+            array.map(Value::Array).or_else(|| section(term).map(Value::Table))
         }),
+        Term::Atom(atom) if atom.is("true") || atom.is("false") => {
+            Some(Value::Boolean(atom.is("true")))
+        }
         _ => string(term).map(Value::String),
     }
+}
+
+/// A list of `{Key, Value}` within a section. Of a key given twice the first counts.
+fn section(list: TermRef<'_>) -> Option<Table> {
+    let mut table = Table::new();
+    for pair in pairs(list) {
+        let (key, term) = pair?;
+        let key = key.as_atom()?.to_str().into_owned();
+        let value = value(&key, term)?;
+        table.entry(key).or_insert(value);
+    }
+    Some(table)
 }
 
 /// An atom, a string or a binary.
@@ -472,6 +488,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::api::Role;
     use crate::config::{Limit, LocateEm, LoggerLevel, Span};
 
     fn read(text: &str) -> Result<File, ConfigError> {
@@ -520,7 +537,9 @@ mod tests {
             r#"[{logmachine, [
                 {node, [{name, 'lm@10.0.0.5'}, {connect, ['a@10.0.0.1', "b@10.0.0.2"]}, {allow, []},
                         {net_ticktime, {60, sec}}, {epmd, none}]},
-                {http, [{listen, "off"}]}, {sync, always}, {block_for, none}, {segment_bytes, "1MiB"}, {dir, <<"d">>},
+                {http, [{listen, "off"}, {plain, true}, {hosts, ["logs.example"]}, {tls, [{cert, "c.pem"}, {key, "k.pem"}]},
+                        {token, [[{name, "me"}, {role, read}, {sha256, "0000000000000000000000000000000000000000000000000000000000000001"}]]}]},
+                {redact, [password, "*secret*"]}, {sync, always}, {block_for, none}, {segment_bytes, "1MiB"}, {dir, <<"d">>},
                 {instances, [{q, [{cache_bytes, 1000}, {delete_after, none}, {capture, gen_event},
                                  {logger_level, warning}, {block_for, {3, sec}}, {takeover, {1, min}}]}]}]}]."#,
         )
@@ -528,6 +547,12 @@ mod tests {
         assert_eq!(file.node.name.as_deref(), Some("lm@10.0.0.5"));
         assert_eq!(file.node.connect, ["a@10.0.0.1", "b@10.0.0.2"]);
         assert_eq!(file.http.listen.as_deref(), Some("off"));
+        assert_eq!((file.http.plain, &*file.http.hosts), (true, &["logs.example".to_owned()][..]));
+        assert_eq!(file.http.tls.map(|tls| tls.key), Some("k.pem".into()));
+        let [token] = &*file.http.token else { panic!("a token") };
+        assert_eq!((&*token.name, token.role, token.sha256.0[31]), ("me", Role::Read, 1));
+        let secrets = file.instance_defaults.redact.as_deref();
+        assert_eq!(secrets, Some(&["password".to_owned(), "*secret*".to_owned()][..]));
         assert_eq!(file.instance[0].dir.as_deref(), Some(Path::new("d")));
         assert_eq!(file.instance[0].delete_after, Some(Limit::None));
         assert_eq!(file.instance[0].logger_level, Some(LoggerLevel::Warning));
