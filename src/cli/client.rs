@@ -36,6 +36,9 @@ const STREAM_TIME: Duration = Duration::from_secs(45);
 const TRIES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// The longest answer: a page is 16 MiB of JSON, and one event, of which that is several times as long as the event.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+
 /// The most that is read of an answer that says why a request was refused.
 const MAX_REFUSAL_BYTES: u64 = 64 << 10;
 
@@ -323,10 +326,8 @@ impl Client {
     }
 
     fn read_text(&self, mut response: Response<Body>) -> Result<String, Trouble> {
-        let mut text = String::new();
-        let read = response.body_mut().as_reader().read_to_string(&mut text);
-        read.map_err(|error| Trouble::Connection { why: error.to_string(), is_unsent: false })?;
-        Ok(text)
+        let read = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        read.map_err(|error| Trouble::Connection { why: error.to_string(), is_unsent: false })
     }
 }
 

@@ -153,7 +153,10 @@ impl Follower<'_> {
             }
             line.clear();
             match stream.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
-                Ok(_) if line.ends_with(b"\n") => {}
+                Ok(_) if line.ends_with(b"\n") && event.data.len() as u64 <= MAX_LINE_BYTES => {}
+                Ok(bytes) if bytes as u64 >= MAX_LINE_BYTES || line.ends_with(b"\n") => {
+                    return Over::Broken("what comes is no entry".to_owned());
+                }
                 Ok(_) => return Over::Broken("it was closed".to_owned()),
                 Err(error) => return Over::Broken(error.to_string()),
             }
