@@ -55,6 +55,7 @@
 
 #[doc(hidden)]
 pub mod analysis;
+#[cfg(feature = "http")]
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]
@@ -62,6 +63,7 @@ pub mod app;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod config;
 #[doc(hidden)]
@@ -89,8 +91,7 @@ pub mod strangers;
 pub mod time;
 
 #[cfg(feature = "http")]
-pub use api::HttpError;
-pub use api::{HttpConfig, Role, TlsFiles, Token};
+pub use api::{HttpConfig, HttpError, Role, TlsFiles, Token};
 pub use app::{App, AppError, Settings, StopError};
 pub use etf::text::TextError;
 pub use etf::{DecodeError, Pid, Reference, Term, TermBuf, TermRef};

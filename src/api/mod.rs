@@ -5,53 +5,33 @@
 //!
 //! `docs/http.md` is the guide; the routes describe themselves as OpenAPI at `/api/v1/openapi.json`.
 
-#[cfg(feature = "http")]
 mod about;
-#[cfg(feature = "http")]
 mod access;
-#[cfg(feature = "http")]
 mod append;
-#[cfg(feature = "http")]
 mod entries;
-#[cfg(feature = "http")]
 mod entry;
-#[cfg(feature = "http")]
 mod error;
-#[cfg(feature = "http")]
 mod filter;
-#[cfg(all(feature = "http", fuzzing))]
+#[cfg(fuzzing)]
 pub mod fuzzing;
-#[cfg(feature = "http")]
 mod health;
-#[cfg(feature = "http")]
 mod histogram;
-#[cfg(feature = "http")]
 mod idempotency;
-#[cfg(feature = "http")]
 mod open_metrics;
-#[cfg(feature = "http")]
 mod parameters;
-#[cfg(feature = "http")]
 mod route;
-#[cfg(feature = "http")]
 mod select;
-#[cfg(feature = "http")]
 mod server;
-#[cfg(feature = "http")]
 mod state;
-#[cfg(feature = "http")]
 mod stream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-#[cfg(feature = "http")]
 pub use server::HttpError;
-#[cfg(feature = "http")]
 pub(crate) use server::{Api, check};
 
 /// Erlang's external term format, as a media type.
-#[cfg(feature = "http")]
 const ETF: &str = "application/x-erlang-etf";
 
 /// Where and how HTTP is served, and to whom.

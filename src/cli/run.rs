@@ -141,7 +141,6 @@ impl Run {
             epmd: self.epmd.or(section.epmd).unwrap_or(EpmdMode::Auto),
             node,
             instances: file.instances(&self.instance, &data_dir)?,
-            #[cfg(feature = "http")]
             http: {
                 let http = file.http(self.http.as_deref())?;
                 http.as_ref()
@@ -203,22 +202,14 @@ impl Run {
     }
 
     fn reloaded(&self, app: &App) -> Result<String, String> {
-        #[cfg(feature = "http")]
-        {
-            let file = match &self.config {
-                Some(path) => File::read(path).map_err(|wrong| wrong.to_string())?,
-                None => File::default(),
-            };
-            let http = file.http(self.http.as_deref()).map_err(|wrong| wrong.to_string())?;
-            match http {
-                Some(http) => app.reload_http(&http).map_err(|wrong| wrong.to_string()),
-                None => Ok("nothing, HTTP is off".to_owned()),
-            }
-        }
-        #[cfg(not(feature = "http"))]
-        {
-            let _ = app;
-            Ok("nothing, this build has nothing to read again".to_owned())
+        let file = match &self.config {
+            Some(path) => File::read(path).map_err(|wrong| wrong.to_string())?,
+            None => File::default(),
+        };
+        let http = file.http(self.http.as_deref()).map_err(|wrong| wrong.to_string())?;
+        match http {
+            Some(http) => app.reload_http(&http).map_err(|wrong| wrong.to_string()),
+            None => Ok("nothing, HTTP is off".to_owned()),
         }
     }
 }
