@@ -65,7 +65,12 @@ fn compile(written: &str) -> Result<Regex, Refusal> {
         return Err(Refusal::bad("grep", message));
     }
     let regex = regex::RegexBuilder::new(written).size_limit(MAX_REGEX_BYTES).build();
-    regex.map_err(|wrong| Refusal::bad("grep", wrong.to_string()))
+    regex.map_err(|wrong| {
+        // The lines before the last one show where, in letters of one width.
+        let wrong = wrong.to_string();
+        let what = wrong.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        Refusal::bad("grep", what)
+    })
 }
 
 impl Filter {

@@ -426,11 +426,7 @@ impl fmt::Display for Trouble {
                     write!(f, "{flag}: ")?;
                 }
                 match message {
-                    // The last line of those that show a regular expression says what is wrong.
-                    Some(message) => {
-                        let last = message.lines().last().unwrap_or_default();
-                        write!(f, "{}", Plain(last.trim_start_matches("error: ")))
-                    }
+                    Some(message) => write!(f, "{}", Plain(message)),
                     None => write!(f, "answered with status {status}, which says no more"),
                 }
             }

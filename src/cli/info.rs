@@ -54,6 +54,9 @@ impl Info {
         pause(RATE_TIME);
         let mut now = list(client.get_json(&instances)?);
         let seconds = begin.elapsed().as_secs_f64();
+        if now.iter().any(|instance| !instance["name"].is_string()) {
+            return Err(client.strange());
+        }
         for instance in &mut now {
             let earlier = before.iter().find(|before| before["name"] == instance["name"]);
             instance["rates"] = rates(earlier.unwrap_or(instance), instance, seconds);
