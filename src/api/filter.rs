@@ -145,3 +145,17 @@ pub(super) fn value(is_level: bool, event: TermRef<'_>) -> Option<String> {
         false => facts.node().map(|node| node.to_str().into_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_regular_expression_is_told_in_one_line() {
+        for (written, wrong) in [("(", "unclosed group"), ("a{100}{100}{100}", "size limit")] {
+            let refusal = format!("{:?}", compile(written).unwrap_err());
+            assert!(refusal.contains(wrong) && !refusal.contains("\\n"), "{refusal}");
+        }
+        assert!(compile(&"a".repeat(MAX_GREP_BYTES + 1)).is_err());
+    }
+}

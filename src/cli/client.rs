@@ -506,8 +506,8 @@ mod tests {
             message: Some(message.to_owned()),
             place: place.map(ToOwned::to_owned),
         };
-        let regex = "regex parse error:\n    (\n    ^\nerror: unclosed group";
-        assert_eq!(refused(400, regex, Some("grep")).to_string(), "--grep: unclosed group");
+        let grep = refused(400, "unclosed group", Some("grep"));
+        assert_eq!(grep.to_string(), "--grep: unclosed group");
         assert_eq!(refused(404, "no\u{1b}", Some("instance")).to_string(), r"no\u{1b}");
         assert!(!refused(401, "x", None).is_passing() && refused(503, "x", None).is_passing());
     }
