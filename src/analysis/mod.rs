@@ -3,6 +3,7 @@
 //! Pure functions over the bytes of events: whoever reads the log asks them. Nothing here waits, and nothing asks the time.
 
 mod behaviour;
+pub mod deployment;
 mod elixir;
 mod exception;
 pub mod facts;
@@ -10,5 +11,6 @@ mod failure;
 #[cfg(test)]
 mod golden_tests;
 pub mod kind;
+mod origin;
 mod report;
 pub mod view;

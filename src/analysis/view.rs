@@ -240,13 +240,16 @@ fn dropped(out: &mut Printer, about: TermRef<'_>) {
         out.chardata(reason);
         out.push(")");
     }
-    let time = |key| {
-        let [mega, secs, micros] = about.map_get(key)?.as_tuple()?;
-        Timestamp::from_parts(mega.as_integer()?, secs.as_integer()?, micros.as_integer()?)
-    };
+    let time = |key| about.map_get(key).and_then(timestamp);
     if let (Some(from), Some(to)) = (time("from"), time("to")) {
         out.push(&format!(" from {} to {}", moment::rfc3339(from), moment::rfc3339(to)));
     }
+}
+
+/// A `{MegaSecs, Secs, MicroSecs}`.
+pub(super) fn timestamp(term: TermRef<'_>) -> Option<Timestamp> {
+    let [mega, secs, micros] = term.as_tuple()?;
+    Timestamp::from_parts(mega.as_integer()?, secs.as_integer()?, micros.as_integer()?)
 }
 
 /// Replacing line ends makes a text longer.

@@ -399,8 +399,8 @@ impl File {
         }))
     }
 
-    /// The instances to run: those of the file, then `names` that are not among them; `error_logger` alone if
-    /// there would be none.
+    /// The instances to run: those of the file, then `names` that are not among them, or `error_logger` if there would be
+    /// none; then what analysis writes and nobody configured.
     ///
     /// # Errors
     ///
@@ -411,20 +411,29 @@ impl File {
         data_dir: &Path,
     ) -> Result<Vec<InstanceConfig>, ConfigError> {
         let mut sections = self.instance.clone();
-        for name in names {
-            if !sections.iter().any(|section| section.name.as_ref() == Some(name)) {
-                let name = Some(name.clone());
-                sections.push(InstanceSection { name, ..InstanceSection::default() });
+        let add = |sections: &mut Vec<InstanceSection>, name: &str| {
+            if !sections.iter().any(|section| section.name.as_deref() == Some(name)) {
+                sections
+                    .push(InstanceSection { name: Some(name.to_owned()), ..Default::default() });
             }
+        };
+        for name in names {
+            add(&mut sections, name);
         }
-        if sections.is_empty() {
-            let name = Some(ERROR_LOGGER.to_owned());
-            sections.push(InstanceSection { name, ..InstanceSection::default() });
+        // Who only says how long analysis keeps what it writes has not said what to log.
+        if sections.iter().all(InstanceSection::is_of_analysis) {
+            add(&mut sections, ERROR_LOGGER);
         }
+        for name in OF_ANALYSIS {
+            add(&mut sections, name);
+        }
+        let of_analysis = self.instance_defaults.for_analysis();
         let mut managers = std::collections::HashSet::new();
         let mut configs = Vec::new();
         for section in sections {
-            let mut config = section.over(&self.instance_defaults).complete(data_dir)?;
+            let defaults =
+                if section.is_of_analysis() { &of_analysis } else { &self.instance_defaults };
+            let mut config = section.over(defaults).complete(data_dir)?;
             if let Some(capture) = config.capture.as_mut().filter(|capture| capture.wants_manager())
             {
                 let handler = if capture.is_own_handler() { OWN_HANDLER } else { &capture.handler };
@@ -480,7 +489,30 @@ fn resolved(path: &Path) -> PathBuf {
     if has_parents { resolved(&path) } else { path }
 }
 
+/// What analysis writes: these instances exist without being configured.
+const OF_ANALYSIS: [&str; 2] = ["faults", "nodes"];
+
+/// How much an instance of analysis keeps unless its own section says otherwise: years, as a rule.
+const OF_ANALYSIS_BYTES: u64 = 1 << 30;
+
 impl InstanceSection {
+    fn is_of_analysis(&self) -> bool {
+        self.name.as_deref().is_some_and(|name| OF_ANALYSIS.contains(&name))
+    }
+
+    /// These defaults, for an instance that analysis writes. Who says what to capture, how large an event may be and how
+    /// long all of that is kept thinks of what applications log. What analysis makes of it is little, and meant to be
+    /// there when the events that it came from are long gone.
+    fn for_analysis(&self) -> InstanceSection {
+        InstanceSection {
+            locate_em: None,
+            max_event_bytes: None,
+            delete_after: None,
+            max_bytes: Some(Limit::Some(Size(OF_ANALYSIS_BYTES))),
+            ..self.clone()
+        }
+    }
+
     /// These keys where they are set, `defaults` elsewhere. A directory is never a default: instances would
     /// share it.
     fn over(self, defaults: &InstanceSection) -> InstanceSection {
@@ -704,7 +736,7 @@ mod tests {
         let more = ["quotes".to_owned(), "more".to_owned()];
         let instances = file.instances(&more, Path::new("d")).unwrap();
         let names: Vec<_> = instances.iter().map(|i| i.log.name.as_str()).collect();
-        assert_eq!(names, ["error_logger", "quotes", "more"]);
+        assert_eq!(names, ["error_logger", "quotes", "more", "faults", "nodes"]);
         assert_eq!(instances[0].log.segment_bytes, Some(1 << 20));
         assert_eq!(instances[0].log.dir, Path::new("d/error_logger"));
         assert_eq!(instances[0].log.evict_after, Some(Duration::from_secs(4 * 3600)));
@@ -844,6 +876,41 @@ mod tests {
     }
 
     #[test]
+    fn what_analysis_writes_is_there_and_kept_unless_it_is_told_otherwise() {
+        let settle = |text: &str, names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            read(text).unwrap().instances(&names, Path::new("d")).unwrap()
+        };
+        let names = |configs: &[InstanceConfig]| -> Vec<String> {
+            configs.iter().map(|config| config.log.name.clone()).collect()
+        };
+        assert_eq!(names(&settle("", &[])), ["error_logger", "faults", "nodes"]);
+        assert_eq!(names(&settle("", &["a", "nodes"])), ["a", "nodes", "faults"]);
+        let text = r#"
+            [instance_defaults]
+            locate_em = "bus"
+            delete_after = "1day"
+            max_bytes = "1MiB"
+            max_event_bytes = "1KiB"
+            sync = "always"
+            [[instance]]
+            name = "nodes"
+            delete_after = "90day"
+        "#;
+        let configs = settle(text, &[]);
+        assert_eq!(names(&configs), ["nodes", "error_logger", "faults"]);
+        let day = Duration::from_secs(86_400);
+        let deleted: Vec<_> = configs.iter().map(|it| it.log.delete_after).collect();
+        assert_eq!(deleted, [Some(90 * day), Some(day), None]);
+        let bytes: Vec<_> = configs.iter().map(|it| it.log.max_bytes).collect();
+        assert_eq!(bytes, [Some(1 << 30), Some(1 << 20), Some(1 << 30)]);
+        let captured: Vec<_> = configs.iter().map(|it| it.capture.is_some()).collect();
+        assert_eq!(captured, [false, true, false]);
+        assert_eq!(configs[2].max_event_bytes, 16 << 20);
+        assert!(configs.iter().all(|it| it.recorder.sync == SyncMode::Always));
+    }
+
+    #[test]
     fn two_instances_at_one_manager_get_handlers_of_different_ids() {
         let text = |name, em| format!("[[instance]]\nname = \"{name}\"\nlocate_em = \"{em}\"\n");
         // Ours stands for the original's where that isn't.
@@ -853,7 +920,7 @@ mod tests {
         let file = read(&(all + &original + &other));
         let instances = file.unwrap().instances(&[], Path::new("d")).unwrap();
         let shared: Vec<_> =
-            instances.iter().map(|i| i.capture.as_ref().unwrap().is_shared).collect();
+            instances.iter().filter_map(|i| Some(i.capture.as_ref()?.is_shared)).collect();
         assert_eq!(shared, [false, true, false, true, false]);
     }
 
