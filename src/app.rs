@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use crate::analysis::fault_rule::FaultRule;
 #[cfg(feature = "http")]
 use crate::api::{self, Api, HttpConfig, HttpError};
 use crate::instance::budget::{Budget, Limits};
@@ -22,6 +23,7 @@ use crate::store::OpenError;
 use crate::store::file::is_alone;
 use crate::strangers;
 use crate::time::Clock;
+use crate::watchers::faults::{FAULTS, FaultConfig, FaultWatcher};
 
 /// All that is needed to run.
 pub struct Settings {
@@ -41,6 +43,9 @@ pub struct Settings {
     pub node: NodeConfig,
     /// What to log.
     pub instances: Vec<InstanceConfig>,
+    /// Which errors are the same fault, where the program should not decide that itself. Faults are kept where an instance
+    /// `faults` is among the above.
+    pub fault_rules: Vec<FaultRule>,
     /// Where to serve HTTP, if anywhere.
     #[cfg(feature = "http")]
     pub http: Option<HttpConfig>,
@@ -59,6 +64,7 @@ impl Settings {
             epmd: Mode::Auto,
             node: NodeConfig::default(),
             instances: Vec::new(),
+            fault_rules: Vec::new(),
             #[cfg(feature = "http")]
             http: None,
         })
@@ -107,10 +113,14 @@ pub struct App {
     node: Node,
     instances: Instances,
     registered: Registered,
+    faults: Option<Arc<FaultWatcher>>,
     #[cfg(feature = "http")]
     api: Option<Api>,
     tasks: JoinSet<()>,
 }
+
+/// Where what is known of faults is stored, in the directory of their instance.
+const FAULTS_DIR: &str = "known";
 
 /// How long each step of stopping may take.
 const STOP_STEP: Duration = Duration::from_secs(5);
@@ -136,6 +146,13 @@ impl App {
         let clock = Clock::system();
         // The logs first: one that cannot be opened must not cost another node its name.
         let mut opened = Vec::new();
+        let of_faults = |config: &&InstanceConfig| config.log.name == FAULTS;
+        let faults_dir = settings.instances.iter().find(of_faults).map(|it| it.log.dir.clone());
+        let with_faults = settings.instances.iter().filter(|it| it.faults && it.log.name != FAULTS);
+        let faults = FaultConfig {
+            instances: with_faults.map(|it| it.log.name.clone()).collect(),
+            rules: settings.fault_rules,
+        };
         // Before the first is opened: opening one makes the files of a new log.
         let alone: Vec<bool> =
             settings.instances.iter().map(|config| is_alone(&config.log)).collect();
@@ -172,6 +189,10 @@ impl App {
         let instances = Arc::new(instances);
         Front::start(&node, &instances);
         node.serve(Arc::new(Module(Arc::downgrade(&instances))));
+        let faults = faults_dir.and_then(|dir| {
+            let never = Box::new(|_: &str| false);
+            FaultWatcher::start(faults, &instances, &dir.join(FAULTS_DIR), never).map(Arc::new)
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(strangers::sum_up());
         tasks.spawn(listener::serve(node.clone(), listeners));
@@ -187,13 +208,14 @@ impl App {
             None => None,
             Some(http) => {
                 let (node, instances) = (node.clone(), instances.clone());
-                Api::start(http, node, instances, clock, budget.http).await
+                Api::start(http, node, instances, faults.clone(), clock, budget.http).await
             }?,
         };
         Ok(App {
             node,
             instances,
             registered,
+            faults,
             #[cfg(feature = "http")]
             api,
             tasks,
@@ -229,7 +251,7 @@ impl App {
         }
     }
 
-    /// Stops in the direction events flow: HTTP, receivers, recorders, sessions with their connections, what subscribers
+    /// Stops in the direction events flow: HTTP, what watches logs, receivers, recorders, sessions with their connections, what subscribers
     /// acknowledged, port mapper.
     ///
     /// # Errors
@@ -241,6 +263,11 @@ impl App {
         #[cfg(feature = "http")]
         if let Some(api) = self.api.take() {
             api.stop().await;
+        }
+        // It writes to an instance.
+        if let Some(faults) = self.faults.take() {
+            let stop = tokio::task::spawn_blocking(move || faults.stop());
+            stop.await.expect("stopping does not panic");
         }
         let receivers = async {
             for instance in self.instances.values() {

@@ -300,6 +300,22 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of the faults of an instance.
+    FaultMetrics;
+    /// The numbers of the faults of an instance.
+    FaultStats of "faults";
+    counters {
+        errors in Count: "Entries of level error or worse that were looked at, in this life and those before.",
+        forgotten in Count: "Faults that were forgotten because there were too many, in this life and those before.",
+    }
+    gauges {
+        known in Count: "Faults that are known.",
+        behind in Micros: "By how much what is looked at next for faults is older than the newest entry.",
+    }
+    histograms {}
+}
+
+metrics! {
     /// What is counted of a session.
     SessionMetrics;
     /// The numbers of a session.

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use crate::etf::{AtomRef, TermRef};
+use serde::{Deserialize, Serialize};
+
+use crate::etf::{AtomRef, Term, TermRef};
 
 /// How severe an event is, as `logger` has it. The more severe one is greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are logger's")]
 pub enum Level {
     Debug,
@@ -50,6 +52,19 @@ impl Level {
         Level::ALL.into_iter().find(|level| level.as_str() == name)
     }
 
+    /// Whether an event may be of level `error` or worse: a look at how it begins, some 30 ns.
+    pub(super) fn may_be_error(event: TermRef<'_>) -> bool {
+        let Term::Tuple(mut elements) = event.view() else { return false };
+        match elements.len() {
+            3 => {
+                let tag = elements.next().and_then(TermRef::as_atom);
+                tag.is_some_and(|tag| tag.is("error") || tag.is("error_report"))
+            }
+            5 => elements.nth(2).and_then(Level::of).is_some_and(|level| level >= Level::Error),
+            _ => false,
+        }
+    }
+
     pub(super) fn of(term: TermRef<'_>) -> Option<Self> {
         let name = term.as_atom()?;
         Level::ALL.into_iter().find(|level| name.is(level.as_str()))
@@ -74,7 +89,7 @@ impl fmt::Display for Level {
 }
 
 /// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Somebody logged something.
     Log,

@@ -63,7 +63,14 @@ impl Snapshot {
         let peers = state.node.peers();
         let peers = peers.iter().map(|peer| (peer.name().to_string(), peer.stats()));
         let instances = state.instances.values().map(|instance| instance.info());
-        Snapshot::new(&state.node.stats(), &state.http_stats(), peers, instances)
+        let mut all = Snapshot::new(&state.node.stats(), &state.http_stats(), peers, instances);
+        if let Some(faults) = &state.faults {
+            for instance in faults.instances() {
+                let stats = faults.stats(instance).unwrap_or_default();
+                all.add(&stats, &[("instance", instance.to_string())]);
+            }
+        }
+        all
     }
 
     fn new(

@@ -16,7 +16,7 @@ use utoipa::OpenApi;
 use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
 use super::state::{Shared, State};
-use super::{Role, about, append, entries, health, histogram, open_metrics, stream};
+use super::{Role, about, append, entries, faults, health, histogram, open_metrics, stream};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +29,9 @@ use super::{Role, about, append, entries, health, histogram, open_metrics, strea
         append::append,
         stream::follow,
         histogram::histogram,
+        faults::list,
+        faults::show,
+        faults::decide,
         open_metrics::metrics,
         health::healthz,
         health::readyz,
@@ -55,6 +58,8 @@ pub(super) fn router(state: &Shared) -> Router {
         .route(&below("entries"), get(entries::read).post(append::append))
         .route(&below("stream"), get(stream::follow))
         .route(&below("histogram"), get(histogram::histogram))
+        .route("/api/v1/faults", get(faults::list))
+        .route("/api/v1/faults/{id}", get(faults::show).patch(faults::decide))
         .route("/api/v1/session", post(log_in).delete(log_out))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(open_metrics::metrics))
@@ -75,7 +80,8 @@ async fn pass(
     state.metrics.requests.inc();
     let passed = may_pass(&state, &request);
     let is_append = *request.method() == Method::POST && request.uri().path().ends_with("/entries");
-    if passed.is_err() || !is_append {
+    let takes_body = is_append || *request.method() == Method::PATCH;
+    if passed.is_err() || !takes_body {
         drain(std::mem::take(request.body_mut())).await;
     }
     let mut response = match passed {

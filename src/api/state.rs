@@ -18,11 +18,13 @@ use crate::instance::calls::Instances;
 use crate::metrics::{HttpMetrics, HttpStats};
 use crate::node::Node;
 use crate::time::{Clock, Timestamp};
+use crate::watchers::faults::FaultWatcher;
 
 /// What all requests share.
 pub(super) struct State {
     pub(super) node: Node,
     pub(super) instances: Instances,
+    pub(super) faults: Option<Arc<FaultWatcher>>,
     pub(super) access: Access,
     pub(super) clock: Clock,
     pub(super) started: Timestamp,
@@ -83,6 +85,7 @@ impl State {
     pub(super) fn new(
         node: Node,
         instances: Instances,
+        faults: Option<Arc<FaultWatcher>>,
         access: Access,
         clock: Clock,
         stops: watch::Receiver<bool>,
@@ -90,6 +93,7 @@ impl State {
         State {
             node,
             instances,
+            faults,
             access,
             started: clock.now(),
             clock,

@@ -141,6 +141,7 @@ impl Run {
             epmd: self.epmd.or(section.epmd).unwrap_or(EpmdMode::Auto),
             node,
             instances: file.instances(&self.instance, &data_dir)?,
+            fault_rules: file.fault_rules(),
             http: {
                 let http = file.http(self.http.as_deref())?;
                 http.as_ref()

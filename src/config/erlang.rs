@@ -163,6 +163,11 @@ impl<'a> Parameters<'a> {
                 "instances" => file.instance = reader.instances(*value)?,
                 "node" => file.node = reader.section(&["logmachine", "node"], *value)?,
                 "http" => file.http = reader.section(&["logmachine", "http"], *value)?,
+                "fault_rule" => {
+                    let rules = reader.value::<File>(&top, key, *value)?;
+                    let table = Table::from_iter([(key.clone(), rules)]).try_into::<File>();
+                    file.fault_rule = table.map(|file| file.fault_rule).unwrap_or_default();
+                }
                 "name" => {
                     let line = reader.line(&["logmachine", "name"]);
                     return Err(reader.error(line, "name", "belongs into {node, [...]}"));

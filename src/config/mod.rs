@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use crate::analysis::fault_rule::FaultRule;
 use crate::api::{HttpConfig, Role, TlsFiles, Token};
 use crate::etf::text;
 use crate::event_log::LogConfig;
@@ -21,6 +22,7 @@ use crate::instance::locator::target::{
 };
 use crate::instance::redaction::Redaction;
 use crate::instance::{InstanceConfig, Overload, SyncMode};
+use crate::match_spec::{Limits, MatchSpec};
 pub use crate::node::epmd::Mode as EpmdMode;
 
 /// Why a configuration cannot be used. Nothing was started.
@@ -65,7 +67,23 @@ pub struct File {
     pub instance_defaults: InstanceSection,
     /// `[[instance]]`.
     pub instance: Vec<InstanceSection>,
+    /// `[[fault_rule]]`.
+    pub fault_rule: Vec<FaultRuleSection>,
 }
+
+/// `[[fault_rule]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRuleSection {
+    /// Which errors.
+    pub r#match: MatchSpecText,
+    /// The text that is the same for all errors of one fault; `$1` is what the match spec makes of the event.
+    pub fingerprint: String,
+}
+
+/// A match spec, written as an Erlang term.
+#[derive(Clone, Debug)]
+pub struct MatchSpecText(pub MatchSpec);
 
 /// `[node]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -167,6 +185,8 @@ pub struct InstanceSection {
     pub redact: Option<Vec<String>>,
     pub max_event_bytes: Option<Size>,
     pub takeover: Option<Limit<Span>>,
+    /// Whether its errors are kept together as faults.
+    pub faults: Option<bool>,
 }
 
 /// What to do when events come faster than they can be written.
@@ -273,6 +293,15 @@ impl Written for LocateEm {
     }
 }
 
+impl Written for MatchSpecText {
+    const EXPECTED: &'static str =
+        "a match spec such as \"[{{log,'_','_',{report,#{id => '$1'}},'_'},[],['$1']}]\"";
+    fn from_text(text: &str) -> Option<Self> {
+        let term = text::parse(text).ok()?;
+        MatchSpec::compile(term.as_term(), Limits::default()).ok().map(MatchSpecText)
+    }
+}
+
 impl Written for LoggerFilters {
     const EXPECTED: &'static str =
         "Erlang text such as \"[{quiet, {fun logger_filters:domain/2, {stop, sub, [otp]}}}]\"";
@@ -344,6 +373,7 @@ deserialize_written!(
     Limit<Size>,
     Limit<LocateEm>,
     LoggerFilters,
+    MatchSpecText,
     SyncSetting
 );
 
@@ -397,6 +427,15 @@ impl File {
                 .map(|tls| TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() }),
             ..HttpConfig::new(listen)
         }))
+    }
+
+    /// What the file says of which errors are the same fault.
+    pub fn fault_rules(&self) -> Vec<FaultRule> {
+        let rule = |rule: &FaultRuleSection| FaultRule {
+            spec: rule.r#match.0.clone(),
+            fingerprint: rule.fingerprint.clone(),
+        };
+        self.fault_rule.iter().map(rule).collect()
     }
 
     /// The instances to run: those of the file, then `names` that are not among them, or `error_logger` if there would be
@@ -509,6 +548,7 @@ impl InstanceSection {
             max_event_bytes: None,
             delete_after: None,
             max_bytes: Some(Limit::Some(Size(OF_ANALYSIS_BYTES))),
+            faults: None,
             ..self.clone()
         }
     }
@@ -544,6 +584,7 @@ impl InstanceSection {
             max_event_bytes: self.max_event_bytes.or(d.max_event_bytes),
             redact: self.redact.or(d.redact),
             takeover: self.takeover.or(d.takeover),
+            faults: self.faults.or(d.faults),
         }
     }
 
@@ -609,6 +650,7 @@ impl InstanceSection {
         bytes(&mut config.max_event_bytes, self.max_event_bytes);
         config.redaction = Redaction::new(&self.redact.unwrap_or_default());
         span_limit(&mut config.takeover, self.takeover);
+        config.faults = self.faults.unwrap_or(!OF_ANALYSIS.contains(&name.as_str()));
         Ok(config)
     }
 }

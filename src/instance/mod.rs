@@ -72,6 +72,8 @@ pub struct InstanceConfig {
     pub capture: Option<Capture>,
     /// How long a lower number of its global name has to be free before it moves there.
     pub takeover: Option<Duration>,
+    /// Whether its errors are kept together as faults.
+    pub faults: bool,
 }
 
 impl InstanceConfig {
@@ -116,6 +118,7 @@ impl InstanceConfig {
             max_event_bytes: 16 << 20,
             capture: None,
             takeover: span(30),
+            faults: true,
         }
     }
 }
@@ -455,6 +458,7 @@ mod tests {
             max_event_bytes: 1 << 20,
             capture: None,
             takeover: None,
+            faults: true,
         }
     }
 

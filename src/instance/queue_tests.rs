@@ -58,6 +58,7 @@ impl World {
             capture: None,
             redaction: Default::default(),
             takeover: None,
+            faults: true,
         };
         let storage = Arc::new(MemoryStorage::new());
         let clock = Clock::manual(at(1_000_000));

@@ -151,6 +151,7 @@ impl Simulation {
             capture: None,
             redaction: Default::default(),
             takeover: None,
+            faults: true,
         };
         let storage = MemoryStorage::new();
         storage.set_seed(seed);

@@ -1,0 +1,175 @@
+//! What is told of faults, and what is decided about them, as events of the instance `faults`.
+//!
+//! ```erlang
+//! {fault, Id :: binary(), new | regressed, #{at => erlang:timestamp(), instance => binary(), title => binary(), kind => atom(),
+//!                                            level => atom(), node => atom(), modules => [atom()],
+//!                                            application => atom(), version => binary(), resolved_at => erlang:timestamp()}}
+//! {fault, Id :: binary(), ongoing | resolved | muted, #{by => binary() | atom(), until => erlang:timestamp(),
+//!                                                        in_next_version => boolean()}}
+//! ```
+//!
+//! What is not known is left out.
+
+use super::fault::{Decision, Fault, News, State};
+use super::fingerprint::FaultId;
+use super::view::timestamp;
+use crate::etf::{Term, TermBuf, TermRef, encode};
+/// The longest name of who decided, in bytes.
+pub const MAX_WHO_BYTES: usize = 255;
+
+/// An event of the instance `faults`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultEvent {
+    /// We told of a fault.
+    News(FaultId, News),
+    /// Somebody decided about one.
+    Decision(Decision),
+}
+
+impl FaultEvent {
+    /// What an event says; `None` if it has not this form.
+    pub fn decode(event: TermRef<'_>) -> Option<Self> {
+        let [tag, id, state, about] = event.as_tuple()?;
+        if !tag.is_atom("fault") || !matches!(about.view(), Term::Map(_)) {
+            return None;
+        }
+        let id = FaultId::parse(&text(id)?)?;
+        let time = |key| about.map_get(key).and_then(timestamp);
+        Some(match State::named(&state.as_atom()?.to_str())? {
+            State::New => FaultEvent::News(id, News::New),
+            State::Regressed => {
+                FaultEvent::News(id, News::Regressed { resolved: time("resolved_at")? })
+            }
+            state => FaultEvent::Decision(Decision {
+                id,
+                state,
+                by: about.map_get("by").and_then(text).unwrap_or_else(|| "somebody".to_owned()),
+                until: time("until").filter(|_| state == State::Muted),
+                in_next_version: state == State::Resolved
+                    && about.map_get("in_next_version").is_some_and(|it| it.is_atom("true")),
+            }),
+        })
+    }
+}
+
+impl Decision {
+    /// The event.
+    pub fn encode(&self) -> TermBuf {
+        let mut about = Pairs::default();
+        about.binary("by", &self.by);
+        if let Some(until) = self.until {
+            about.add("until", |out| encode::timestamp(out, until));
+        }
+        if self.in_next_version {
+            about.add("in_next_version", |out| encode::boolean(out, true));
+        }
+        about.event(self.id, self.state)
+    }
+}
+
+impl Fault {
+    /// The event that tells of it after it occurred, on a node.
+    pub fn tell(&self, instance: &str, node: Option<&str>, news: &News) -> TermBuf {
+        let mut about = Pairs::default();
+        about.add("at", |out| encode::timestamp(out, self.last_seen));
+        about.binary("instance", instance);
+        about.binary("title", &self.title);
+        about.add("kind", |out| encode::atom(out, self.kind.as_str()));
+        about.add("level", |out| encode::atom(out, self.level.as_str()));
+        if let Some(node) = node {
+            about.add("node", |out| encode::atom(out, node));
+        }
+        about.add("modules", |out| {
+            encode::list(out, self.modules.iter(), |out, module| encode::atom(out, module));
+        });
+        if let Some(version) = &self.last_version {
+            about.add("application", |out| encode::atom(out, &version.application));
+            about.binary("version", &version.version);
+        }
+        let state = match news {
+            News::New => State::New,
+            News::Regressed { resolved } => {
+                about.add("resolved_at", |out| encode::timestamp(out, *resolved));
+                State::Regressed
+            }
+        };
+        about.event(self.id, state)
+    }
+}
+
+/// The pairs of a map, written one after the other.
+#[derive(Default)]
+struct Pairs {
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+impl Pairs {
+    fn add(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+        self.count += 1;
+        encode::atom(&mut self.bytes, key);
+        value(&mut self.bytes);
+    }
+
+    fn binary(&mut self, key: &str, text: &str) {
+        self.add(key, |out| encode::binary(out, text.as_bytes()));
+    }
+
+    fn event(self, id: FaultId, state: State) -> TermBuf {
+        TermBuf::written(|out| {
+            encode::tuple_header(out, 4);
+            encode::atom(out, "fault");
+            encode::binary(out, id.to_string().as_bytes());
+            encode::atom(out, state.as_str());
+            encode::map_header(out, self.count);
+            out.extend_from_slice(&self.bytes);
+        })
+    }
+}
+
+/// A binary, a string or an atom.
+fn text(term: TermRef<'_>) -> Option<String> {
+    let text = match term.view() {
+        Term::Binary(bytes) | Term::String(bytes) => std::str::from_utf8(bytes).ok()?.to_owned(),
+        Term::Atom(atom) => atom.to_str().into_owned(),
+        _ => return None,
+    };
+    (text.len() <= MAX_WHO_BYTES).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn decisions_are_read_as_they_were_written() {
+        let id = FaultId::of("error_logger", "x");
+        let until = Some(Timestamp::from_micros(1_700_000_000_000_000));
+        let muted =
+            Decision { id, state: State::Muted, by: "ann".into(), until, in_next_version: false };
+        let resolved = Decision {
+            state: State::Resolved,
+            until: None,
+            in_next_version: true,
+            ..muted.clone()
+        };
+        for decision in [muted, resolved] {
+            let event = decision.encode();
+            assert_eq!(FaultEvent::decode(event.as_term()), Some(FaultEvent::Decision(decision)));
+        }
+        // As somebody types it in a shell.
+        let typed = format!("{{fault, \"{id}\", resolved, #{{by => ann}}}}");
+        let event = crate::etf::text::parse(&typed).unwrap();
+        let Some(FaultEvent::Decision(decision)) = FaultEvent::decode(event.as_term()) else {
+            panic!("{typed}")
+        };
+        assert_eq!((decision.by.as_str(), decision.state), ("ann", State::Resolved));
+        for other in
+            ["{fault, <<\"x\">>, new, #{}}", "{fault, 1, new, #{}}", "{fault, a, b, c}", "x"]
+        {
+            let event = crate::etf::text::parse(other).unwrap();
+            assert_eq!(FaultEvent::decode(event.as_term()), None, "{other}");
+        }
+    }
+}

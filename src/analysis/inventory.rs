@@ -1,0 +1,100 @@
+//! What ran where and when, of what concerns faults.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::deployment::{Applications, Change, Deployment, Origin};
+use super::fault::Version;
+use crate::time::Timestamp;
+
+/// The most nodes that are remembered, and the most deployments of each.
+const MAX_NODES: usize = 10_000;
+const MAX_DEPLOYMENTS: usize = 256;
+
+/// What runs on nodes, learned from the entries of the instance `nodes` in their order.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    nodes: HashMap<String, BTreeMap<Timestamp, Arc<Installed>>>,
+    /// Entries that later ones refer to.
+    by_entry: HashMap<(String, Timestamp), Arc<Installed>>,
+    /// Modules that were a dependency's on any node.
+    dependencies: HashSet<String>,
+}
+
+/// The applications of a node that are not Erlang's own.
+#[derive(Debug, Default)]
+struct Installed {
+    versions: Vec<Version>,
+    /// Which of them has a module, and whether it is a dependency.
+    modules: HashMap<String, (u32, bool)>,
+}
+
+impl Inventory {
+    /// Learns of an entry of the instance `nodes`.
+    pub fn learn(&mut self, at: Timestamp, deployment: &Deployment) {
+        let Deployment { node, change, since, software, .. } = deployment;
+        let installed = match &software.applications {
+            Applications::Unknown => return,
+            Applications::At(earlier) => match self.by_entry.get(&(node.clone(), *earlier)) {
+                Some(installed) => installed.clone(),
+                None => return,
+            },
+            Applications::Told { by_name, .. } => {
+                let mut installed = Installed::default();
+                for (name, application) in by_name.iter().filter(|(_, it)| it.origin != Origin::Otp)
+                {
+                    let number = u32::try_from(installed.versions.len()).unwrap_or(u32::MAX);
+                    installed.versions.push(Version {
+                        application: name.clone(),
+                        version: application.version.clone(),
+                    });
+                    let is_dependency = application.origin == Origin::Dependency;
+                    for module in &application.modules {
+                        installed.modules.insert(module.clone(), (number, is_dependency));
+                        if is_dependency {
+                            self.dependencies.insert(module.clone());
+                        }
+                    }
+                }
+                let installed = Arc::new(installed);
+                if self.by_entry.len() >= MAX_NODES {
+                    self.by_entry.clear();
+                }
+                self.by_entry.insert((node.clone(), at), installed.clone());
+                installed
+            }
+        };
+        if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(node) {
+            return;
+        }
+        // Events that came while the node was asked are of what it said then.
+        let from = if *change == Change::Up { *since } else { at };
+        let known = self.nodes.entry(node.clone()).or_default();
+        known.insert(from, installed);
+        if known.len() > MAX_DEPLOYMENTS {
+            known.pop_first();
+        }
+    }
+
+    /// Whether a module belongs to somebody else's application on a node, or, if that is not known of it, on any.
+    pub fn is_dependency(&self, node: Option<&str>, module: &str) -> bool {
+        let latest =
+            node.and_then(|node| self.nodes.get(node)).and_then(|known| known.last_key_value());
+        match latest.and_then(|(_, installed)| installed.modules.get(module)) {
+            Some((_, is_dependency)) => *is_dependency,
+            None => self.dependencies.contains(module),
+        }
+    }
+
+    /// The application that had a module on a node at a moment.
+    pub fn version(
+        &self,
+        node: Option<&str>,
+        module: Option<&str>,
+        at: Timestamp,
+    ) -> Option<Version> {
+        let (_, installed) = self.nodes.get(node?)?.range(..=at).next_back()?;
+        let (number, _) = installed.modules.get(module?)?;
+        installed.versions.get(*number as usize).cloned()
+    }
+}

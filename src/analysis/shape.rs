@@ -1,0 +1,190 @@
+//! The shape of a reason: what stays the same when the same fault happens again.
+//!
+//! Atoms and the arity of tuples are kept. Process ids, references, ports, numbers, texts, lists, and what is in maps are
+//! the data of one occurrence, and left out; of a struct its name is kept. A call, as `exit` reasons of `gen_server:call`
+//! have it, is named by who was called and by the tag of the request.
+
+use std::fmt::Write as _;
+
+use super::failure::Failure;
+use crate::etf::text::write_atom;
+use crate::etf::{AtomRef, Term, TermRef};
+
+/// Stands for what is left out.
+const DATA: &str = "_";
+
+/// So deep a reason is looked at.
+const MAX_DEPTH: usize = 4;
+
+/// A tuple of more elements is a record, of which its name is kept.
+const MAX_ELEMENTS: usize = 6;
+
+/// The most bytes of a shape, about.
+const MAX_BYTES: usize = 300;
+
+/// The shape of a reason.
+pub(super) fn of_reason(reason: TermRef<'_>) -> String {
+    let mut out = String::new();
+    shape(&mut out, reason, 0);
+    out
+}
+
+/// The name of a module, function or process as people write it: that of an Elixir module without its prefix.
+pub(super) fn name(atom: AtomRef<'_>) -> String {
+    let text = atom.to_str();
+    match text.strip_prefix("Elixir.") {
+        Some(module) => module.to_owned(),
+        None => {
+            let mut out = String::new();
+            write_atom(&mut out, &text).expect("strings take everything");
+            out
+        }
+    }
+}
+
+/// A name without the numbers that tell those of its kind apart: `worker_17` is `worker_#`.
+pub(super) fn name_without_numbers(atom: AtomRef<'_>) -> String {
+    let mut out = String::new();
+    for c in name(atom).chars() {
+        match c.is_ascii_digit() {
+            false => out.push(c),
+            true if out.ends_with('#') => {}
+            true => out.push('#'),
+        }
+    }
+    out
+}
+
+fn shape(out: &mut String, term: TermRef<'_>, depth: usize) {
+    if depth > MAX_DEPTH || out.len() > MAX_BYTES {
+        return out.push_str(DATA);
+    }
+    match term.view() {
+        // The name of a node is data, too.
+        Term::Atom(atom) if atom.to_str().contains('@') => out.push_str(DATA),
+        Term::Atom(atom) => out.push_str(&name(atom)),
+        Term::Tuple(elements) => {
+            // A reason with the stack trace that led to it; and one that came from a process that was called.
+            if let Some([inner, second]) = term.as_tuple() {
+                if Failure::of(term).stack.is_some() {
+                    return shape(out, inner, depth);
+                }
+                if let Some(call) = call(second) {
+                    shape(out, inner, depth);
+                    return out.push_str(&call);
+                }
+            }
+            let arity = elements.len();
+            if arity > MAX_ELEMENTS {
+                out.push('{');
+                let first = elements.into_iter().next();
+                match first.and_then(TermRef::as_atom) {
+                    Some(tag) => out.push_str(&name(tag)),
+                    None => out.push_str(DATA),
+                }
+                write!(out, "/{arity}}}").expect("strings take everything");
+                return;
+            }
+            out.push('{');
+            for (n, element) in elements.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                shape(out, element, depth + 1);
+            }
+            out.push('}');
+        }
+        Term::Map(_) => {
+            let Some(name_of) = term.map_get("__struct__").and_then(TermRef::as_atom) else {
+                return out.push_str(DATA);
+            };
+            out.push_str(&name(name_of));
+            // What Erlang raised, and Elixir has no exception for.
+            if name_of.is("Elixir.ErlangError")
+                && let Some(original) = term.map_get("original")
+            {
+                out.push(' ');
+                shape(out, original, depth + 1);
+            }
+        }
+        _ => out.push_str(DATA),
+    }
+}
+
+/// ` calling TARGET REQUEST` of `{Module, Function, Args}`, as who waited in vain for an answer says it.
+fn call(term: TermRef<'_>) -> Option<String> {
+    let [module, function, args] = term.as_tuple()?;
+    let (module, function) = (module.as_atom()?, function.as_atom()?);
+    let mut cells = args.cells();
+    if cells.is_empty() || cells.tail() != TermRef::NIL {
+        return None;
+    }
+    let is_request = function.is("call")
+        && ["gen_server", "gen_statem", "gen_event", "gen", "Elixir.GenServer"]
+            .iter()
+            .any(|name| module.is(name));
+    if !is_request {
+        let count = args.cells().count();
+        return Some(format!(" calling {}:{}/{count}", name(module), name(function)));
+    }
+    let mut out = " calling ".to_owned();
+    target(&mut out, cells.next()?);
+    let request = cells.next();
+    let tag = request.and_then(|request| {
+        let Term::Tuple(elements) = request.view() else { return request.as_atom() };
+        elements.into_iter().next()?.as_atom()
+    });
+    if let Some(tag) = tag {
+        write!(out, " ({})", name(tag)).expect("strings take everything");
+    }
+    Some(out)
+}
+
+/// Who was called, as far as that is a name.
+fn target(out: &mut String, term: TermRef<'_>) {
+    match term.view() {
+        Term::Atom(atom) => out.push_str(&name_without_numbers(atom)),
+        Term::Tuple(_) => match term.as_tuple::<2>() {
+            Some([scope, inner]) if scope.is_atom("global") => target(out, inner),
+            Some([process, _node]) => target(out, process),
+            None => match term.as_tuple::<3>() {
+                Some([_via, _registry, inner]) => target(out, inner),
+                None => out.push_str(DATA),
+            },
+        },
+        _ => out.push_str("a process"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etf::text::parse;
+
+    fn shape_of(text: &str) -> String {
+        of_reason(parse(text).unwrap().as_term())
+    }
+
+    #[test]
+    fn data_is_left_out_and_atoms_and_arity_stay() {
+        for (reason, shape) in [
+            ("{badmatch,{error,enoent}}", "{badmatch,{error,enoent}}"),
+            ("{badmatch,{error,{17,\"x\",<<1>>}}}", "{badmatch,{error,{_,_,_}}}"),
+            ("{badkey,[1,2]}", "{badkey,_}"),
+            ("{nodedown,'b@host'}", "{nodedown,_}"),
+            ("{state,1,2,3,4,5,6}", "{state/7}"),
+            ("{timeout,{gen_server,call,[db,{get,17},5000]}}", "timeout calling db (get)"),
+            ("{noproc,{gen_server,call,[{global,db_12},status]}}", "noproc calling db_# (status)"),
+            ("{{badmatch,1},[{m,f,1,[]}]}", "{badmatch,_}"),
+            (
+                "{{{badmatch,1},[{m,f,1,[]}]},{gen_server,call,[db,x]}}",
+                "{badmatch,_} calling db (x)",
+            ),
+            ("#{'__struct__' => 'Elixir.Shop.Error', reason => secret}", "Shop.Error"),
+            ("#{a => 1}", "_"),
+            ("{a,{b,{c,{d,{e,{f,g}}}}}}", "{a,{b,{c,{d,_}}}}"),
+        ] {
+            assert_eq!(shape_of(reason), shape, "{reason}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Follows the entries of one instance, and keeps its faults.
+//!
+//! What comes out follows from the entries, the decisions and the deployments, each with its stamp; it does not matter when
+//! they are read, nor in which portions. So a tracker that was stored at some entry goes on there after a crash.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::{Decision, Faults, News};
+use super::fault_event::FaultEvent;
+use super::fingerprint::FaultId;
+use super::grouping::{Error, Grouping};
+use super::occurrence::{Deaths, Occurrence};
+use crate::etf::{TermBuf, TermRef};
+use crate::time::Timestamp;
+
+/// The faults of one instance, and how far its log was read for them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Tracker {
+    instance: String,
+    /// Entries stamped before this have been dealt with.
+    position: Timestamp,
+    /// Entries of the instance `faults` stamped before this are known.
+    learned: Timestamp,
+    deaths: Deaths,
+    faults: Faults,
+    /// What was decided, and is to be taken up when the entries of that time have been dealt with.
+    decisions: VecDeque<(Timestamp, Decision)>,
+    /// What was told already, by who stopped before it could be stored: how often, of a fault, and since when it was resolved.
+    #[serde(skip)]
+    told: HashMap<(FaultId, Option<Timestamp>), u32>,
+    /// How many entries were errors.
+    pub errors: u64,
+}
+
+impl Tracker {
+    /// Begins with the entry stamped `from` or later.
+    pub fn new(instance: &str, from: Timestamp) -> Self {
+        Tracker {
+            instance: instance.to_owned(),
+            position: from,
+            learned: Timestamp::MIN,
+            deaths: Deaths::default(),
+            faults: Faults::default(),
+            decisions: VecDeque::new(),
+            told: HashMap::new(),
+            errors: 0,
+        }
+    }
+
+    /// Entries stamped before this have been dealt with.
+    pub const fn position(&self) -> Timestamp {
+        self.position
+    }
+
+    /// The faults.
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Makes what is not stored of it.
+    pub fn restore(&mut self) {
+        self.deaths.restore();
+    }
+
+    /// Entries of the instance `faults` stamped before this are known.
+    pub const fn learned(&self) -> Timestamp {
+        self.learned
+    }
+
+    /// Learns of an entry of the instance `faults`, in their order, if it does not know it.
+    pub fn learn(&mut self, at: Timestamp, event: &FaultEvent) {
+        if at < self.learned {
+            return;
+        }
+        match event {
+            FaultEvent::Decision(decision) => self.decisions.push_back((at, decision.clone())),
+            FaultEvent::News(id, news) => *self.told.entry((*id, key(news))).or_default() += 1,
+        }
+    }
+
+    /// There are no others stamped before `to`.
+    pub fn has_learned(&mut self, to: Timestamp) {
+        self.learned = self.learned.max(to);
+    }
+
+    /// When the first thing was decided that is still to be taken up.
+    pub fn undecided(&self) -> Option<Timestamp> {
+        self.decisions.front().map(|(at, _)| *at)
+    }
+
+    /// Deals with an entry; `tell` gets events for the instance `faults`.
+    ///
+    /// Costs about 0.1 µs for what is no error, some 5 µs for one that is.
+    pub fn entry(
+        &mut self,
+        at: Timestamp,
+        event: TermRef<'_>,
+        grouping: &Grouping,
+        tell: &mut impl FnMut(TermBuf),
+    ) {
+        self.position = at.next();
+        let Some(Error { node, evidence }) = grouping.error(event) else { return };
+        self.errors += 1;
+        let mut filed = Vec::new();
+        self.deaths.report(at, node.as_deref(), evidence, &mut |occurrence| filed.push(occurrence));
+        filed.into_iter().for_each(|occurrence| self.file(&occurrence, grouping, tell));
+    }
+
+    /// All entries that there are have been dealt with, and none stamped before `now` will come any more.
+    pub fn pass(&mut self, now: Timestamp, grouping: &Grouping, tell: &mut impl FnMut(TermBuf)) {
+        let mut filed = Vec::new();
+        self.deaths.pass(now, &mut |occurrence| filed.push(occurrence));
+        filed.into_iter().for_each(|occurrence| self.file(&occurrence, grouping, tell));
+        self.decide(Timestamp::MAX, tell);
+    }
+
+    fn file(
+        &mut self,
+        occurrence: &Occurrence,
+        grouping: &Grouping,
+        tell: &mut impl FnMut(TermBuf),
+    ) {
+        self.decide(occurrence.at, tell);
+        let Occurrence { at, node, evidence } = occurrence;
+        let id = FaultId::of(&self.instance, &evidence.text());
+        let version = grouping.inventory().version(node.as_deref(), evidence.module(), *at);
+        if let Some(news) = self.faults.occurred(id, occurrence, version) {
+            self.tell(id, node.as_deref(), &news, tell);
+        }
+    }
+
+    /// Takes up what was decided before `at`.
+    fn decide(&mut self, at: Timestamp, tell: &mut impl FnMut(TermBuf)) {
+        while let Some((when, _)) = self.decisions.front()
+            && *when < at
+        {
+            let (when, decision) = self.decisions.pop_front().expect("it was seen");
+            if let Some(news) = self.faults.decided(when, &decision) {
+                self.tell(decision.id, None, &news, tell);
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        id: FaultId,
+        node: Option<&str>,
+        news: &News,
+        tell: &mut impl FnMut(TermBuf),
+    ) {
+        if let Entry::Occupied(mut told) = self.told.entry((id, key(news))) {
+            *told.get_mut() -= 1;
+            if *told.get() == 0 {
+                told.remove();
+            }
+            return;
+        }
+        let fault = self.faults.get(id).expect("it occurred");
+        tell(fault.tell(&self.instance, node, news));
+    }
+}
+
+/// Since when the fault was resolved that is told of; `None` for a new one.
+const fn key(news: &News) -> Option<Timestamp> {
+    match news {
+        News::New => None,
+        News::Regressed { resolved } => Some(*resolved),
+    }
+}

@@ -1,0 +1,443 @@
+//! Faults: which there are, one of them with entries, and what people decide about them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{self, Extension, Path, Query};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::Caller;
+use super::entry::{EntrySchema, Format, write_entry};
+use super::error::{ErrorBody, Refusal};
+use super::state::Shared;
+use crate::analysis::fault::{Decision, Fault, State, Version};
+use crate::analysis::fingerprint::FaultId;
+use crate::instance::reader::{Selected, Selection, Taken};
+use crate::instance::search::Collect;
+use crate::instance::{Instance, read};
+use crate::time::{Timestamp, moment};
+use crate::watchers::faults::{DecideError, FaultWatcher};
+
+/// Faults of one answer, unless told.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Faults of one answer at most.
+const MAX_LIMIT: usize = 10_000;
+
+/// Minutes whose counts a list shows.
+const MINUTES: u64 = 60;
+
+/// The largest body of a decision.
+const MAX_BODY_BYTES: usize = 16 << 10;
+
+/// Which faults.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+struct Parameters {
+    /// Faults in this state, or in one of several with commas between them: `new`, `ongoing`, `regressed`, `resolved`, `muted`
+    state: Option<String>,
+    /// Faults of this instance
+    instance: Option<String>,
+    /// Faults that were last seen at or after this moment
+    from: Option<String>,
+    /// Faults that were first seen at or before this moment
+    to: Option<String>,
+    /// What comes first: `last_seen`, the latest, unless told; `first_seen`; `count`, the most frequent
+    sort: Option<String>,
+    /// At most so many: 100 unless told, 10,000 at most
+    limit: Option<String>,
+    /// Goes on where an answer ended: its `next`
+    cursor: Option<String>,
+}
+
+/// Faults, and where to go on.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FaultsBody {
+    faults: Vec<FaultBody>,
+    /// The `cursor` that goes on there; null at the end
+    next: Option<String>,
+}
+
+/// A fault.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FaultBody {
+    /// 16 hexadecimal digits
+    #[schema(example = "5f0c7a9be1c2d344")]
+    id: String,
+    /// The instance whose log has its entries
+    instance: String,
+    /// What people call it
+    #[schema(example = "{badmatch,{error,enoent}} in shop_cart:load/1")]
+    title: String,
+    /// `new`, `ongoing`, `regressed`, `resolved` or `muted`
+    state: &'static str,
+    /// Since when
+    state_since: String,
+    /// Who decided it, if somebody did
+    by: Option<String>,
+    /// Until when it is muted
+    until: Option<String>,
+    /// Whether it is resolved in versions that it was not seen in
+    in_next_version: bool,
+    /// What its first report was about: `crash`, `gen_server`, `log` and so on
+    kind: &'static str,
+    /// The severest of its levels
+    level: &'static str,
+    /// How often it occurred
+    count: u64,
+    first_seen: String,
+    last_seen: String,
+    first_seen_micros: u64,
+    last_seen_micros: u64,
+    /// How often it occurred in each of the last 60 minutes, the oldest first
+    last_hour: Vec<u64>,
+    /// How often on which node
+    nodes: BTreeMap<String, u64>,
+    /// The modules it comes up in
+    modules: BTreeSet<String>,
+    /// The version it was first seen in
+    first_version: Option<VersionBody>,
+    /// The version it was last seen in
+    last_version: Option<VersionBody>,
+    /// Timestamps of entries: the first one, and the latest
+    samples: Vec<String>,
+    /// The version of the algorithm that tells it from others
+    algorithm: u32,
+}
+
+/// A version of an application.
+#[derive(Serialize, ToSchema)]
+pub(super) struct VersionBody {
+    application: String,
+    version: String,
+}
+
+/// How often in a stretch of time.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CountBody {
+    /// Where it begins, RFC 3339
+    ts: String,
+    count: u64,
+}
+
+/// A fault with all that is known of it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WholeFaultBody {
+    #[serde(flatten)]
+    fault: FaultBody,
+    /// All versions it was seen in
+    versions: Vec<VersionBody>,
+    /// By minute, for 24 hours; minutes without any are left out
+    minutes: Vec<CountBody>,
+    /// By hour, for 30 days
+    hours: Vec<CountBody>,
+    /// The entries that `samples` names, as far as they are still in the log
+    #[schema(value_type = Vec<EntrySchema>)]
+    entries: Vec<Box<RawValue>>,
+}
+
+/// What somebody decides about a fault.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DecisionBody {
+    /// `resolved`, `muted` or `ongoing`
+    state: String,
+    /// For `muted`: until this moment, RFC 3339
+    until: Option<String>,
+    /// For `muted`: for so long, as `2h`
+    r#for: Option<String>,
+    /// For `resolved`: in versions that it was not seen in; in those it may go on to occur
+    #[serde(default)]
+    in_next_version: bool,
+}
+
+impl From<&Version> for VersionBody {
+    fn from(version: &Version) -> Self {
+        let Version { application, version } = version.clone();
+        VersionBody { application, version }
+    }
+}
+
+impl FaultBody {
+    fn of(instance: &str, fault: &Fault, now: Timestamp) -> Self {
+        let begin = now.micros() / 60_000_000 + 1 - MINUTES;
+        let mut last_hour = vec![0; usize::try_from(MINUTES).expect("it is small")];
+        for (at, count) in fault.minutes.since(Timestamp::from_micros(begin * 60_000_000)) {
+            let number = usize::try_from(at.micros() / 60_000_000 - begin).unwrap_or(usize::MAX);
+            // One that is stamped ahead of the clock is of this minute.
+            let number = number.min(last_hour.len() - 1);
+            last_hour[number] += count;
+        }
+        FaultBody {
+            id: fault.id.to_string(),
+            instance: instance.to_owned(),
+            title: fault.title.clone(),
+            state: fault.state(now).as_str(),
+            state_since: moment::rfc3339(fault.since),
+            by: fault.by.clone(),
+            until: fault.until.map(moment::rfc3339),
+            in_next_version: fault.in_next_version,
+            kind: fault.kind.as_str(),
+            level: fault.level.as_str(),
+            count: fault.count,
+            first_seen: moment::rfc3339(fault.first_seen),
+            last_seen: moment::rfc3339(fault.last_seen),
+            first_seen_micros: fault.first_seen.micros(),
+            last_seen_micros: fault.last_seen.micros(),
+            last_hour,
+            nodes: fault.nodes.clone(),
+            modules: fault.modules.clone(),
+            first_version: fault.first_version.as_ref().map(Into::into),
+            last_version: fault.last_version.as_ref().map(Into::into),
+            samples: fault.samples.iter().map(|at| moment::rfc3339(*at)).collect(),
+            algorithm: fault.algorithm,
+        }
+    }
+}
+
+/// What keeps the faults, if they are kept.
+fn watcher(state: &Shared) -> Result<&Arc<FaultWatcher>, Refusal> {
+    state.faults.as_ref().ok_or_else(|| Refusal::not_found("this node keeps no faults"))
+}
+
+/// What comes first in a list.
+#[derive(Clone, Copy)]
+enum Sort {
+    LastSeen,
+    FirstSeen,
+    Count,
+}
+
+impl Sort {
+    const fn key(self, fault: &Fault) -> u64 {
+        match self {
+            Sort::LastSeen => fault.last_seen.micros(),
+            Sort::FirstSeen => fault.first_seen.micros(),
+            Sort::Count => fault.count,
+        }
+    }
+}
+
+/// Lists faults.
+#[utoipa::path(
+    get, path = "/api/v1/faults", params(Parameters),
+    responses((status = 200, body = FaultsBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn list(
+    extract::State(state): extract::State<Shared>,
+    uri: Uri,
+) -> Result<Json<FaultsBody>, Refusal> {
+    let Query(parameters) = Query::<Parameters>::try_from_uri(&uri).map_err(|wrong| {
+        let source = std::error::Error::source(&wrong).map(ToString::to_string);
+        Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
+    })?;
+    let faults = watcher(&state)?;
+    let now = state.clock.now();
+    let moment = |place: &str, text: &Option<String>| match text.as_deref() {
+        None => Ok(None),
+        Some("earliest") => Ok(Some(Timestamp::MIN)),
+        Some(text) => {
+            moment::parse(text, now).map(Some).map_err(|wrong| Refusal::bad(place, wrong))
+        }
+    };
+    let from = moment("from", &parameters.from)?.unwrap_or(Timestamp::MIN);
+    let to = moment("to", &parameters.to)?.unwrap_or(Timestamp::MAX);
+    let states = parameters.state.as_deref().map(states).transpose()?;
+    let sort = match parameters.sort.as_deref() {
+        None | Some("last_seen") => Sort::LastSeen,
+        Some("first_seen") => Sort::FirstSeen,
+        Some("count") => Sort::Count,
+        Some(_) => return Err(Refusal::bad("sort", "write last_seen, first_seen or count")),
+    };
+    let limit = match &parameters.limit {
+        None => DEFAULT_LIMIT,
+        Some(limit) => {
+            let limit = limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            limit.ok_or_else(|| {
+                Refusal::bad("limit", format!("write a number from 1 to {MAX_LIMIT}"))
+            })?
+        }
+    };
+    let after = parameters.cursor.as_deref().map(cursor).transpose()?;
+    if let Some(instance) = &parameters.instance {
+        state.instance(instance)?;
+    }
+    faults.catch_up().await;
+    let wanted = |name: &&Arc<str>| parameters.instance.as_ref().is_none_or(|it| **it == ***name);
+    let mut found: Vec<(Reverse<u64>, FaultId, &Arc<str>)> = Vec::new();
+    for instance in faults.instances().filter(wanted) {
+        faults.look(instance, |faults| {
+            let suits = |fault: &&Fault| {
+                fault.last_seen >= from
+                    && fault.first_seen <= to
+                    && states.as_ref().is_none_or(|states| states.contains(&fault.state(now)))
+            };
+            let keys = faults.iter().filter(suits);
+            found.extend(keys.map(|fault| (Reverse(sort.key(fault)), fault.id, instance)));
+        });
+    }
+    found.sort_unstable();
+    let begin = after.map_or(0, |(key, id)| {
+        found.partition_point(|(found, found_id, _)| (*found, *found_id) <= (Reverse(key), id))
+    });
+    let page = &found[begin..];
+    let page = &page[..page.len().min(limit)];
+    let body = |(_, id, instance): &(_, FaultId, &Arc<str>)| {
+        // It may have gone meanwhile.
+        let body = faults.look(instance, |faults| {
+            faults.get(*id).map(|fault| FaultBody::of(instance, fault, now))
+        });
+        body.flatten()
+    };
+    let next = page.last().filter(|_| begin + page.len() < found.len());
+    let next = next.map(|(Reverse(key), id, _)| format!("{key}-{id}"));
+    Ok(Json(FaultsBody { faults: page.iter().filter_map(body).collect(), next }))
+}
+
+fn states(text: &str) -> Result<Vec<State>, Refusal> {
+    let named = |name: &str| {
+        let names = || State::ALL.map(State::as_str).join(", ");
+        State::named(name).ok_or_else(|| Refusal::bad("state", format!("write one of {}", names())))
+    };
+    text.split(',').map(str::trim).map(named).collect()
+}
+
+fn cursor(text: &str) -> Result<(u64, FaultId), Refusal> {
+    let parse = || {
+        let (key, id) = text.split_once('-')?;
+        Some((key.parse().ok()?, FaultId::parse(id)?))
+    };
+    parse().ok_or_else(|| Refusal::bad("cursor", "write the next of an answer"))
+}
+
+/// One fault, with entries of it.
+#[utoipa::path(
+    get, path = "/api/v1/faults/{id}", params(("id" = String, Path, description = "Its id")),
+    responses((status = 200, body = WholeFaultBody), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn show(
+    extract::State(state): extract::State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<WholeFaultBody>, Refusal> {
+    let faults = watcher(&state)?;
+    faults.catch_up().await;
+    let (instance, fault) = FaultId::parse(&id)
+        .and_then(|id| faults.find(id))
+        .ok_or_else(|| Refusal::not_found("there is no such fault").at("id"))?;
+    whole(&state, &instance, &fault).await.map(Json)
+}
+
+async fn whole(state: &Shared, name: &str, fault: &Fault) -> Result<WholeFaultBody, Refusal> {
+    let instance = state.instance(name)?;
+    let mut entries = Vec::new();
+    for at in &fault.samples {
+        entries.extend(entry_at(instance, *at).await?);
+    }
+    let counts = |(at, count)| CountBody { ts: moment::rfc3339(at), count };
+    Ok(WholeFaultBody {
+        fault: FaultBody::of(name, fault, state.clock.now()),
+        versions: fault.versions.iter().map(Into::into).collect(),
+        minutes: fault.minutes.since(Timestamp::MIN).map(counts).collect(),
+        hours: fault.hours.since(Timestamp::MIN).map(counts).collect(),
+        entries,
+    })
+}
+
+/// The entry with a timestamp, if the log still has it.
+async fn entry_at(
+    instance: &Arc<Instance>,
+    at: Timestamp,
+) -> Result<Option<Box<RawValue>>, Refusal> {
+    let selection = Selection { to: Some(at), max_entries: 1, ..Selection::starting(at) };
+    let found = read::collect(instance, selection, true, Written::default()).await?;
+    let json = found.into.0;
+    Ok(json.map(|json| RawValue::from_string(json).expect("it was written as JSON")))
+}
+
+/// Writes the one entry.
+#[derive(Default)]
+struct Written(Option<String>);
+
+impl Collect for Written {
+    fn take(&mut self, entry: &Selected<'_>) -> Taken {
+        let mut json = String::new();
+        write_entry(&mut json, entry, Format::Json);
+        self.0 = Some(json);
+        Taken::Enough
+    }
+}
+
+/// Decides about a fault.
+///
+/// The decision is an event of the instance `faults` before this answers.
+#[utoipa::path(
+    patch, path = "/api/v1/faults/{id}", params(("id" = String, Path, description = "Its id")),
+    request_body = DecisionBody,
+    responses(
+        (status = 200, body = WholeFaultBody), (status = 202, description = "It is recorded, and shows later"),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody),
+    )
+)]
+pub(super) async fn decide(
+    extract::State(state): extract::State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let faults = watcher(&state)?;
+    let id =
+        FaultId::parse(&id).ok_or_else(|| Refusal::not_found("there is no such fault").at("id"))?;
+    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|wrong| {
+        Refusal::bad("body", format!("at most {MAX_BODY_BYTES} bytes of JSON: {wrong}"))
+    })?;
+    let body: DecisionBody =
+        serde_json::from_slice(&body).map_err(|wrong| Refusal::bad("body", wrong.to_string()))?;
+    let decision = decision(id, &body, &caller.name, state.clock.now())?;
+    match faults.decide(decision).await {
+        Ok((instance, fault)) => Ok(Json(whole(&state, &instance, &fault).await?).into_response()),
+        Err(DecideError::Unknown(_)) => Err(Refusal::not_found("there is no such fault").at("id")),
+        Err(DecideError::Append(error)) => Err(error.into()),
+        Err(DecideError::Behind) => Ok(StatusCode::ACCEPTED.into_response()),
+    }
+}
+
+fn decision(
+    id: FaultId,
+    body: &DecisionBody,
+    by: &str,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    let state = match State::named(&body.state) {
+        Some(state @ (State::Ongoing | State::Resolved | State::Muted)) => state,
+        _ => return Err(Refusal::bad("state", "write resolved, muted or ongoing")),
+    };
+    let until = match (&body.until, &body.r#for) {
+        (None, None) => None,
+        _ if state != State::Muted => {
+            return Err(Refusal::bad("until", "only what is muted has an end"));
+        }
+        (Some(_), Some(_)) => return Err(Refusal::bad("until", "write until or for")),
+        (Some(until), None) => {
+            Some(moment::parse(until, now).map_err(|wrong| Refusal::bad("until", wrong))?)
+        }
+        (None, Some(span)) => {
+            let span: Duration = humantime::parse_duration(span)
+                .map_err(|_| Refusal::bad("for", "write 30m, 2h, 7d"))?;
+            Some(now.saturating_add(span))
+        }
+    };
+    if body.in_next_version && state != State::Resolved {
+        return Err(Refusal::bad("in_next_version", "it goes with resolved"));
+    }
+    let by = by.to_owned();
+    Ok(Decision { id, state, by, until, in_next_version: body.in_next_version })
+}

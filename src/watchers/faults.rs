@@ -1,0 +1,498 @@
+//! Keeps the faults of every instance: a thread that reads the logs as anybody would, and writes what it finds to the
+//! instance `faults`.
+//!
+//! It looks for new entries many times a second and is in nobody's way: what is recorded costs nothing more, and while the
+//! machine is busy with events it falls behind, says so, and catches up.
+//!
+//! What it knows can be had from the logs again. It is stored now and then all the same, for that takes long. After a crash
+//! it goes on from where that was stored, and what it had told since is in the instance `faults`.
+//!
+//! # Invariants
+//!
+//! - `told_first`: what is stored has been told, so nothing that was found is ever told never, or twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::checkpoint;
+use crate::analysis::deployment::Deployment;
+use crate::analysis::fault::{Decision, Fault, Faults};
+use crate::analysis::fault_event::FaultEvent;
+use crate::analysis::fault_rule::FaultRule;
+use crate::analysis::fingerprint::FaultId;
+use crate::analysis::grouping::Grouping;
+use crate::analysis::tracker::Tracker;
+use crate::etf::{TermBuf, TermRef};
+use crate::instance::calls::Instances;
+use crate::instance::{AppendError, Instance};
+use crate::metrics::FaultStats;
+use crate::store::{Chunk, ReadError, StoreCursor};
+use crate::time::{Timestamp, monotonic};
+
+/// The instance that is written.
+pub const FAULTS: &str = "faults";
+
+/// The instance that says what runs where.
+pub const NODES: &str = "nodes";
+
+/// How often it looks for new entries.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// Bytes of records that are taken from a log at once.
+const FETCH_BYTES: usize = 1 << 20;
+
+/// How often what it knows is stored, at most.
+const STORE_PERIOD: Duration = Duration::from_secs(60);
+
+/// Entries that are stamped and not committed yet are younger than this.
+const UNCOMMITTED: Duration = Duration::from_secs(1);
+
+/// How long to wait with an entry until its node has said what it runs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long after something failed it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long somebody waits for a decision to be taken up.
+const DECISION_TIME: Duration = Duration::from_secs(10);
+
+/// How long a reader waits until what was recorded shows, and how often it looks.
+const CATCH_UP_TIME: Duration = Duration::from_millis(500);
+const CATCH_UP_STEP: Duration = Duration::from_millis(5);
+
+/// The one priority that is lower than all others'.
+const NICE: i32 = 19;
+
+/// What instances have faults, and how they are told apart.
+#[derive(Debug, Default)]
+pub struct FaultConfig {
+    /// The instances whose errors are looked at.
+    pub instances: Vec<String>,
+    /// What the operator says of grouping.
+    pub rules: Vec<FaultRule>,
+}
+
+/// Why a decision was not taken up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecideError {
+    /// There is no such fault, or not any more.
+    #[error("there is no fault {0}")]
+    Unknown(FaultId),
+    /// It could not be recorded.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// It is recorded and will be taken up, but whoever keeps the faults is far behind.
+    #[error("the decision is recorded; it shows once the faults have caught up")]
+    Behind,
+}
+
+/// Whoever knows whether a node is being asked what it runs.
+pub type IsAsked = Box<dyn Fn(&str) -> bool + Send>;
+
+/// The faults of all instances.
+pub struct FaultWatcher {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    /// The instance `faults`.
+    told: Arc<Instance>,
+    watched: BTreeMap<Arc<str>, Watched>,
+    grouping: Arc<Grouping>,
+    stops: AtomicBool,
+    /// What was decided before then has been taken up.
+    decided: watch::Sender<Timestamp>,
+}
+
+/// One instance, and what is known of it.
+struct Watched {
+    instance: Arc<Instance>,
+    tracker: Mutex<Tracker>,
+    /// By how much what is dealt with next is older than the newest entry.
+    behind_micros: AtomicU64,
+}
+
+impl Watched {
+    fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FaultWatcher {
+    /// Starts. `dir` is where what is known is stored.
+    pub fn start(
+        config: FaultConfig,
+        instances: &Instances,
+        dir: &Path,
+        is_asked: IsAsked,
+    ) -> Option<Self> {
+        let told = instances.get(FAULTS)?.clone();
+        let mut watched = BTreeMap::new();
+        let mut learn_from = Timestamp::MAX;
+        for name in &config.instances {
+            let Some(instance) = instances.get(name.as_str()) else { continue };
+            let stored = checkpoint::load(&path(dir, name), name);
+            let tracker = stored.unwrap_or_else(|| Tracker::new(name, Timestamp::MIN));
+            learn_from = learn_from.min(tracker.learned());
+            watched.insert(
+                instance.name().into(),
+                Watched {
+                    instance: instance.clone(),
+                    tracker: Mutex::new(tracker),
+                    behind_micros: AtomicU64::new(0),
+                },
+            );
+        }
+        let shared = Arc::new(Shared {
+            told,
+            watched,
+            grouping: Arc::new(Grouping::new(config.rules)),
+            stops: AtomicBool::new(false),
+            decided: watch::Sender::new(Timestamp::MIN),
+        });
+        let worker = Worker {
+            told: shared.told.log().cursor(learn_from, false),
+            nodes: instances.get(NODES).map(|nodes| nodes.log().cursor(Timestamp::MIN, false)),
+            sources: shared
+                .watched
+                .iter()
+                .map(|(name, watched)| Source {
+                    name: name.clone(),
+                    cursor: watched.instance.log().cursor(watched.tracker().position(), false),
+                    left: None,
+                    is_told: true,
+                    stored_at: watched.tracker().position(),
+                })
+                .collect(),
+            runtime: Handle::current(),
+            dir: dir.to_owned(),
+            store_next: monotonic() + STORE_PERIOD,
+            waiting: Waiting { is_asked, since: BTreeMap::new() },
+            shared: shared.clone(),
+        };
+        let thread = std::thread::Builder::new().name("faults".to_owned());
+        let thread = thread.spawn(move || worker.run()).expect("a thread can be started");
+        Some(FaultWatcher { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Stops, and stores what is known. Blocks until it is stored.
+    pub fn stop(&self) {
+        self.shared.stops.store(true, Ordering::Release);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                warn!("the thread that keeps faults panicked");
+            }
+        }
+    }
+
+    /// The names of the instances that have faults.
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.shared.watched.keys()
+    }
+
+    /// Looks at the faults of an instance; `None` if it has none by configuration. Nothing else goes on meanwhile: be quick.
+    pub fn look<R>(&self, instance: &str, look: impl FnOnce(&Faults) -> R) -> Option<R> {
+        let watched = self.shared.watched.get(instance)?;
+        Some(look(watched.tracker().faults()))
+    }
+
+    /// Waits until all that is in the logs by now has been looked at, but not long.
+    pub async fn catch_up(&self) {
+        let latest = |watched: &Watched| watched.instance.log().interval().map(|(_, last)| last);
+        let targets: Vec<_> =
+            self.shared.watched.values().filter_map(|it| Some((it, latest(it)?))).collect();
+        let is_done = || targets.iter().all(|(it, last)| it.tracker().position() > *last);
+        let until = monotonic() + CATCH_UP_TIME;
+        while !is_done() && monotonic() < until {
+            self.wake();
+            tokio::time::sleep(CATCH_UP_STEP).await;
+        }
+    }
+
+    /// Has it look for new entries now.
+    fn wake(&self) {
+        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+            thread.thread().unpark();
+        }
+    }
+
+    /// What tells faults apart.
+    pub fn grouping(&self) -> &Arc<Grouping> {
+        &self.shared.grouping
+    }
+
+    /// A fault, and the name of its instance.
+    pub fn find(&self, id: FaultId) -> Option<(Arc<str>, Fault)> {
+        self.shared.watched.iter().find_map(|(name, watched)| {
+            Some((name.clone(), watched.tracker().faults().get(id)?.clone()))
+        })
+    }
+
+    /// Records what somebody decided, and waits until it shows; the fault then.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`].
+    pub async fn decide(&self, decision: Decision) -> Result<(Arc<str>, Fault), DecideError> {
+        let id = decision.id;
+        if self.find(id).is_none() {
+            return Err(DecideError::Unknown(id));
+        }
+        let stamped = self.shared.told.append(&[decision.encode()]).await?;
+        let mut decided = self.shared.decided.subscribe();
+        self.wake();
+        let shows = decided.wait_for(|decided| *decided > stamped.last);
+        match tokio::time::timeout(DECISION_TIME, shows).await {
+            Ok(Ok(_)) => self.find(id).ok_or(DecideError::Unknown(id)),
+            _ => Err(DecideError::Behind),
+        }
+    }
+
+    /// The numbers of an instance's faults.
+    pub fn stats(&self, instance: &str) -> Option<FaultStats> {
+        let watched = self.shared.watched.get(instance)?;
+        let tracker = watched.tracker();
+        Some(FaultStats {
+            errors: tracker.errors,
+            forgotten: tracker.faults().forgotten,
+            known: tracker.faults().len() as u64,
+            behind: watched.behind_micros.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl Drop for FaultWatcher {
+    /// As a crash would end it, where nobody has stopped it.
+    fn drop(&mut self) {
+        self.shared.stops.store(true, Ordering::Release);
+    }
+}
+
+fn path(dir: &Path, instance: &str) -> PathBuf {
+    dir.join(format!("{instance}.checkpoint"))
+}
+
+/// What the thread owns.
+struct Worker {
+    shared: Arc<Shared>,
+    told: Box<dyn StoreCursor>,
+    nodes: Option<Box<dyn StoreCursor>>,
+    sources: Vec<Source>,
+    runtime: Handle,
+    dir: PathBuf,
+    store_next: Instant,
+    waiting: Waiting,
+}
+
+/// An instance that is read.
+struct Source {
+    name: Arc<str>,
+    cursor: Box<dyn StoreCursor>,
+    /// What was fetched and not dealt with.
+    left: Option<Chunk>,
+    /// Whether all that was found has been told.
+    is_told: bool,
+    /// How far it had been read when it was stored.
+    stored_at: Timestamp,
+}
+
+impl Worker {
+    fn run(mut self) {
+        // Who wants to run goes first.
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            debug!(%error, "the thread that keeps faults runs at the priority of all others");
+        }
+        // What was told in earlier lives is not told again.
+        while !self.stops() && !self.learn(true) {
+            std::thread::park_timeout(RETRY);
+        }
+        while !self.stops() {
+            let is_behind = self.pass();
+            if monotonic() >= self.store_next {
+                self.store();
+            }
+            if !is_behind {
+                std::thread::park_timeout(PERIOD);
+            }
+        }
+        self.store();
+    }
+
+    fn stops(&self) -> bool {
+        self.shared.stops.load(Ordering::Acquire)
+    }
+
+    /// Reads what there is, a portion of each instance; whether there is more.
+    fn pass(&mut self) -> bool {
+        let has_learned = self.learn(false);
+        let mut is_behind = false;
+        for n in 0..self.sources.len() {
+            is_behind |= self.read(n);
+        }
+        let undecided =
+            self.shared.watched.values().filter_map(|it| it.tracker().undecided()).min();
+        if has_learned && let Some(learned) = undecided.or_else(|| self.told.position()) {
+            self.shared.decided.send_replace(learned);
+        }
+        is_behind
+    }
+
+    /// Learns what runs where, and what was decided; and, if this is the first time, what was told. Whether it could.
+    fn learn(&mut self, is_first: bool) -> bool {
+        if let Some(nodes) = &mut self.nodes {
+            let grouping = &self.shared.grouping;
+            let read = read_all(&mut **nodes, |at, event| {
+                if let Some(deployment) = Deployment::decode(event) {
+                    grouping.learn(at, &deployment);
+                }
+            });
+            if let Err(error) = read {
+                warn!(%error, "faults: cannot read what runs where");
+            }
+        }
+        let watched = &self.shared.watched;
+        let read = read_all(&mut *self.told, |at, event| match FaultEvent::decode(event) {
+            None => {}
+            // Our own words.
+            Some(FaultEvent::News(..)) if !is_first => {}
+            // Whose fault it is they know themselves.
+            Some(event) => watched.values().for_each(|it| it.tracker().learn(at, &event)),
+        });
+        if let Err(error) = &read {
+            warn!(%error, "faults: cannot read what was decided");
+        }
+        if let Some(learned) = self.told.position() {
+            watched.values().for_each(|it| it.tracker().has_learned(learned));
+        }
+        read.is_ok()
+    }
+
+    /// Deals with the next entries of an instance; whether there are more.
+    fn read(&mut self, n: usize) -> bool {
+        let source = &mut self.sources[n];
+        let watched = &self.shared.watched[&source.name];
+        let now = watched.instance.clock().now();
+        let chunk = match source.left.take() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => source.cursor.next(FETCH_BYTES),
+        };
+        let chunk = chunk.unwrap_or_else(|error| {
+            warn!(instance = %source.name, %error, "faults: cannot read the log");
+            std::thread::park_timeout(RETRY);
+            None
+        });
+        let mut news = Vec::new();
+        let mut tell = |event| news.push(event);
+        let mut tracker = watched.tracker();
+        let mut is_waiting = false;
+        match &chunk {
+            None => {
+                source.cursor.let_go(None);
+                tracker.pass(now.saturating_sub(UNCOMMITTED), &self.shared.grouping, &mut tell);
+            }
+            Some(chunk) => {
+                let mut dealt_with = 0;
+                for entry in chunk.entries() {
+                    let event = TermRef::from_walked(entry.event);
+                    is_waiting = self.waiting.must_wait(event);
+                    if is_waiting {
+                        break;
+                    }
+                    tracker.entry(entry.timestamp, event, &self.shared.grouping, &mut tell);
+                    dealt_with += 1;
+                }
+                source.left = chunk.clone().without_first(dealt_with);
+            }
+        }
+        let latest = watched.instance.log().interval().map_or(Timestamp::MIN, |(_, last)| last);
+        let behind =
+            if chunk.is_some() { latest.next().micros_since(tracker.position()) } else { 0 };
+        watched.behind_micros.store(behind, Ordering::Relaxed);
+        drop(tracker);
+        source.is_told &= tell_all(&self.shared, &self.runtime, &news);
+        chunk.is_some() && !is_waiting
+    }
+
+    /// Stores what is known, of the instances of which more is known than was stored.
+    fn store(&mut self) {
+        self.store_next = monotonic() + STORE_PERIOD;
+        // So that what was told is behind what is stored.
+        if !self.learn(false) {
+            return;
+        }
+        for source in self.sources.iter_mut().filter(|source| source.is_told) {
+            let tracker = self.shared.watched[&source.name].tracker();
+            if tracker.position() == source.stored_at {
+                continue;
+            }
+            let bytes = checkpoint::bytes(&tracker);
+            source.stored_at = tracker.position();
+            drop(tracker);
+            if let Err(error) = checkpoint::store(&path(&self.dir, &source.name), &bytes) {
+                warn!(instance = %source.name, %error, "faults: what is known of them cannot be stored");
+            }
+        }
+    }
+}
+
+/// Writes events to the instance `faults`, however long that takes; false if the program is to stop before.
+fn tell_all(shared: &Shared, runtime: &Handle, news: &[TermBuf]) -> bool {
+    if news.is_empty() {
+        return true;
+    }
+    loop {
+        match runtime.block_on(shared.told.append(news)) {
+            Ok(_) => return true,
+            Err(error) => warn!(%error, "faults: cannot record what is new"),
+        }
+        if shared.stops.load(Ordering::Acquire) {
+            return false;
+        }
+        std::thread::park_timeout(RETRY);
+    }
+}
+
+/// All entries that a cursor has not handed out.
+fn read_all(
+    cursor: &mut dyn StoreCursor,
+    mut take: impl FnMut(Timestamp, TermRef<'_>),
+) -> Result<(), ReadError> {
+    while let Some(chunk) = cursor.next(FETCH_BYTES)? {
+        for entry in chunk.entries() {
+            take(entry.timestamp, TermRef::from_walked(entry.event));
+        }
+    }
+    cursor.let_go(None);
+    Ok(())
+}
+
+/// Which errors wait for what their node runs, and since when.
+struct Waiting {
+    is_asked: IsAsked,
+    since: BTreeMap<String, Instant>,
+}
+
+impl Waiting {
+    /// Whether an event is an error of a node that is about to say what it runs.
+    fn must_wait(&mut self, event: TermRef<'_>) -> bool {
+        let Some(node) = Grouping::node_of_error(event) else { return false };
+        if !(self.is_asked)(&node) {
+            self.since.remove(&node);
+            return false;
+        }
+        let since = *self.since.entry(node).or_insert_with(monotonic);
+        since.elapsed() < PATIENCE
+    }
+}
