@@ -10,7 +10,9 @@
 %% Needs our two handlers on the code path; run with `+pc unicode'.
 -module(golden_faults).
 -export([main/1, start/0, rounds/3, finish/2, log/2]).
--export([dies/3, crashes/3, down/1]).
+%% Of use to golden_faults.exs, too.
+-export([dies/3, child/3, no_start/2, slow/2, down/1]).
+-export([num/1, name/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
 
 -define(DEPENDENCIES, [pgpool, jsonlib, jobq]).
 -define(VERSION, "1.4.0").
@@ -199,10 +201,11 @@ crashes(M, F, A) ->
 %% A server below the supervisor, which starts it again.
 child(Module, Arg, How) ->
     Child = #{id => Module, start => {Module, start_link, [Arg]}},
-    {ok, Pid} = supervisor:start_child(shop_sup, Child),
+    {ok, Pid} = supervisor:start_child(sup(), Child),
     Ref = monitor(process, Pid),
     case How of
-        {call, Request} -> spawn(shop_http, ask, [Pid, Request]);
+        {call, Request} -> spawn(client(), ask, [Pid, Request]);
+        {spawn, M, F, A} -> spawn(M, F, [Pid | A]);
         {cast, Request} -> gen_server:cast(Pid, Request);
         {info, Message} -> Pid ! Message;
         kill -> exit(Pid, kill)
@@ -212,8 +215,8 @@ child(Module, Arg, How) ->
 %% A server that the supervisor cannot start.
 no_start(Module, Arg) ->
     Child = #{id => Module, start => {Module, start_link, [Arg]}},
-    Start = {shop_sup, start_link, [shop_boot_sup, 1, [Child]]},
-    {error, _} = supervisor:start_child(shop_sup, #{id => boot, start => Start, restart => temporary, type => supervisor}),
+    Start = {sup(), start_link, [shop_boot_sup, 1, [Child]]},
+    {error, _} = supervisor:start_child(sup(), #{id => boot, start => Start, restart => temporary, type => supervisor}),
     ok.
 
 %% A server whose supervisor gives up.
@@ -227,8 +230,14 @@ flaps(Module, Arg, Message) ->
     down(Ref).
 
 slow(Name, Doing) ->
-    {ok, _} = supervisor:start_child(shop_sup, #{id => Name, start => {shop_slow, start_link, [Name]}}),
+    Module = case sup() of shop_sup -> shop_slow; _ -> Name end,
+    {ok, _} = supervisor:start_child(sup(), #{id => Name, start => {Module, start_link, [Name]}}),
     Doing().
+
+%% Of the programs that are loaded, in Erlang or in Elixir. Elixir's supervisor has the name of its module.
+sup() -> hd([Sup || Sup <- [shop_sup, 'Elixir.Shop.Supervisor'], whereis(Sup) =/= undefined]).
+
+client() -> case sup() of shop_sup -> shop_http; _ -> 'Elixir.Shop.Client' end.
 
 failing(Application, What) ->
     application:set_env(Application, failing, What).
@@ -239,10 +248,10 @@ down(Ref) ->
 clean() ->
     [
         begin
-            _ = supervisor:terminate_child(shop_sup, Id),
-            _ = supervisor:delete_child(shop_sup, Id)
+            _ = supervisor:terminate_child(sup(), Id),
+            _ = supervisor:delete_child(sup(), Id)
         end
-     || whereis(shop_sup) =/= undefined, {Id, _, _, _} <- supervisor:which_children(shop_sup)
+     || {Id, _, _, _} <- supervisor:which_children(sup())
     ].
 
 %% Programs ---------------------------------------------------------------------------------------
@@ -252,7 +261,7 @@ load(Sources, Work, Version) ->
     [
         begin
             App = list_to_atom(filename:basename(Dir)),
-            Modules = [compiled(App, File, Work, Version) || File <- lists:sort(filelib:wildcard(Dir ++ "/*.erl"))],
+            Modules = [compiled(App, File, Sources, Work, Version) || File <- lists:sort(filelib:wildcard(Dir ++ "/*.erl"))],
             _ = application:load({application, App, [{vsn, ?VERSION}, {modules, Modules}]}),
             {App, ?VERSION, lists:member(App, ?DEPENDENCIES), Modules}
         end
@@ -260,7 +269,7 @@ load(Sources, Work, Version) ->
     ].
 
 %% Compiled as rebar3 does first, then as with +deterministic, after somebody has worked on it.
-compiled(App, File, Work, Version) ->
+compiled(App, File, Sources, Work, Version) ->
     {ok, Text} = file:read_file(File),
     Base = filename:basename(File),
     {Source, Lines} =
@@ -270,7 +279,7 @@ compiled(App, File, Work, Version) ->
         end,
     Copy = Work ++ "/copy.erl",
     ok = file:write_file(Copy, [Lines, Text]),
-    {ok, Forms} = epp:parse_file(Copy, [{source_name, Source}]),
+    {ok, Forms} = epp:parse_file(Copy, [{source_name, Source}, {includes, [Sources]}]),
     {ok, Module, Beam} = compile:forms([changed(Form, Version) || Form <- Forms], [{source, Source}]),
     _ = code:purge(Module),
     {module, Module} = code:load_binary(Module, Source, Beam),
@@ -316,7 +325,8 @@ rounds(Bugs, First, Hows) ->
         begin
             through(How),
             _ = settle(),
-            episodes(Bugs, Round * 100)
+            %% With 101, remainders of N differ from round to round.
+            episodes(Bugs, Round * 101)
         end
      || {Round, How} <- lists:zip(lists:seq(First, First + length(Hows) - 1), Hows)
     ],

@@ -1,6 +1,6 @@
 -module(shop_mailer).
 -export([receipt/1, deliver/2, footer/1]).
--include_lib("kernel/include/logger.hrl").
+-include("log.hrl").
 
 receipt(Order) ->
     Mail = shop_order:render_recipt(Order),

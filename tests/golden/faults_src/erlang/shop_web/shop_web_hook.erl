@@ -1,6 +1,6 @@
 -module(shop_web_hook).
 -export([deliver/2]).
--include_lib("kernel/include/logger.hrl").
+-include("log.hrl").
 
 deliver(Url, Status) when Status >= 500 ->
     ?LOG_ERROR(#{what => webhook_failed, url => Url, status => Status});
