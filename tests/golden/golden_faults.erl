@@ -1,0 +1,424 @@
+%% A corpus for what keeps reports of the same bug together and those of others apart.
+%%
+%% main([Sources, Work, Out]) makes the programs of Sources/erlang fail, bug after bug and several times each, and writes
+%% to Out the external format, compressed, of {Release, Applications, Reports}:
+%% Applications is [{App, Vsn, IsDependency, [Module]}], Reports is [{Bug, Episode, Millis, Event}] in the order in
+%% which they came, with the name of the bug, a number of this one death or logging, and the time since the start.
+%% golden_faults.exs does the same for Elixir, by start/1, rounds/3 and finish/2.
+%%
+%% To add a bug: write what fails into Sources, a line into bugs/0, and one into faults/bugs.txt.
+%% Needs our two handlers on the code path; run with `+pc unicode'.
+-module(golden_faults).
+-export([main/1, start/0, rounds/3, finish/2, log/2]).
+%% Of use to golden_faults.exs, too.
+-export([dies/3, child/3, no_start/2, slow/2, down/1]).
+-export([num/1, name/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
+
+-define(DEPENDENCIES, [pgpool, jsonlib, jobq]).
+-define(VERSION, "1.4.0").
+
+main([Sources, Work, Out]) ->
+    try
+        record(Sources, Work, Out),
+        halt(0)
+    catch
+        %% Nobody else would say so.
+        Class:Reason:Trace ->
+            io:format("~p~n", [{Class, Reason, Trace}]),
+            halt(1)
+    end.
+
+record(Sources, Work, Out) ->
+    ok = start(),
+    _ = load(Sources, Work, 1),
+    {ok, _} = shop_sup:start_link(1000),
+    ok = rounds(bugs(), 1, [logger, manager, bare]),
+    %% The same programs once more: other lines, other numbers of funs, other paths of files.
+    Applications = load(Sources, Work, 2),
+    ok = rounds(bugs(), 4, [logger, manager]),
+    finish(Out, Applications).
+
+%% The bugs ---------------------------------------------------------------------------------------
+
+%% What fails, with data that N makes: it returns when the process that fails is gone.
+bugs() ->
+    [
+        {price_file_missing, fun(N) ->
+            failing(shop, enoent),
+            crashes(shop_prices, read, [file(N)])
+        end},
+        {price_file_forbidden, fun(N) ->
+            failing(shop, eacces),
+            crashes(shop_prices, read, [file(N)])
+        end},
+        {price_line, fun(N) -> crashes(shop_prices, import, [[<<(sku(N))/binary, ";">>]]) end},
+        {stock_row_missing, fun(N) -> crashes(shop_stock, find, [sku(N)]) end},
+        {stock_reserve_if, fun(N) -> dies(shop_stock, reserve, [num(N), N rem 7]) end},
+        {stock_unknown_cast, fun(N) -> child(shop_stock, stock(N), {cast, {recieved, sku(N), num(N)}}) end},
+        {stock_available_badkey, fun(N) -> child(shop_stock, stock(N), {call, {available, name(N)}}) end},
+        {payment_case, fun(N) -> crashes(shop_payment, charge, [N, amount(N)]) end},
+        {payment_share_by_zero, fun(N) -> dies(shop_payment, share, [num(N), []]) end},
+        {payment_settle_try, fun(N) -> crashes(shop_payment, settle, [num(N), amount(N)]) end},
+        {cart_total_clause, fun(N) -> crashes(shop_cart, total, [[{sku(N), num(N)} | N]]) end},
+        {cart_add_fun_clause, fun(N) -> child(shop_cart, cart(N), {call, {add, items(N) ++ [#{sku => sku(N)}]}}) end},
+        {cart_discount_by_zero, fun(N) -> child(shop_cart, cart(N), {call, {discount, 0}}) end},
+        {cart_zip, fun(N) -> crashes(shop_cart, paired, [[sku(N), sku(N + 1)], [num(N)]]) end},
+        {report_zip, fun(N) -> crashes(shop_report, columns, [[name(N)], [N, num(N)]]) end},
+        {mailer_zip, fun(N) -> dies(shop_mailer, footer, [[name(N)]]) end},
+        {quantity_not_a_number, fun(N) -> crashes(shop_http, quantity, [name(N)]) end},
+        {page_not_a_number, fun(N) -> crashes(shop_web_params, page, [[{<<"page">>, name(N)}]]) end},
+        {filter_no_atom, fun(N) -> dies(shop_web_params, filters, [[{sku(N), N}]]) end},
+        {cache_no_table, fun(N) -> crashes(shop_cache, get, [sku(N)]) end},
+        {order_customer_badkey, fun(N) -> crashes(shop_order, customer, [order(N)]) end},
+        {order_address_badkey, fun(N) -> crashes(shop_order, invoice_address, [order(N)]) end},
+        {order_grams_clause, fun(N) -> crashes(shop_order, weight, [#{items => [{sku(N), num(N)}, {sku(N), heavy(N)}]}]) end},
+        {mailer_undef_function, fun(N) -> crashes(shop_mailer, receipt, [order(N)]) end},
+        {cart_undef_module, fun(N) -> crashes(shop_cart, track, [cart(N), num(N)]) end},
+        {hook_badfun, fun(N) -> dies(shop_hooks, run, [sku(N), order(N)]) end},
+        {hook_badarity, fun(N) -> crashes(shop_hooks, each, [[fun lists:map/2], order(N)]) end},
+        {router_nocatch, fun(N) -> crashes(shop_web_router, dispatch, [get, "/" ++ file(N)]) end},
+        {router_method_clause, fun(N) -> crashes(shop_web_router, method, [#{method => sku(N)}]) end},
+        {api_answer_case, fun(N) -> dies(shop_web_api, answer, [order(N), {refused, N}]) end},
+        {session_bad_return, fun(N) -> child(shop_session, name(N), {call, {touch, N}}) end},
+        {session_throw, fun(N) -> child(shop_session, name(N), {call, {logout, name(N + 1)}}) end},
+        {session_terminate, fun(N) -> child(shop_session, name(N), {cast, {expire, N}}) end},
+        {feed_unknown_info, fun(N) -> child(shop_feed, file(N), {info, unknown(N)}) end},
+        {feed_json, fun(N) -> child(shop_feed, file(N), {cast, {parse, <<" <html>", (name(N))/binary>>}}) end},
+        {api_json, fun(N) -> crashes(shop_web_api, body, [#{body => <<"<p>", (name(N))/binary>>}]) end},
+        {listener_init_stop, fun(N) -> no_start(shop_listener, 8000 + N) end},
+        {db_init_crash, fun(N) -> no_start(shop_db, "db" ++ integer_to_list(N)) end},
+        {ledger_exit, fun(N) -> child(shop_ledger, seq(N), {info, {write, num(N)}}) end},
+        {ledger_unbalanced, fun(N) -> child(shop_ledger, seq(N), {info, audit}) end},
+        {gateway_reset, fun(N) -> child(shop_gateway, host(N), {info, {tcp_error, N, econnreset}}) end},
+        {gateway_certificate, fun(N) -> child(shop_gateway, host(N), {info, {tls_alert, certificate_expired}}) end},
+        {checkout_pricing_timeout, fun(N) ->
+            slow(shop_pricing, fun() -> child(shop_checkout, cart(N), {info, {quote, [sku(N), N]}}) end)
+        end},
+        {report_pricing_timeout, fun(N) ->
+            slow(shop_pricing, fun() -> crashes(shop_report, nightly, [shop_pricing, N]) end)
+        end},
+        {report_archive_timeout, fun(N) ->
+            slow(shop_archive, fun() -> crashes(shop_report, nightly, [shop_archive, N]) end)
+        end},
+        {report_printer_noproc, fun(N) -> crashes(shop_report, print, [order(N)]) end},
+        {report_nodedown, fun(N) -> crashes(shop_report, remote, [list_to_atom("ledger@" ++ host(N)), N]) end},
+        {order_fsm_clause, fun(N) -> child(shop_order_fsm, order(N), {cast, {ship, name(N)}}) end},
+        {delivery_moved, fun(N) -> child(shop_delivery, order(N), {cast, {moved, {N, N + num(N)}}}) end},
+        {delivery_lost, fun(N) -> child(shop_delivery, order(N), {info, {lost, {N, num(N)}}}) end},
+        {audit_handler, fun(N) ->
+            {ok, Manager} = gen_event:start({local, shop_events}),
+            ok = gen_event:add_handler(Manager, shop_audit, file(N)),
+            ok = gen_event:sync_notify(Manager, {login, binary_to_list(name(N))}),
+            gen_event:stop(Manager)
+        end},
+        {import_row, fun(N) -> dies(shop_import, all, [[{N, [name(N), num(N)]}]]) end},
+        {import_exit, fun(N) -> crashes(shop_import, run, [file(N), seq(N)]) end},
+        {batch_page, fun(N) -> child(shop_batch, order(N), {cast, {work, seq(N)}}) end},
+        {worker_killed, fun(N) -> child(shop_worker, seq(N), kill) end},
+        {worker_heap, fun(N) -> child(shop_worker, seq(N), {cast, {thumbnail, 100000 + N}}) end},
+        {poller_status, fun(N) -> flaps(shop_poller, "http://" ++ host(N), poll) end},
+        {cart_load_timeout, fun(N) ->
+            failing(pgpool, timeout),
+            crashes(shop_cart, load, [N])
+        end},
+        {stock_count_timeout, fun(N) ->
+            failing(pgpool, timeout),
+            crashes(shop_stock, count, [sku(N)])
+        end},
+        {cart_load_no_table, fun(N) ->
+            failing(pgpool, {<<"42P01">>, <<"relation \"carts\" does not exist">>}),
+            crashes(shop_cart, load, [N])
+        end},
+        {cart_load_deadlock, fun(N) ->
+            failing(pgpool, {<<"40P01">>, <<"deadlock detected by process ", (integer_to_binary(num(N)))/binary>>}),
+            crashes(shop_cart, load, [N])
+        end},
+        {pool_decode, fun(N) -> child(pgpool_conn, #{host => host(N)}, {info, {tcp, N, <<"HTTP", (name(N))/binary>>}}) end},
+        {job_invoice_failed, fun(N) -> crashes(jobq, run, [{shop_jobs, invoice, [num(N)]}]) end},
+        {job_thumbnail_failed, fun(N) -> crashes(jobq, run, [{shop_jobs, thumbnail, [file(N), N]}]) end},
+        {job_sync_stalled, fun(N) -> crashes(shop_jobs, sync, [num(N)]) end},
+        {job_export_stalled, fun(N) -> crashes(shop_jobs, export, [num(N)]) end},
+        {job_resize, fun(N) -> child(jobq_server, #{}, {info, {perform, {shop_jobs, resize, [file(N), seq(N, "1")]}}}) end},
+        {job_remind, fun(N) -> child(jobq_server, #{}, {info, {perform, {shop_jobs, remind, [name(N)]}}}) end},
+        {log_payment_failed, fun(N) -> dies(shop_payment, failed, [num(N), {declined, N}]) end},
+        {log_negative_stock, fun(N) -> dies(shop_stock, negative, [sku(N), -N]) end},
+        {log_mail_bounced, fun(N) -> dies(shop_mailer, deliver, [email(N), {bounced, 500 + N rem 60}]) end},
+        {log_mail_no_relay, fun(N) -> dies(shop_mailer, deliver, [email(N), {no_relay, host(N)}]) end},
+        {log_login, fun(N) -> dies(shop_web_auth, login, [email(N), address(N)]) end},
+        {log_unpaid, fun(N) -> dies(shop_web_auth, unpaid, [num(N), email(N), amount(N)]) end},
+        {log_webhook_failed, fun(N) -> dies(shop_web_hook, deliver, [email(N), 500 + N rem 5]) end},
+        {log_webhook_rejected, fun(N) -> dies(shop_web_hook, deliver, [email(N), 400 + N rem 5]) end}
+    ].
+
+%% Data -------------------------------------------------------------------------------------------
+
+num(N) -> 100 + erlang:phash2(N, 9900).
+
+name(N) ->
+    Names = [<<"ada">>, <<"grace">>, <<"joe">>, <<"robert">>, <<"mike">>, <<"barbara">>, <<"j\x{f6}rg"/utf8>>, <<"li">>],
+    Name = lists:nth(1 + erlang:phash2({name, N}, length(Names)), Names),
+    <<Name/binary, (integer_to_binary(N rem 90))/binary>>.
+
+email(N) -> <<(name(N))/binary, "@", (list_to_binary(host(N)))/binary>>.
+
+host(N) -> lists:nth(1 + N rem 4, ["mail.example.com", "shop.example.org", "10.0.0.7", "eu3.example.net"]).
+
+address(N) -> lists:concat(["10.", N rem 250, ".", num(N) rem 250, ".", N rem 9]).
+
+amount(N) -> iolist_to_binary(io_lib:format("~b.~2..0b", [num(N), N rem 100])).
+
+sku(N) -> iolist_to_binary(io_lib:format("SKU-~.16B", [erlang:phash2({sku, N})])).
+
+file(N) -> lists:concat(["prices/", binary_to_list(sku(N)), ".csv"]).
+
+seq(N) -> lists:seq(1, 1 + N rem 6).
+
+seq(N, Text) -> list_to_binary([Text || _ <- seq(N)]).
+
+stock(N) -> maps:from_list([{sku(I), num(I)} || I <- lists:seq(N, N + N rem 4)]).
+
+items(N) -> [#{sku => sku(I), price => num(I)} || I <- lists:seq(N, N + N rem 3)].
+
+cart(N) -> #{id => num(N), owner => name(N), sum => N, items => items(N)}.
+
+order(N) -> #{id => num(N), name => name(N), due => {eur, amount(N)}, lines => seq(N)}.
+
+heavy(N) -> lists:nth(1 + N rem 3, [undefined, {lb, N}, name(N)]).
+
+unknown(N) -> lists:nth(1 + N rem 3, [{ssl_closed, N}, timeout, {make_ref(), {ok, num(N)}}]).
+
+%% How they fail ----------------------------------------------------------------------------------
+
+%% A process of the virtual machine's own kind. None of these starts a fun of this module, which its reports would name.
+dies(M, F, A) ->
+    {_, Ref} = spawn_monitor(M, F, A),
+    down(Ref).
+
+%% A process of OTP's kind.
+crashes(M, F, A) ->
+    down(monitor(process, proc_lib:spawn(M, F, A))).
+
+%% A server below the supervisor, which starts it again.
+child(Module, Arg, How) ->
+    Child = #{id => Module, start => {Module, start_link, [Arg]}},
+    {ok, Pid} = supervisor:start_child(sup(), Child),
+    Ref = monitor(process, Pid),
+    case How of
+        {call, Request} -> spawn(client(), ask, [Pid, Request]);
+        {spawn, M, F, A} -> spawn(M, F, [Pid | A]);
+        {cast, Request} -> gen_server:cast(Pid, Request);
+        {info, Message} -> Pid ! Message;
+        kill -> exit(Pid, kill)
+    end,
+    down(Ref).
+
+%% A server that the supervisor cannot start.
+no_start(Module, Arg) ->
+    Child = #{id => Module, start => {Module, start_link, [Arg]}},
+    Start = {sup(), start_link, [shop_boot_sup, 1, [Child]]},
+    {error, _} = supervisor:start_child(sup(), #{id => boot, start => Start, restart => temporary, type => supervisor}),
+    ok.
+
+%% A server whose supervisor gives up.
+flaps(Module, Arg, Message) ->
+    Child = #{id => Module, start => {Module, start_link, [Arg]}},
+    Start = {shop_sup, start_link, [shop_poller_sup, 0, [Child]]},
+    {ok, Sup} = supervisor:start_child(shop_sup, #{id => poller, start => Start, restart => temporary, type => supervisor}),
+    [{_, Pid, _, _}] = supervisor:which_children(Sup),
+    Ref = monitor(process, Sup),
+    Pid ! Message,
+    down(Ref).
+
+slow(Name, Doing) ->
+    Module = case sup() of shop_sup -> shop_slow; _ -> Name end,
+    {ok, _} = supervisor:start_child(sup(), #{id => Name, start => {Module, start_link, [Name]}}),
+    Doing().
+
+%% Of the programs that are loaded, in Erlang or in Elixir. Elixir's supervisor has the name of its module.
+sup() -> hd([Sup || Sup <- [shop_sup, 'Elixir.Shop.Supervisor'], whereis(Sup) =/= undefined]).
+
+client() -> case sup() of shop_sup -> shop_http; _ -> 'Elixir.Shop.Client' end.
+
+failing(Application, What) ->
+    application:set_env(Application, failing, What).
+
+down(Ref) ->
+    receive {'DOWN', Ref, process, _, _} -> ok end.
+
+clean() ->
+    [
+        begin
+            _ = supervisor:terminate_child(sup(), Id),
+            _ = supervisor:delete_child(sup(), Id)
+        end
+     || {Id, _, _, _} <- supervisor:which_children(sup())
+    ].
+
+%% Programs ---------------------------------------------------------------------------------------
+
+load(Sources, Work, Version) ->
+    Dirs = lists:sort(filelib:wildcard(filename:join([Sources, "erlang", "*"]))),
+    [
+        begin
+            App = list_to_atom(filename:basename(Dir)),
+            Modules = [compiled(App, File, Sources, Work, Version) || File <- lists:sort(filelib:wildcard(Dir ++ "/*.erl"))],
+            _ = application:load({application, App, [{vsn, ?VERSION}, {modules, Modules}]}),
+            {App, ?VERSION, lists:member(App, ?DEPENDENCIES), Modules}
+        end
+     || Dir <- Dirs
+    ].
+
+%% Compiled as rebar3 does first, then as with +deterministic, after somebody has worked on it.
+compiled(App, File, Sources, Work, Version) ->
+    {ok, Text} = file:read_file(File),
+    Base = filename:basename(File),
+    {Source, Lines} =
+        case Version of
+            1 -> {lists:concat(["/builds/shop/_build/prod/lib/", App, "/src/", Base]), ""};
+            2 -> {Base, lists:duplicate(11, $\n)}
+        end,
+    Copy = Work ++ "/copy.erl",
+    ok = file:write_file(Copy, [Lines, Text]),
+    {ok, Forms} = epp:parse_file(Copy, [{source_name, Source}, {includes, [Sources]}]),
+    {ok, Module, Beam} = compile:forms([changed(Form, Version) || Form <- Forms], [{source, Source}]),
+    _ = code:purge(Module),
+    {module, Module} = code:load_binary(Module, Source, Beam),
+    Module.
+
+%% A fun at the beginning of each function makes the names of the others differ: `-add/1-fun-1-'.
+changed({function, Anno, Name, Arity, Clauses}, 2) ->
+    [{call, _, _, _} = Other] = exprs("lists:foreach(fun(Any) -> Any end, [])"),
+    {function, Anno, Name, Arity, [
+        {clause, A, Patterns, Guards, [Other | Body]}
+     || {clause, A, Patterns, Guards, Body} <- Clauses
+    ]};
+changed(Form, _) ->
+    Form.
+
+exprs(Text) ->
+    {ok, Tokens, _} = erl_scan:string(Text ++ "."),
+    {ok, Exprs} = erl_parse:parse_exprs(Tokens),
+    Exprs.
+
+%% Recording --------------------------------------------------------------------------------------
+
+start() ->
+    Self = self(),
+    register(golden_collector, spawn(fun() -> collect(none, erlang:monotonic_time(millisecond), 0, []) end)),
+    ok = logger:add_handler(golden, logmachine_logger_handler, #{
+        level => error, config => #{receiver => whereis(golden_collector), error_logger => forward}
+    }),
+    %% Takes the place of the first where reports are to keep their own form.
+    {ok, #{config := Guest}} = logmachine_logger_handler:adding_handler(#{
+        id => golden_bare, config => #{receiver => Self, error_logger => forward}
+    }),
+    ok = logger:add_handler(golden_bare, ?MODULE, #{level => none, config => Guest}),
+    ok = logger:add_handler(error_logger, error_logger, #{level => info, filter_default => log}),
+    _ = logger:remove_handler(default),
+    ok.
+
+%% Each bug once in each round; how reports come is a round's own: from the logger handler alone, as with capture
+%% `logger'; those of error_logger kind from the handler in its manager, as with `auto'; or as reports, as somebody else
+%% may append them.
+rounds(Bugs, First, Hows) ->
+    [
+        begin
+            through(How),
+            _ = settle(),
+            %% With 101, remainders of N differ from round to round.
+            episodes(Bugs, Round * 101)
+        end
+     || {Round, How} <- lists:zip(lists:seq(First, First + length(Hows) - 1), Hows)
+    ],
+    ok.
+
+through(How) ->
+    _ = gen_event:delete_handler(error_logger, {logmachine_forwarder, golden}, replaced),
+    Shape =
+        case How of
+            manager -> skip;
+            _ -> forward
+        end,
+    ok = logger:update_handler_config(golden, #{
+        level => case How of bare -> none; _ -> error end,
+        config => #{receiver => whereis(golden_collector), error_logger => Shape}
+    }),
+    ok = logger:set_handler_config(golden_bare, level, case How of bare -> error; _ -> none end),
+    case How of
+        manager ->
+            ok = gen_event:add_handler(error_logger, {logmachine_forwarder, golden}, #{
+                receiver => whereis(golden_collector), level => error, local_only => true
+            });
+        _ ->
+            ok
+    end.
+
+episodes([{Bug, Fail} | Bugs], Episode) ->
+    golden_collector ! {label, {Bug, Episode}},
+    Fail(Episode),
+    0 =:= settle() andalso io:format(standard_error, "no report of ~p ~b~n", [Bug, Episode]),
+    golden_collector ! {label, none},
+    _ = clean(),
+    0 = settle(),
+    episodes(Bugs, Episode + 1);
+episodes([], _) ->
+    ok.
+
+%% How many reports the label has, as soon as nothing more can come: all processes wait.
+settle() -> settle(5, -1).
+
+settle(0, Count) ->
+    Count;
+settle(Times, Before) ->
+    receive after 1 -> ok end,
+    Busy = [Pid || Pid <- processes(), Pid =/= self(), not lists:member(process_info(Pid, status), [{status, waiting}, undefined])],
+    golden_collector ! {count, self()},
+    receive
+        {count, Before} when Busy =:= [] -> settle(Times - 1, Before);
+        {count, Count} -> settle(5, Count)
+    end.
+
+collect(Label, Start, Count, Reports) ->
+    receive
+        {'$gen_cast', Event} -> collect(Label, Start, Count + 1, [report(Label, Start, Event) | Reports]);
+        {label, New} -> collect(New, Start, 0, Reports);
+        {count, From} -> From ! {count, Count}, collect(Label, Start, Count, Reports);
+        {take, From} -> From ! {reports, lists:reverse(Reports)}
+    end.
+
+report(Label, Start, Event) ->
+    Millis = erlang:monotonic_time(millisecond) - Start,
+    case Label of
+        none -> {none, 0, Millis, Event};
+        {Bug, Episode} ->
+            case gives_up(Event) of
+                %% A consequence, and another thing to look at: an entry and a death of its own.
+                true -> {supervisor_gave_up, 100000 + Episode, Millis, Event};
+                false -> {Bug, Episode, Millis, Event}
+            end
+    end.
+
+gives_up(Event) -> contains(reached_max_restart_intensity, Event).
+
+contains(Term, Term) -> true;
+contains(Term, [Head | Tail]) -> contains(Term, Head) orelse contains(Term, Tail);
+contains(Term, Tuple) when is_tuple(Tuple) -> contains(Term, tuple_to_list(Tuple));
+contains(Term, Map) when is_map(Map) -> contains(Term, maps:to_list(Map));
+contains(_, _) -> false.
+
+%% The handler that keeps reports of OTP's as they are, without what only the node can make of them.
+log(#{level := Level, msg := {report, #{label := {_, _}} = Report}, meta := Meta}, _) ->
+    Plain = maps:without([report_cb, error_logger, mfa, file, line, logger_formatter], Meta),
+    golden_collector ! {'$gen_cast', {log, node(), Level, {report, Report}, Plain}};
+log(Event, #{config := Guest}) ->
+    logmachine_logger_handler:log(Event, #{config => Guest#{receiver => whereis(golden_collector)}}).
+
+finish(Out, Applications) ->
+    golden_collector ! {take, self()},
+    Reports = receive {reports, All} -> All end,
+    [] = [Report || {none, _, _, _} = Report <- Reports],
+    Release = list_to_integer(erlang:system_info(otp_release)),
+    ok = file:write_file(Out, term_to_binary({Release, Applications, Reports}, [{compressed, 9}])),
+    Bugs = lists:usort([Bug || {Bug, _, _, _} <- Reports]),
+    Episodes = lists:usort([Episode || {_, Episode, _, _} <- Reports]),
+    io:format("OTP ~b: ~b bugs, ~b episodes, ~b reports~n", [Release, length(Bugs), length(Episodes), length(Reports)]).
