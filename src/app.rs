@@ -22,6 +22,7 @@ use crate::store::OpenError;
 use crate::store::file::is_alone;
 use crate::strangers;
 use crate::time::Clock;
+use crate::watchers::Watchers;
 
 /// All that is needed to run.
 pub struct Settings {
@@ -107,6 +108,7 @@ pub struct App {
     node: Node,
     instances: Instances,
     registered: Registered,
+    watchers: Watchers,
     #[cfg(feature = "http")]
     api: Option<Api>,
     tasks: JoinSet<()>,
@@ -172,6 +174,8 @@ impl App {
         let instances = Arc::new(instances);
         Front::start(&node, &instances);
         node.serve(Arc::new(Module(Arc::downgrade(&instances))));
+        // Before any node can come.
+        let watchers = Watchers::start(&node, &instances);
         let mut tasks = JoinSet::new();
         tasks.spawn(strangers::sum_up());
         tasks.spawn(listener::serve(node.clone(), listeners));
@@ -194,6 +198,7 @@ impl App {
             node,
             instances,
             registered,
+            watchers,
             #[cfg(feature = "http")]
             api,
             tasks,
@@ -242,6 +247,8 @@ impl App {
         if let Some(api) = self.api.take() {
             api.stop().await;
         }
+        // That our connections end is no node's going.
+        drop(self.watchers);
         let receivers = async {
             for instance in self.instances.values() {
                 instance.stop_receiving().await;

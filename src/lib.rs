@@ -32,7 +32,7 @@
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
 //! `time` < `metrics, diagnostics, planted` < `strangers` < `etf` < `event_log, match_spec, proto` < `store` < `node` <
-//! `instance` < `analysis` < `api` < `app, config, cli`
+//! `instance` < `analysis` < `watchers` < `api` < `app, config, cli`
 //!
 //! - `time`: timestamps, and the only place that asks what time it is
 //! - `metrics`: every counter
@@ -47,6 +47,7 @@
 //! - `node`: the protocol with sockets and tasks
 //! - `instance`: one event log with all its parts, in the order an event travels
 //! - `analysis`: what events mean
+//! - `watchers`: tasks that read nodes and logs and write what they make of them to instances of their own
 //! - `api`: the same logs over HTTP
 //! - `app`: builds everything, stops everything
 //! - `config`, `cli`: what the operator writes
@@ -89,6 +90,8 @@ pub mod store;
 pub mod strangers;
 #[doc(hidden)]
 pub mod time;
+#[doc(hidden)]
+pub mod watchers;
 
 #[cfg(feature = "http")]
 pub use api::{HttpConfig, HttpError, Role, TlsFiles, Token};
