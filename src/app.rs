@@ -23,7 +23,8 @@ use crate::store::OpenError;
 use crate::store::file::is_alone;
 use crate::strangers;
 use crate::time::Clock;
-use crate::watchers::faults::{FAULTS, FaultConfig, FaultWatcher};
+use crate::watchers::Watchers;
+use crate::watchers::faults::FaultConfig;
 
 /// All that is needed to run.
 pub struct Settings {
@@ -113,14 +114,11 @@ pub struct App {
     node: Node,
     instances: Instances,
     registered: Registered,
-    faults: Option<Arc<FaultWatcher>>,
+    watchers: Watchers,
     #[cfg(feature = "http")]
     api: Option<Api>,
     tasks: JoinSet<()>,
 }
-
-/// Where what is known of faults is stored, in the directory of their instance.
-const FAULTS_DIR: &str = "known";
 
 /// How long each step of stopping may take.
 const STOP_STEP: Duration = Duration::from_secs(5);
@@ -146,13 +144,7 @@ impl App {
         let clock = Clock::system();
         // The logs first: one that cannot be opened must not cost another node its name.
         let mut opened = Vec::new();
-        let of_faults = |config: &&InstanceConfig| config.log.name == FAULTS;
-        let faults_dir = settings.instances.iter().find(of_faults).map(|it| it.log.dir.clone());
-        let with_faults = settings.instances.iter().filter(|it| it.faults && it.log.name != FAULTS);
-        let faults = FaultConfig {
-            instances: with_faults.map(|it| it.log.name.clone()).collect(),
-            rules: settings.fault_rules,
-        };
+        let faults = FaultConfig::of(&settings.instances, settings.fault_rules);
         // Before the first is opened: opening one makes the files of a new log.
         let alone: Vec<bool> =
             settings.instances.iter().map(|config| is_alone(&config.log)).collect();
@@ -189,10 +181,8 @@ impl App {
         let instances = Arc::new(instances);
         Front::start(&node, &instances);
         node.serve(Arc::new(Module(Arc::downgrade(&instances))));
-        let faults = faults_dir.and_then(|dir| {
-            let never = Box::new(|_: &str| false);
-            FaultWatcher::start(faults, &instances, &dir.join(FAULTS_DIR), never).map(Arc::new)
-        });
+        // Before any node can come.
+        let watchers = Watchers::start(&node, &instances, faults);
         let mut tasks = JoinSet::new();
         tasks.spawn(strangers::sum_up());
         tasks.spawn(listener::serve(node.clone(), listeners));
@@ -208,14 +198,14 @@ impl App {
             None => None,
             Some(http) => {
                 let (node, instances) = (node.clone(), instances.clone());
-                Api::start(http, node, instances, faults.clone(), clock, budget.http).await
+                Api::start(http, node, instances, watchers.faults.clone(), clock, budget.http).await
             }?,
         };
         Ok(App {
             node,
             instances,
             registered,
-            faults,
+            watchers,
             #[cfg(feature = "http")]
             api,
             tasks,
@@ -264,11 +254,10 @@ impl App {
         if let Some(api) = self.api.take() {
             api.stop().await;
         }
-        // It writes to an instance.
-        if let Some(faults) = self.faults.take() {
-            let stop = tokio::task::spawn_blocking(move || faults.stop());
-            stop.await.expect("stopping does not panic");
-        }
+        // That our connections end is no node's going; and they write to instances.
+        let watchers = self.watchers;
+        let stop = tokio::task::spawn_blocking(move || watchers.stop());
+        stop.await.expect("stopping does not panic");
         let receivers = async {
             for instance in self.instances.values() {
                 instance.stop_receiving().await;

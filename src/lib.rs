@@ -32,7 +32,7 @@
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
 //! `time` < `metrics, diagnostics, planted` < `strangers` < `etf` < `event_log, match_spec, proto` < `store` < `node` <
-//! `instance` < `analysis` < `api` < `app, config, cli`
+//! `instance` < `analysis` < `watchers` < `api` < `app, config, cli`
 //!
 //! - `time`: timestamps, and the only place that asks what time it is
 //! - `metrics`: every counter
@@ -47,7 +47,7 @@
 //! - `node`: the protocol with sockets and tasks
 //! - `instance`: one event log with all its parts, in the order an event travels
 //! - `analysis`: what events mean
-//! - `watchers`: tasks that read logs and nodes, and write what they make of them to instances of their own
+//! - `watchers`: tasks that read nodes and logs and write what they make of them to instances of their own
 //! - `api`: the same logs over HTTP
 //! - `app`: builds everything, stops everything
 //! - `config`, `cli`: what the operator writes

@@ -4,9 +4,10 @@
 //! `term_to_binary/1` of OTP 26 and later would give. A container's head is followed by its elements.
 
 use super::tag::{
-    ATOM_UTF8_EXT, BINARY_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT,
-    NEW_FLOAT_EXT, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT, SMALL_ATOM_UTF8_EXT,
-    SMALL_BIG_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT,
+    ATOM_UTF8_EXT, BINARY_EXT, EXPORT_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT,
+    MAP_EXT, NEW_FLOAT_EXT, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT,
+    SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT,
+    V4_PORT_EXT,
 };
 use super::{Pid, Reference};
 use crate::time::Timestamp;
@@ -150,6 +151,14 @@ pub fn map_header(out: &mut Vec<u8>, pairs: usize) {
 fn count(out: &mut Vec<u8>, count: usize) {
     let count = u32::try_from(count).expect("bounded: nothing here has 2^32 elements");
     out.extend_from_slice(&count.to_be_bytes());
+}
+
+/// `fun module:function/arity`.
+pub fn export(out: &mut Vec<u8>, module: &str, function: &str, arity: u8) {
+    out.push(EXPORT_EXT);
+    atom(out, module);
+    atom(out, function);
+    integer(out, arity.into());
 }
 
 /// A pid.

@@ -85,7 +85,7 @@ async fn serve<T: Transport>(node: Node, peer: Arc<Peer>, stream: T) {
     if let Ended::Panicked(_) = &why {
         error!(node = %peer.name(), "{why}");
     }
-    node.disconnected(&peer, &why);
+    node.disconnected(&peer, why);
 }
 
 async fn write_packets(

@@ -175,7 +175,7 @@ async fn registration(mapper: &mut Option<epmd::Watch>) {
 async fn until_it_comes_or_goes(events: &mut broadcast::Receiver<NodeEvent>, seed: &NodeName) {
     loop {
         match events.recv().await {
-            Ok(NodeEvent::Down(name)) if name == *seed => return,
+            Ok(NodeEvent::Down(peer, _)) if peer.name() == seed => return,
             Ok(NodeEvent::Up(peer)) if peer.name() == seed => return,
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => return,
@@ -188,7 +188,7 @@ async fn until_it_comes_or_goes(events: &mut broadcast::Receiver<NodeEvent>, see
 async fn link_lost(events: &mut broadcast::Receiver<NodeEvent>) {
     loop {
         match events.recv().await {
-            Ok(NodeEvent::Down(_)) | Err(RecvError::Lagged(_)) => return,
+            Ok(NodeEvent::Down(..)) | Err(RecvError::Lagged(_)) => return,
             Ok(NodeEvent::Up(_)) => {}
             Err(RecvError::Closed) => std::future::pending().await,
         }

@@ -134,6 +134,19 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// In a word; that of `net_kernel:monitor_nodes/2` where it has one.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Ended::Closed | Ended::Io(_) => "connection_closed",
+            Ended::Here => "disconnect",
+            Ended::Replaced => "replaced",
+            Ended::TickTimeout(_) => "net_tick_timeout",
+            Ended::Packet(_) => "protocol_error",
+            Ended::Stalled(_) => "not_reading",
+            Ended::Panicked(_) => "internal_error",
+        }
+    }
+
     /// Whether what is still queued is worth sending: nothing went wrong, and the peer is there to take it.
     pub(super) const fn is_orderly(&self) -> bool {
         matches!(self, Ended::Here)

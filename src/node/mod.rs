@@ -88,8 +88,8 @@ impl NodeConfig {
 pub enum NodeEvent {
     /// Connected.
     Up(Arc<Peer>),
-    /// Not any more.
-    Down(NodeName),
+    /// Not any more, and why.
+    Down(Arc<Peer>, Arc<Ended>),
 }
 
 /// A handle to this node.
@@ -424,14 +424,14 @@ impl Node {
     #[cfg(test)]
     pub(crate) fn detach(&self, peer: &Arc<Peer>) {
         peer.close(Ended::Closed);
-        self.disconnected(peer, &Ended::Closed);
+        self.disconnected(peer, Ended::Closed);
     }
 
     /// A connection ended.
-    fn disconnected(&self, peer: &Arc<Peer>, why: &Ended) {
+    fn disconnected(&self, peer: &Arc<Peer>, why: Ended) {
         let is_down =
             self.connections_mut().disconnected(peer.name(), |now| Arc::ptr_eq(now, peer));
-        match std::error::Error::source(why) {
+        match std::error::Error::source(&why) {
             _ if !strangers::CONNECTIONS.admit() => {}
             Some(source) => info!(node = %peer.name(), "disconnected: {why}: {source}"),
             None => info!(node = %peer.name(), "disconnected: {why}"),
@@ -441,7 +441,7 @@ impl Node {
             if peer.flags().has(Flags::NAME_ME) {
                 self.0.lent_names.give_back(peer.name());
             }
-            let _ = self.0.events.send(NodeEvent::Down(peer.name().clone()));
+            let _ = self.0.events.send(NodeEvent::Down(peer.clone(), Arc::new(why)));
         }
     }
 

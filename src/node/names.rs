@@ -175,10 +175,10 @@ impl NameKeeper {
                 self.doubts.end(peer.name());
                 peer.is_visible()
             }
-            NodeEvent::Down(node) => {
-                let was_visible = self.visible.remove(&node);
+            NodeEvent::Down(peer, _) => {
+                let was_visible = self.visible.remove(peer.name());
                 if was_visible {
-                    self.alias.link_lost(monotonic(), node);
+                    self.alias.link_lost(monotonic(), peer.name().clone());
                 }
                 was_visible
             }

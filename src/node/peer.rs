@@ -124,6 +124,11 @@ impl Peer {
         self.remote.is_visible()
     }
 
+    /// Whether it is an emulator of Erlang's, and so can be asked things: no other node has an atom cache.
+    pub const fn is_emulator(&self) -> bool {
+        self.flags().has(Flags::DIST_HDR_ATOM_CACHE)
+    }
+
     pub(super) const fn answers(&self) -> &Answers {
         &self.answers
     }

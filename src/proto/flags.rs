@@ -18,6 +18,7 @@ impl Flags {
     pub const EXPORT_PTR_TAG: Flags = Flags(1 << 9);
     pub const BIT_BINARIES: Flags = Flags(1 << 10);
     pub const NEW_FLOATS: Flags = Flags(1 << 11);
+    pub const DIST_HDR_ATOM_CACHE: Flags = Flags(1 << 13);
     pub const UTF8_ATOMS: Flags = Flags(1 << 16);
     pub const MAP_TAG: Flags = Flags(1 << 17);
     pub const BIG_CREATION: Flags = Flags(1 << 18);

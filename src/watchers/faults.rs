@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::checkpoint;
+use super::deployments::{self, Deployments};
 use crate::analysis::deployment::Deployment;
 use crate::analysis::fault::{Decision, Fault, Faults};
 use crate::analysis::fault_event::FaultEvent;
@@ -32,16 +33,13 @@ use crate::analysis::grouping::Grouping;
 use crate::analysis::tracker::Tracker;
 use crate::etf::{TermBuf, TermRef};
 use crate::instance::calls::Instances;
-use crate::instance::{AppendError, Instance};
+use crate::instance::{AppendError, Instance, InstanceConfig};
 use crate::metrics::FaultStats;
 use crate::store::{Chunk, ReadError, StoreCursor};
 use crate::time::{Timestamp, monotonic};
 
-/// The instance that is written.
-pub const FAULTS: &str = "faults";
-
-/// The instance that says what runs where.
-pub const NODES: &str = "nodes";
+/// The instance that is written to.
+pub const INSTANCE: &str = "faults";
 
 /// How often it looks for new entries.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -71,13 +69,28 @@ const CATCH_UP_STEP: Duration = Duration::from_millis(5);
 /// The one priority that is lower than all others'.
 const NICE: i32 = 19;
 
-/// What instances have faults, and how they are told apart.
+/// Which instances have faults, and how they are told apart.
 #[derive(Debug, Default)]
 pub struct FaultConfig {
     /// The instances whose errors are looked at.
     pub instances: Vec<String>,
     /// What the operator says of grouping.
     pub rules: Vec<FaultRule>,
+    /// Where what is known is stored.
+    pub dir: PathBuf,
+}
+
+impl FaultConfig {
+    /// What instances say of themselves.
+    pub fn of(configs: &[InstanceConfig], rules: Vec<FaultRule>) -> Self {
+        let of_faults = configs.iter().find(|config| config.log.name == INSTANCE);
+        let wanted = configs.iter().filter(|config| config.faults && config.log.name != INSTANCE);
+        FaultConfig {
+            instances: wanted.map(|config| config.log.name.clone()).collect(),
+            rules,
+            dir: of_faults.map(|config| config.log.dir.join("known")).unwrap_or_default(),
+        }
+    }
 }
 
 /// Why a decision was not taken up.
@@ -94,9 +107,6 @@ pub enum DecideError {
     #[error("the decision is recorded; it shows once the faults have caught up")]
     Behind,
 }
-
-/// Whoever knows whether a node is being asked what it runs.
-pub type IsAsked = Box<dyn Fn(&str) -> bool + Send>;
 
 /// The faults of all instances.
 pub struct FaultWatcher {
@@ -129,19 +139,19 @@ impl Watched {
 }
 
 impl FaultWatcher {
-    /// Starts. `dir` is where what is known is stored.
+    /// Starts, if there is an instance to write to.
     pub fn start(
         config: FaultConfig,
         instances: &Instances,
-        dir: &Path,
-        is_asked: IsAsked,
+        deployments: Option<Arc<Deployments>>,
     ) -> Option<Self> {
-        let told = instances.get(FAULTS)?.clone();
+        let FaultConfig { instances: names, rules, dir } = config;
+        let told = instances.get(INSTANCE)?.clone();
         let mut watched = BTreeMap::new();
         let mut learn_from = Timestamp::MAX;
-        for name in &config.instances {
+        for name in &names {
             let Some(instance) = instances.get(name.as_str()) else { continue };
-            let stored = checkpoint::load(&path(dir, name), name);
+            let stored = checkpoint::load(&path(&dir, name), name);
             let tracker = stored.unwrap_or_else(|| Tracker::new(name, Timestamp::MIN));
             learn_from = learn_from.min(tracker.learned());
             watched.insert(
@@ -156,13 +166,15 @@ impl FaultWatcher {
         let shared = Arc::new(Shared {
             told,
             watched,
-            grouping: Arc::new(Grouping::new(config.rules)),
+            grouping: Arc::new(Grouping::new(rules)),
             stops: AtomicBool::new(false),
             decided: watch::Sender::new(Timestamp::MIN),
         });
         let worker = Worker {
             told: shared.told.log().cursor(learn_from, false),
-            nodes: instances.get(NODES).map(|nodes| nodes.log().cursor(Timestamp::MIN, false)),
+            nodes: instances
+                .get(deployments::INSTANCE)
+                .map(|nodes| nodes.log().cursor(Timestamp::MIN, false)),
             sources: shared
                 .watched
                 .iter()
@@ -175,9 +187,9 @@ impl FaultWatcher {
                 })
                 .collect(),
             runtime: Handle::current(),
-            dir: dir.to_owned(),
+            dir,
             store_next: monotonic() + STORE_PERIOD,
-            waiting: Waiting { is_asked, since: BTreeMap::new() },
+            waiting: Waiting { deployments, since: BTreeMap::new() },
             shared: shared.clone(),
         };
         let thread = std::thread::Builder::new().name("faults".to_owned());
@@ -480,15 +492,16 @@ fn read_all(
 
 /// Which errors wait for what their node runs, and since when.
 struct Waiting {
-    is_asked: IsAsked,
+    deployments: Option<Arc<Deployments>>,
     since: BTreeMap<String, Instant>,
 }
 
 impl Waiting {
     /// Whether an event is an error of a node that is about to say what it runs.
     fn must_wait(&mut self, event: TermRef<'_>) -> bool {
+        let Some(deployments) = &self.deployments else { return false };
         let Some(node) = Grouping::node_of_error(event) else { return false };
-        if !(self.is_asked)(&node) {
+        if !deployments.is_being_asked(&node) {
             self.since.remove(&node);
             return false;
         }

@@ -1,4 +1,40 @@
-//! Tasks that read logs and nodes, and write what they make of them to instances of their own.
+//! Tasks that read nodes and logs and write what they make of them to instances of their own.
+//!
+//! Each runs if there is an instance of its name, and owns what it remembers. What it writes is a log like any other.
 
 mod checkpoint;
+pub mod deployments;
 pub mod faults;
+
+use std::sync::Arc;
+
+use crate::instance::calls::Instances;
+use crate::node::Node;
+use deployments::Deployments;
+use faults::{FaultConfig, FaultWatcher};
+
+/// What watches.
+pub struct Watchers {
+    /// Who comes and goes, and what runs there; `None` without an instance for it.
+    pub deployments: Option<Arc<Deployments>>,
+    /// What keeps breaking; `None` without an instance for it.
+    pub faults: Option<Arc<FaultWatcher>>,
+}
+
+impl Watchers {
+    /// Starts those that have an instance to write to. They end when this is dropped.
+    pub fn start(node: &Node, instances: &Instances, faults: FaultConfig) -> Self {
+        let nodes = instances.get(deployments::INSTANCE);
+        let deployments = nodes.map(|nodes| Arc::new(Deployments::start(node, nodes.clone())));
+        let faults = FaultWatcher::start(faults, instances, deployments.clone());
+        Watchers { deployments, faults: faults.map(Arc::new) }
+    }
+
+    /// Ends them; what they know is stored. Blocks.
+    pub fn stop(self) {
+        drop(self.deployments);
+        if let Some(faults) = self.faults {
+            faults.stop();
+        }
+    }
+}

@@ -140,7 +140,7 @@ async fn a_panic_over_a_message_ends_that_connection_alone() {
     assert!(matches!(is_over(socket).await, Ok(()) | Err(ErrorKind::ConnectionReset)));
     loop {
         let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("it goes down");
-        if matches!(event, Ok(NodeEvent::Down(name)) if name.as_str() == "x@h") {
+        if matches!(event, Ok(NodeEvent::Down(gone, _)) if gone.name().as_str() == "x@h") {
             break;
         }
     }
