@@ -304,6 +304,7 @@ exprs(Text) ->
 
 start() ->
     Self = self(),
+    _ = logger:remove_handler(default),
     register(golden_collector, spawn(fun() -> collect(none, erlang:monotonic_time(millisecond), 0, []) end)),
     ok = logger:add_handler(golden, logmachine_logger_handler, #{
         level => error, config => #{receiver => whereis(golden_collector), error_logger => forward}
@@ -313,9 +314,7 @@ start() ->
         id => golden_bare, config => #{receiver => Self, error_logger => forward}
     }),
     ok = logger:add_handler(golden_bare, ?MODULE, #{level => none, config => Guest}),
-    ok = logger:add_handler(error_logger, error_logger, #{level => info, filter_default => log}),
-    _ = logger:remove_handler(default),
-    ok.
+    ok = logger:add_handler(error_logger, error_logger, #{level => info, filter_default => log}).
 
 %% Each bug once in each round; how reports come is a round's own: from the logger handler alone, as with capture
 %% `logger'; those of error_logger kind from the handler in its manager, as with `auto'; or as reports, as somebody else
