@@ -99,8 +99,8 @@ bugs() ->
         {session_throw, fun(N) -> child(shop_session, name(N), {call, {logout, name(N + 1)}}) end},
         {session_terminate, fun(N) -> child(shop_session, name(N), {cast, {expire, N}}) end},
         {feed_unknown_info, fun(N) -> child(shop_feed, file(N), {info, unknown(N)}) end},
-        {feed_json, fun(N) -> child(shop_feed, file(N), {cast, {parse, <<" <html>", (name(N))/binary>>}}) end},
-        {api_json, fun(N) -> crashes(shop_web_api, body, [#{body => <<"<p>", (name(N))/binary>>}]) end},
+        {feed_json, fun(N) -> child(shop_feed, file(N), {cast, {parse, text(N)}}) end},
+        {api_json, fun(N) -> crashes(shop_web_api, body, [#{body => text(N)}]) end},
         {listener_init_stop, fun(N) -> no_start(shop_listener, 8000 + N) end},
         {db_init_crash, fun(N) -> no_start(shop_db, "db" ++ integer_to_list(N)) end},
         {ledger_exit, fun(N) -> child(shop_ledger, seq(N), {info, {write, num(N)}}) end},
@@ -130,6 +130,7 @@ bugs() ->
         {import_row, fun(N) -> dies(shop_import, all, [[{N, [name(N), num(N)]}]]) end},
         {import_exit, fun(N) -> crashes(shop_import, run, [file(N), seq(N)]) end},
         {batch_page, fun(N) -> child(shop_batch, order(N), {cast, {work, seq(N)}}) end},
+        {rule_missing, fun(N) -> child(shop_rules, [{sku(N), N}], {from, shop_rules, price, [sku(N + 1)]}) end},
         {worker_killed, fun(N) -> child(shop_worker, seq(N), kill) end},
         {worker_heap, fun(N) -> child(shop_worker, seq(N), {cast, {thumbnail, 100000 + N}}) end},
         {poller_status, fun(N) -> flaps(shop_poller, "http://" ++ host(N), poll) end},
@@ -175,9 +176,11 @@ bugs() ->
 num(N) -> 100 + erlang:phash2(N, 9900).
 
 name(N) ->
-    Names = {<<"ada">>, <<"grace">>, <<"joe">>, <<"robert">>, <<"mike">>, <<"barbara">>, <<"j\x{f6}rg"/utf8>>, <<"li">>},
+    Names = {"ada", "grace", "joe", "robert", "mike", "barbara", "j\x{f6}rg", "li"},
     Name = element(1 + erlang:phash2({name, N}, tuple_size(Names)), Names),
-    <<Name/binary, (integer_to_binary(N rem 90))/binary>>.
+    unicode:characters_to_binary([Name, integer_to_list(N rem 90)]).
+
+text(N) -> iolist_to_binary([lists:duplicate(N rem 4, " "), name(N)]).
 
 email(N) -> <<(name(N))/binary, "@", (list_to_binary(host(N)))/binary>>.
 
@@ -226,7 +229,7 @@ child(Module, Arg, How) ->
     announce(Pid),
     case How of
         {call, Request} -> spawn(client(), ask, [Pid, Request]);
-        {spawn, M, F, A} -> spawn(M, F, [Pid | A]);
+        {from, M, F, A} -> proc_lib:spawn(M, F, [Pid | A]);
         {cast, Request} -> gen_server:cast(Pid, Request);
         {info, Message} -> Pid ! Message;
         kill -> exit(Pid, kill)

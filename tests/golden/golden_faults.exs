@@ -96,7 +96,7 @@ defmodule Golden.Bugs do
   end
 
   defp agent(n) do
-    child(Shop.Counter, n, {:spawn, Shop.Counter, :increment, [name(n)]})
+    child(Shop.Counter, n, {:from, Shop.Counter, :increment, [name(n)]})
   end
 end
 
