@@ -4,7 +4,8 @@
 %% to Out the external format, compressed, of {Release, Applications, Reports}:
 %% Applications is [{App, Vsn, IsDependency, [Module]}], Reports is [{Bug, Episode, Millis, Event}] in the order in
 %% which they came, with the name of the bug, a number of this one death or logging, and the time since the start.
-%% golden_faults.exs does the same for Elixir, by start/1, rounds/3 and finish/2.
+%% An episode's number is 101 * Round + N; rounds 1 to 3 are of the first compile, 4 and 5 of the second, in 6 and 7 many
+%% die at once. golden_faults.exs does the same for Elixir, without the last two, by start/0, rounds/3 and finish/2.
 %%
 %% To add a bug: write what fails into Sources, a line into bugs/0, and one into faults/bugs.txt.
 %% Needs our two handlers on the code path; run with `+pc unicode'.
