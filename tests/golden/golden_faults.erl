@@ -4,18 +4,32 @@
 %% to Out the external format, compressed, of {Release, Applications, Reports}:
 %% Applications is [{App, Vsn, IsDependency, [Module]}], Reports is [{Bug, Episode, Millis, Event}] in the order in
 %% which they came, with the name of the bug, a number of this one death or logging, and the time since the start.
-%% golden_faults.exs does the same for Elixir, by start/1, rounds/3 and finish/2.
+%% An episode's number is 101 * Round + N; rounds 1 to 3 are of the first compile, 4 and 5 of the second, in 6 and 7 many
+%% die at once. golden_faults.exs does the same for Elixir, without the last two, by start/0, rounds/3 and finish/2.
 %%
 %% To add a bug: write what fails into Sources, a line into bugs/0, and one into faults/bugs.txt.
 %% Needs our two handlers on the code path; run with `+pc unicode'.
 -module(golden_faults).
--export([main/1, start/0, rounds/3, finish/2, log/2]).
+-export([main/1, start/0, rounds/3, finish/2, log/2, golden_flush/0]).
 %% Of use to golden_faults.exs, too.
 -export([dies/3, child/3, no_start/2, slow/2, down/1]).
 -export([num/1, name/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
 
 -define(DEPENDENCIES, [pgpool, jsonlib, jobq]).
 -define(VERSION, "1.4.0").
+
+%% Bugs of servers that are not called, each of another module.
+-define(TOGETHER, [
+    stock_unknown_cast,
+    feed_json,
+    ledger_exit,
+    gateway_reset,
+    order_fsm_clause,
+    delivery_moved,
+    job_resize,
+    pool_decode,
+    worker_killed
+]).
 
 main([Sources, Work, Out]) ->
     try
@@ -36,6 +50,7 @@ record(Sources, Work, Out) ->
     %% The same programs once more: other lines, other numbers of funs, other paths of files.
     Applications = load(Sources, Work, 2),
     ok = rounds(bugs(), 4, [logger, manager]),
+    ok = storms(bugs(), 6, [logger, manager]),
     finish(Out, Applications).
 
 %% The bugs ---------------------------------------------------------------------------------------
@@ -71,7 +86,9 @@ bugs() ->
         {cache_no_table, fun(N) -> crashes(shop_cache, get, [sku(N)]) end},
         {order_customer_badkey, fun(N) -> crashes(shop_order, customer, [order(N)]) end},
         {order_address_badkey, fun(N) -> crashes(shop_order, invoice_address, [order(N)]) end},
-        {order_grams_clause, fun(N) -> crashes(shop_order, weight, [#{items => [{sku(N), num(N)}, {sku(N), heavy(N)}]}]) end},
+        {order_grams_clause, fun(N) ->
+            crashes(shop_order, weight, [#{items => [{sku(N), num(N)}, {sku(N), heavy(N)}]}])
+        end},
         {mailer_undef_function, fun(N) -> crashes(shop_mailer, receipt, [order(N)]) end},
         {cart_undef_module, fun(N) -> crashes(shop_cart, track, [cart(N), num(N)]) end},
         {hook_badfun, fun(N) -> dies(shop_hooks, run, [sku(N), order(N)]) end},
@@ -83,8 +100,8 @@ bugs() ->
         {session_throw, fun(N) -> child(shop_session, name(N), {call, {logout, name(N + 1)}}) end},
         {session_terminate, fun(N) -> child(shop_session, name(N), {cast, {expire, N}}) end},
         {feed_unknown_info, fun(N) -> child(shop_feed, file(N), {info, unknown(N)}) end},
-        {feed_json, fun(N) -> child(shop_feed, file(N), {cast, {parse, <<" <html>", (name(N))/binary>>}}) end},
-        {api_json, fun(N) -> crashes(shop_web_api, body, [#{body => <<"<p>", (name(N))/binary>>}]) end},
+        {feed_json, fun(N) -> child(shop_feed, file(N), {cast, {parse, text(N)}}) end},
+        {api_json, fun(N) -> crashes(shop_web_api, body, [#{body => text(N)}]) end},
         {listener_init_stop, fun(N) -> no_start(shop_listener, 8000 + N) end},
         {db_init_crash, fun(N) -> no_start(shop_db, "db" ++ integer_to_list(N)) end},
         {ledger_exit, fun(N) -> child(shop_ledger, seq(N), {info, {write, num(N)}}) end},
@@ -114,6 +131,7 @@ bugs() ->
         {import_row, fun(N) -> dies(shop_import, all, [[{N, [name(N), num(N)]}]]) end},
         {import_exit, fun(N) -> crashes(shop_import, run, [file(N), seq(N)]) end},
         {batch_page, fun(N) -> child(shop_batch, order(N), {cast, {work, seq(N)}}) end},
+        {rule_missing, fun(N) -> child(shop_rules, [{sku(N), N}], {from, shop_rules, price, [sku(N + 1)]}) end},
         {worker_killed, fun(N) -> child(shop_worker, seq(N), kill) end},
         {worker_heap, fun(N) -> child(shop_worker, seq(N), {cast, {thumbnail, 100000 + N}}) end},
         {poller_status, fun(N) -> flaps(shop_poller, "http://" ++ host(N), poll) end},
@@ -133,12 +151,16 @@ bugs() ->
             failing(pgpool, {<<"40P01">>, <<"deadlock detected by process ", (integer_to_binary(num(N)))/binary>>}),
             crashes(shop_cart, load, [N])
         end},
-        {pool_decode, fun(N) -> child(pgpool_conn, #{host => host(N)}, {info, {tcp, N, <<"HTTP", (name(N))/binary>>}}) end},
+        {pool_decode, fun(N) ->
+            child(pgpool_conn, #{host => host(N)}, {info, {tcp, N, <<"HTTP", (name(N))/binary>>}})
+        end},
         {job_invoice_failed, fun(N) -> crashes(jobq, run, [{shop_jobs, invoice, [num(N)]}]) end},
         {job_thumbnail_failed, fun(N) -> crashes(jobq, run, [{shop_jobs, thumbnail, [file(N), N]}]) end},
         {job_sync_stalled, fun(N) -> crashes(shop_jobs, sync, [num(N)]) end},
         {job_export_stalled, fun(N) -> crashes(shop_jobs, export, [num(N)]) end},
-        {job_resize, fun(N) -> child(jobq_server, #{}, {info, {perform, {shop_jobs, resize, [file(N), seq(N, "1")]}}}) end},
+        {job_resize, fun(N) ->
+            child(jobq_server, #{}, {info, {perform, {shop_jobs, resize, [file(N), seq(N, "1")]}}})
+        end},
         {job_remind, fun(N) -> child(jobq_server, #{}, {info, {perform, {shop_jobs, remind, [name(N)]}}}) end},
         {log_payment_failed, fun(N) -> dies(shop_payment, failed, [num(N), {declined, N}]) end},
         {log_negative_stock, fun(N) -> dies(shop_stock, negative, [sku(N), -N]) end},
@@ -155,9 +177,11 @@ bugs() ->
 num(N) -> 100 + erlang:phash2(N, 9900).
 
 name(N) ->
-    Names = [<<"ada">>, <<"grace">>, <<"joe">>, <<"robert">>, <<"mike">>, <<"barbara">>, <<"j\x{f6}rg"/utf8>>, <<"li">>],
-    Name = lists:nth(1 + erlang:phash2({name, N}, length(Names)), Names),
-    <<Name/binary, (integer_to_binary(N rem 90))/binary>>.
+    Names = {"ada", "grace", "joe", "robert", "mike", "barbara", "j\x{f6}rg", "li"},
+    Name = element(1 + erlang:phash2({name, N}, tuple_size(Names)), Names),
+    unicode:characters_to_binary([Name, integer_to_list(N rem 90)]).
+
+text(N) -> iolist_to_binary([lists:duplicate(N rem 4, " "), name(N)]).
 
 email(N) -> <<(name(N))/binary, "@", (list_to_binary(host(N)))/binary>>.
 
@@ -203,9 +227,10 @@ child(Module, Arg, How) ->
     Child = #{id => Module, start => {Module, start_link, [Arg]}},
     {ok, Pid} = supervisor:start_child(sup(), Child),
     Ref = monitor(process, Pid),
+    announce(Pid),
     case How of
         {call, Request} -> spawn(client(), ask, [Pid, Request]);
-        {spawn, M, F, A} -> spawn(M, F, [Pid | A]);
+        {from, M, F, A} -> proc_lib:spawn(M, F, [Pid | A]);
         {cast, Request} -> gen_server:cast(Pid, Request);
         {info, Message} -> Pid ! Message;
         kill -> exit(Pid, kill)
@@ -216,28 +241,38 @@ child(Module, Arg, How) ->
 no_start(Module, Arg) ->
     Child = #{id => Module, start => {Module, start_link, [Arg]}},
     Start = {sup(), start_link, [shop_boot_sup, 1, [Child]]},
-    {error, _} = supervisor:start_child(sup(), #{id => boot, start => Start, restart => temporary, type => supervisor}),
+    Spec = #{id => boot, start => Start, restart => temporary, type => supervisor},
+    {error, _} = supervisor:start_child(sup(), Spec),
     ok.
 
 %% A server whose supervisor gives up.
 flaps(Module, Arg, Message) ->
     Child = #{id => Module, start => {Module, start_link, [Arg]}},
     Start = {shop_sup, start_link, [shop_poller_sup, 0, [Child]]},
-    {ok, Sup} = supervisor:start_child(shop_sup, #{id => poller, start => Start, restart => temporary, type => supervisor}),
+    Spec = #{id => poller, start => Start, restart => temporary, type => supervisor},
+    {ok, Sup} = supervisor:start_child(shop_sup, Spec),
     [{_, Pid, _, _}] = supervisor:which_children(Sup),
     Ref = monitor(process, Sup),
     Pid ! Message,
     down(Ref).
 
 slow(Name, Doing) ->
-    Module = case sup() of shop_sup -> shop_slow; _ -> Name end,
+    Module =
+        case sup() of
+            shop_sup -> shop_slow;
+            _ -> Name
+        end,
     {ok, _} = supervisor:start_child(sup(), #{id => Name, start => {Module, start_link, [Name]}}),
     Doing().
 
 %% Of the programs that are loaded, in Erlang or in Elixir. Elixir's supervisor has the name of its module.
 sup() -> hd([Sup || Sup <- [shop_sup, 'Elixir.Shop.Supervisor'], whereis(Sup) =/= undefined]).
 
-client() -> case sup() of shop_sup -> shop_http; _ -> 'Elixir.Shop.Client' end.
+client() ->
+    case sup() of
+        shop_sup -> shop_http;
+        _ -> 'Elixir.Shop.Client'
+    end.
 
 failing(Application, What) ->
     application:set_env(Application, failing, What).
@@ -304,7 +339,9 @@ exprs(Text) ->
 
 start() ->
     Self = self(),
-    register(golden_collector, spawn(fun() -> collect(none, erlang:monotonic_time(millisecond), 0, []) end)),
+    _ = logger:remove_handler(default),
+    Start = erlang:monotonic_time(millisecond),
+    register(golden_collector, spawn_link(fun() -> collect(Self, none, Start, 0, []) end)),
     ok = logger:add_handler(golden, logmachine_logger_handler, #{
         level => error, config => #{receiver => whereis(golden_collector), error_logger => forward}
     }),
@@ -313,9 +350,7 @@ start() ->
         id => golden_bare, config => #{receiver => Self, error_logger => forward}
     }),
     ok = logger:add_handler(golden_bare, ?MODULE, #{level => none, config => Guest}),
-    ok = logger:add_handler(error_logger, error_logger, #{level => info, filter_default => log}),
-    _ = logger:remove_handler(default),
-    ok.
+    ok = logger:add_handler(error_logger, error_logger, #{level => info, filter_default => log}).
 
 %% Each bug once in each round; how reports come is a round's own: from the logger handler alone, as with capture
 %% `logger'; those of error_logger kind from the handler in its manager, as with `auto'; or as reports, as somebody else
@@ -339,11 +374,16 @@ through(How) ->
             manager -> skip;
             _ -> forward
         end,
+    {Level, BareLevel} =
+        case How of
+            bare -> {none, error};
+            _ -> {error, none}
+        end,
     ok = logger:update_handler_config(golden, #{
-        level => case How of bare -> none; _ -> error end,
+        level => Level,
         config => #{receiver => whereis(golden_collector), error_logger => Shape}
     }),
-    ok = logger:set_handler_config(golden_bare, level, case How of bare -> error; _ -> none end),
+    ok = logger:set_handler_config(golden_bare, level, BareLevel),
     case How of
         manager ->
             ok = gen_event:add_handler(error_logger, {logmachine_forwarder, golden}, #{
@@ -364,25 +404,79 @@ episodes([{Bug, Fail} | Bugs], Episode) ->
 episodes([], _) ->
     ok.
 
-%% How many reports the label has, as soon as nothing more can come: all processes wait.
-settle() -> settle(5, -1).
+%% Many servers die at once: what their reports have in common is the process.
+storms(Bugs, First, Hows) ->
+    [
+        begin
+            through(How),
+            _ = settle(),
+            golden_collector ! {label, {by_process, []}},
+            Runs = [
+                spawn_monitor(fun() ->
+                    put(label, {Bug, Round * 101 + Number}),
+                    (proplists:get_value(Bug, Bugs))(Round * 101 + Number)
+                end)
+             || {Number, Bug} <- lists:zip(lists:seq(1, length(?TOGETHER)), ?TOGETHER)
+            ],
+            [down(Ref) || {_, Ref} <- Runs],
+            _ = settle(),
+            golden_collector ! {label, none},
+            _ = clean(),
+            0 = settle()
+        end
+     || {Round, How} <- lists:zip(lists:seq(First, First + length(Hows) - 1), Hows)
+    ],
+    ok.
+
+%% Before it dies.
+announce(Pid) ->
+    case get(label) of
+        undefined ->
+            ok;
+        Label ->
+            golden_collector ! {announced, self(), Pid, Label},
+            receive noted -> ok end
+    end.
+
+%% How many reports the label has, as soon as nothing more can come: what the virtual machine had to say came before
+%% another error of that kind, and all processes wait.
+settle() ->
+    spawn(?MODULE, golden_flush, []),
+    receive flushed -> ok end,
+    settle(5, -1).
+
+golden_flush() -> error(golden_flush).
 
 settle(0, Count) ->
     Count;
 settle(Times, Before) ->
     receive after 1 -> ok end,
-    Busy = [Pid || Pid <- processes(), Pid =/= self(), not lists:member(process_info(Pid, status), [{status, waiting}, undefined])],
+    Idle = [{status, waiting}, undefined],
+    Busy = [Pid || Pid <- processes(), Pid =/= self(), not lists:member(process_info(Pid, status), Idle)],
     golden_collector ! {count, self()},
     receive
         {count, Before} when Busy =:= [] -> settle(Times - 1, Before);
         {count, Count} -> settle(5, Count)
     end.
 
-collect(Label, Start, Count, Reports) ->
+collect(Driver, Label, Start, Count, Reports) ->
     receive
-        {'$gen_cast', Event} -> collect(Label, Start, Count + 1, [report(Label, Start, Event) | Reports]);
-        {label, New} -> collect(New, Start, 0, Reports);
-        {count, From} -> From ! {count, Count}, collect(Label, Start, Count, Reports);
+        {'$gen_cast', Event} ->
+            case contains(golden_flush, Event) of
+                true ->
+                    Driver ! flushed,
+                    collect(Driver, Label, Start, Count, Reports);
+                false ->
+                    collect(Driver, Label, Start, Count + 1, [report(Label, Start, Event) | Reports])
+            end;
+        {label, New} -> collect(Driver, New, Start, 0, Reports);
+        {announced, From, Pid, Own} ->
+            {by_process, Pids} = Label,
+            From ! noted,
+            collect(Driver, {by_process, [{Pid, Own} | Pids]}, Start, Count, Reports);
+        {count, From} ->
+            From ! {count, Count},
+            collect(Driver, Label, Start, Count, Reports);
         {take, From} -> From ! {reports, lists:reverse(Reports)}
     end.
 
@@ -390,15 +484,17 @@ report(Label, Start, Event) ->
     Millis = erlang:monotonic_time(millisecond) - Start,
     case Label of
         none -> {none, 0, Millis, Event};
+        {by_process, Pids} ->
+            %% One, or it is not certain.
+            [{Bug, Episode}] = [Own || {Pid, Own} <- Pids, contains(Pid, Event)],
+            {Bug, Episode, Millis, Event};
         {Bug, Episode} ->
-            case gives_up(Event) of
+            case contains(reached_max_restart_intensity, Event) of
                 %% A consequence, and another thing to look at: an entry and a death of its own.
                 true -> {supervisor_gave_up, 100000 + Episode, Millis, Event};
                 false -> {Bug, Episode, Millis, Event}
             end
     end.
-
-gives_up(Event) -> contains(reached_max_restart_intensity, Event).
 
 contains(Term, Term) -> true;
 contains(Term, [Head | Tail]) -> contains(Term, Head) orelse contains(Term, Tail);

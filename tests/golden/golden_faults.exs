@@ -14,7 +14,9 @@ defmodule Golden.Programs do
       text = File.read!("#{sources}/elixir/#{app}.ex")
       file = if version == 1, do: "lib/#{app}.ex", else: "apps/#{app}/lib/#{app}.ex"
       quoted = Code.string_to_quoted!(text, file: file, line: if(version == 1, do: 1, else: 12))
-      modules = for {module, _} <- Code.compile_quoted(changed(quoted, version), file), do: module
+      # What the compiler has to say of our bugs is known.
+      {compiled, _} = Code.with_diagnostics(fn -> Code.compile_quoted(changed(quoted, version), file) end)
+      modules = for {module, _} <- compiled, do: module
       vsn = ~c"1.4.#{version}"
       _ = :application.unload(app)
       :ok = :application.load({:application, app, [vsn: vsn, modules: modules]})
@@ -94,7 +96,7 @@ defmodule Golden.Bugs do
   end
 
   defp agent(n) do
-    child(Shop.Counter, n, {:spawn, Shop.Counter, :increment, [name(n)]})
+    child(Shop.Counter, n, {:from, Shop.Counter, :increment, [name(n)]})
   end
 end
 

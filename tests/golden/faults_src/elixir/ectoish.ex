@@ -30,7 +30,7 @@ defmodule Ectoish.Repo do
 
   def all(query, waited) do
     case Process.get(:connection) do
-      nil -> raise Ectoish.ConnectionError, "connection not available and request was dropped from queue after #{waited}ms"
+      nil -> raise Ectoish.ConnectionError, "connection not available, request was dropped after #{waited}ms"
       connection -> {connection, query}
     end
   end
