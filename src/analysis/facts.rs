@@ -216,7 +216,7 @@ impl<'a> Facts<'a> {
             Shape::Log { message, meta } => {
                 let [tag, body] = message.as_tuple()?;
                 let known = tag.is_atom("report").then(|| failure_of(Report::of(body))).flatten();
-                known.or_else(|| meta.map_get("crash_reason").map(Failure::of))
+                known.or_else(|| meta.map_get("crash_reason").map(Failure::of_elixir))
             }
             Shape::Alarm { .. } | Shape::Dropped(_) => None,
         }

@@ -17,6 +17,14 @@ pub(super) struct Failure<'a> {
 }
 
 impl<'a> Failure<'a> {
+    /// `crash_reason` in metadata, which always comes with a stack trace, if perhaps an empty one.
+    pub(super) fn of_elixir(reason: TermRef<'a>) -> Self {
+        match reason.as_tuple() {
+            Some([reason, TermRef::NIL]) => Failure { reason, stack: None },
+            _ => Failure::of(reason),
+        }
+    }
+
     /// A reason that may come with the stack trace that led to it.
     pub(super) fn of(reason: TermRef<'a>) -> Self {
         match reason.as_tuple() {
@@ -24,6 +32,19 @@ impl<'a> Failure<'a> {
                 Failure { reason: inner, stack: Some(stack) }
             }
             _ => Failure { reason, stack: None },
+        }
+    }
+}
+
+impl<'a> Failure<'a> {
+    /// Why the other process ended, where one ended because another did that it had called: `{{Reason, Stack}, Call}`.
+    pub(super) fn cause(self) -> Self {
+        let Some([inner, call]) = self.reason.as_tuple() else { return self };
+        let is_call =
+            || call.as_tuple().is_some_and(|[module, _, _]: [_; 3]| module.as_atom().is_some());
+        match Failure::of(inner) {
+            cause @ Failure { stack: Some(_), .. } if is_call() => cause.cause(),
+            _ => self,
         }
     }
 }

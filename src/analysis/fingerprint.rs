@@ -69,9 +69,14 @@ pub struct Evidence {
     pub level: Level,
     /// The process that died, or that logged.
     pub(super) process: Option<Process>,
-    /// Whether something ended: the shape of its reason. Else what was logged.
+    /// Whether something ended.
     pub(super) is_death: bool,
+    /// The shape of its reason; else what was logged, where that is the same whenever it is.
     pub(super) shape: String,
+    /// The words of a text that somebody wrote, with data in it.
+    pub(super) words: Option<String>,
+    /// Whether another report of the same death is likely to tell where it came up.
+    pub(super) is_partial: bool,
     /// The function of a dependency, or of the platform, that raised it.
     raised: Option<String>,
     /// The team's own function where it came up: its module, and `module:function/arity`.
@@ -84,6 +89,24 @@ pub struct Evidence {
 
 /// Functions that are written in C, and so the same in all releases.
 const BUILT_IN: [&str; 5] = ["erlang", "ets", "maps", "binary", "persistent_term"];
+
+/// Modules that call and are called by everybody, and say nothing of where something came up.
+const BEHAVIOURS: [&str; 8] = [
+    "gen",
+    "gen_server",
+    "gen_statem",
+    "gen_event",
+    "proc_lib",
+    "supervisor",
+    "Elixir.GenServer",
+    "Elixir.Task.Supervised",
+];
+
+/// What the emulator says of a process that it ended for its size.
+const TOO_LARGE: &str = "maximum heap size reached";
+
+/// The most bytes of a text about a child that are looked at.
+const CHILD_TEXT_BYTES: usize = 16 << 10;
 
 /// The most bytes of a text that are looked at.
 const TEXT_BYTES: usize = 400;
@@ -104,6 +127,8 @@ impl Evidence {
             process: facts.dead().and_then(process),
             is_death: false,
             shape: String::new(),
+            words: None,
+            is_partial: false,
             raised: None,
             own: None,
             place: None,
@@ -111,21 +136,47 @@ impl Evidence {
         };
         match facts.failure() {
             Some(failure) => {
+                let failure = failure.cause();
                 evidence.is_death = true;
                 evidence.shape = shape::of_reason(failure.reason);
+                evidence.words = raised_text(failure.reason);
                 if let Some(stack) = failure.stack {
-                    evidence.trace(stack, failure.reason.is_atom("undef"), is_dependency);
+                    evidence.trace(stack, is_undefined(failure.reason), is_dependency);
                 }
                 if evidence.own.is_none() {
                     evidence.place = facts.dead_place();
                 }
+                // The emulator may have a word about who was killed.
+                evidence.is_partial = match kind {
+                    Kind::Crash | Kind::Log => false,
+                    Kind::Supervisor => failure.reason.is_atom("killed"),
+                    _ => evidence.weight() < 2,
+                };
+            }
+            None if kind == Kind::Supervisor => {
+                let child = facts.text(CHILD_TEXT_BYTES).map(|text| Child::told_by(&text));
+                let Child { process, reason, place } = child.unwrap_or_default();
+                evidence.is_death = true;
+                evidence.process = process;
+                evidence.is_partial = reason == "killed";
+                evidence.shape = reason;
+                evidence.place = Some(place);
+            }
+            None if let Some(process) = facts.grown_too_large() => {
+                evidence.kind = Kind::Crash;
+                evidence.is_death = true;
+                evidence.process = Some(process);
+                TOO_LARGE.clone_into(&mut evidence.shape);
+                evidence.is_partial = true;
             }
             None => {
-                evidence.shape = facts.logged();
-                let mfa = facts
-                    .origin()
-                    .map(|(module, function, arity, _)| frame(module, function, arity));
-                evidence.own = mfa;
+                match facts.logged() {
+                    Logged::Same(shape) => evidence.shape = shape,
+                    Logged::Text(words) => evidence.words = Some(words),
+                }
+                let logged_by = facts.origin();
+                evidence.own =
+                    logged_by.map(|(module, function, arity, _)| frame(module, function, arity));
             }
         }
         Some(evidence)
@@ -138,6 +189,8 @@ impl Evidence {
             let (_, name) = frame(call.module, call.function, call.arity);
             if n == 0 && is_undef {
                 self.raised = Some(name);
+            } else if BEHAVIOURS.contains(&&*module) {
+                // They carry on what others say.
             } else if is_platform(&module) {
                 if n == 0 {
                     let is_built_in = BUILT_IN.contains(&&*module);
@@ -154,6 +207,19 @@ impl Evidence {
         }
     }
 
+    /// Takes from another report of the same death where it came up, if that tells more of it.
+    pub(super) fn learn(&mut self, other: Evidence) {
+        if other.weight() > self.weight() {
+            (self.raised, self.own, self.place) = (other.raised, other.own, other.place);
+            self.rule = self.rule.take().or(other.rule);
+        }
+        if self.shape.is_empty() || other.shape == TOO_LARGE {
+            self.shape = other.shape;
+        }
+        self.is_partial &= other.is_partial;
+        self.level = self.level.max(other.level);
+    }
+
     /// How much it tells: of the reports of one death the one that tells most is the fault's.
     pub(super) fn weight(&self) -> u8 {
         if self.rule.is_some() {
@@ -167,22 +233,23 @@ impl Evidence {
         }
     }
 
-    /// The text that is the same for all of the fault's reports, and for no others.
+    /// The text that is the same for all of the fault's reports, and for no others: without the words of a text that has
+    /// data in it, which are similar.
     pub fn text(&self) -> String {
         if let Some(rule) = &self.rule {
             return format!("rule|{rule}");
         }
         let what = if self.is_death { "death" } else { "log" };
-        let parts = [
-            self.raised.as_deref(),
-            self.own.as_ref().map(|(_, name)| name.as_str()),
-            self.place.as_deref(),
-        ];
-        let mut out = format!("{what}|{}", self.shape);
-        for part in parts {
-            write!(out, "|{}", part.unwrap_or_default()).expect("strings take everything");
-        }
-        out
+        let own = self.own.as_ref().map(|(_, name)| name.as_str());
+        let part = |part: Option<&str>| part.unwrap_or_default().to_owned();
+        let (raised, own, place) =
+            (part(self.raised.as_deref()), part(own), part(self.place.as_deref()));
+        format!("{what}|{}|{raised}|{own}|{place}", self.shape)
+    }
+
+    /// The words of the text with data in it, if there is one, and no rule that makes them needless.
+    pub fn words(&self) -> Option<&str> {
+        self.words.as_deref().filter(|_| self.rule.is_none())
     }
 
     /// What people call the fault, on one line.
@@ -191,6 +258,9 @@ impl Evidence {
             return rule.clone();
         }
         let mut out = self.shape.clone();
+        if let Some(words) = &self.words {
+            out = if out.is_empty() { words.clone() } else { format!("{out}: {words}") };
+        }
         let mut add = |words: &str, what: &str| {
             write!(out, "{words}{what}").expect("strings take everything");
         };
@@ -203,8 +273,10 @@ impl Evidence {
             (None, Some(raised)) => add(" in ", raised),
             (None, None) => {}
         }
-        if let Some(place) = &self.place {
-            add(if self.is_death { ", " } else { " in " }, place);
+        match &self.place {
+            Some(place) if self.raised.is_some() => add(", ", place),
+            Some(place) => add(" in ", place),
+            None => {}
         }
         out
     }
@@ -239,6 +311,49 @@ fn enclosing(function: &str) -> Option<(&str, usize)> {
     enclosing(name).or_else(|| Some((name, arity.parse().ok()?)))
 }
 
+/// Whether a function was called that is not there.
+fn is_undefined(reason: TermRef<'_>) -> bool {
+    let exception = || reason.map_get("__struct__");
+    reason.is_atom("undef")
+        || exception().is_some_and(|name| name.is_atom("Elixir.UndefinedFunctionError"))
+}
+
+/// What Elixir's text of a supervisor's report tells of the child.
+#[derive(Default)]
+struct Child {
+    process: Option<Process>,
+    reason: String,
+    place: String,
+}
+
+impl Child {
+    /// `Child ID of Supervisor NAME terminated`, the reason on the next line, then `Pid: #PID<0.1.0>` and `Start Call: M.f(`.
+    fn told_by(text: &str) -> Self {
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        let what = first.strip_suffix(" terminated").or(first.strip_suffix(" failed to start"));
+        let place = what.unwrap_or(first).replace("Child ", "child ").replace("Supervisor ", "");
+        let reason = lines.next().unwrap_or_default();
+        let reason = reason.strip_prefix("** (exit) ").unwrap_or(reason);
+        let mut child = Child { process: None, reason: template::of_text(reason), place };
+        for line in lines.map(str::trim) {
+            if let Some(pid) = line.strip_prefix("Pid: #PID<") {
+                let mut parts = pid.trim_end_matches('>').split('.').skip(1).map(str::parse);
+                if let (Some(Ok(id)), Some(Ok(serial))) = (parts.next(), parts.next()) {
+                    child.process = Some(Process { id, serial });
+                }
+            } else if let Some((call, _)) =
+                line.strip_prefix("Start Call: ").and_then(|call| call.split_once('('))
+                && let Some((module, _)) = call.rsplit_once('.')
+                && !is_platform(&format!("Elixir.{module}"))
+            {
+                module.trim_start_matches(':').clone_into(&mut child.place);
+            }
+        }
+        child
+    }
+}
+
 fn process(term: TermRef<'_>) -> Option<Process> {
     match term.view() {
         Term::Pid { id, serial, .. } => Some(Process { id, serial }),
@@ -267,22 +382,46 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// The process that the emulator ended because it had grown too large, if the event says so.
+    fn grown_too_large(&self) -> Option<Process> {
+        let (format, args) = match self.shape {
+            Shape::Message { format, args, .. } => (format, args),
+            Shape::Log { message, .. } => {
+                message.as_tuple().map(|[format, args]| (format, args))?
+            }
+            _ => return None,
+        };
+        let says = || beginning(format).contains(TOO_LARGE);
+        process(args.cells().next()?).filter(|_| says())
+    }
+
+    /// The text that was logged, where it is one.
+    fn text(&self, limit_bytes: usize) -> Option<String> {
+        let Shape::Log { message, .. } = self.shape else { return None };
+        let [tag, text] = message.as_tuple()?;
+        tag.is_atom("string").then(|| {
+            let mut out = Printer::new(limit_bytes, Lines::Many, None);
+            out.chardata(text);
+            out.finish()
+        })
+    }
+
     /// Which process ended, by a name that its successor has, too.
     fn dead_place(&self) -> Option<String> {
         match self.report() {
             Some(Report::Crash { own, .. }) => {
                 let registered = find(own, "registered_name").and_then(TermRef::as_atom);
-                let initial = || {
-                    let [module, function, args] = find(own, "initial_call")?.as_tuple()?;
-                    let arity = match args.as_integer() {
-                        Some(arity) => usize::try_from(arity).ok()?,
-                        None => args.cells().count(),
-                    };
-                    Some(frame(module.as_atom()?, function.as_atom()?, arity).1)
-                };
-                initial().or_else(|| registered.map(shape::name_without_numbers))
+                find(own, "initial_call")
+                    .and_then(initial_call)
+                    .or_else(|| registered.map(shape::name_without_numbers))
             }
             Some(Report::Supervisor { name, child, .. }) => {
+                let started = find(child, "mfargs").or_else(|| find(child, "mfa"));
+                let module = started.and_then(TermRef::as_tuple).map(|[module, _, _]| module);
+                let module = module.and_then(TermRef::as_atom);
+                if let Some(module) = module.filter(|module| !is_platform(&module.to_str())) {
+                    return Some(shape::name(module));
+                }
                 let [_, of] = name.as_tuple().unwrap_or([TermRef::NIL; 2]);
                 let id = find(child, "id").map(shape::of_reason).unwrap_or_default();
                 let of = of.as_atom().map(shape::name_without_numbers);
@@ -298,54 +437,99 @@ impl<'a> Facts<'a> {
             Some(Report::ApplicationExited { application, .. }) => {
                 Some(format!("application {}", shape::of_reason(application)))
             }
+            None => {
+                if let Shape::Log { meta, .. } = self.shape
+                    && let Some(place) = meta.map_get("initial_call").and_then(initial_call)
+                {
+                    return Some(place);
+                }
+                // `GenServer Shop.Cart terminating`
+                let text = self.text(TEXT_BYTES)?;
+                let mut words = text.split_whitespace().skip(1);
+                let name = words.next().filter(|name| !name.starts_with("#PID"))?;
+                (words.next()? == "terminating").then(|| name.to_owned())
+            }
             _ => None,
         }
     }
 
     /// What was logged, without its data.
-    fn logged(&self) -> String {
+    fn logged(&self) -> Logged {
         match self.shape {
-            Shape::Message { format, .. } => template_of_format(format),
+            Shape::Message { format, .. } => of_format(format),
             Shape::Report { kind, report, .. } => of_report(Report::of_type(kind, report)),
             Shape::Log { message, .. } => {
-                let Some([first, second]) = message.as_tuple() else { return String::new() };
+                let Some([first, second]) = message.as_tuple() else {
+                    return Logged::Same(String::new());
+                };
                 if first.is_atom("string") {
-                    return template_of_chardata(second);
+                    return of_chardata(second);
                 }
                 if !first.is_atom("report") {
-                    return template_of_format(first);
+                    return of_format(first);
                 }
                 of_report(Report::of(second))
             }
-            Shape::Alarm { alarm, .. } => shape::of_reason(alarm),
-            Shape::Dropped(_) => String::new(),
+            Shape::Alarm { alarm, .. } => Logged::Same(shape::of_reason(alarm)),
+            Shape::Dropped(_) => Logged::Same(String::new()),
         }
     }
 }
 
-/// The first line of a format is the same whenever it is logged.
-fn template_of_format(format: TermRef<'_>) -> String {
-    let format = beginning(format);
-    // Elixir and others put a text into a format of nothing but data.
-    let line = format.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    line.trim().chars().take(TEXT_BYTES).collect()
+/// What was logged, without its data.
+enum Logged {
+    /// What is the same whenever it is logged.
+    Same(String),
+    /// The words of a text.
+    Text(String),
 }
 
-fn template_of_chardata(text: TermRef<'_>) -> String {
+/// The function that a process began with; of what all behaviours begin with the module alone.
+fn initial_call(call: TermRef<'_>) -> Option<String> {
+    let [module, function, args] = call.as_tuple()?;
+    let arity = match args.as_integer() {
+        Some(arity) => usize::try_from(arity).ok()?,
+        None => args.cells().count(),
+    };
+    let (module, function) = (module.as_atom()?, function.as_atom()?);
+    if function.is("init") && arity == 1 {
+        return Some(shape::name(module));
+    }
+    Some(frame(module, function, arity).1)
+}
+
+/// The words that somebody raised, in exceptions that are nothing else.
+fn raised_text(reason: TermRef<'_>) -> Option<String> {
+    let exception = reason.map_get("__struct__")?;
+    let is_text =
+        ["Elixir.RuntimeError", "Elixir.ArgumentError"].iter().any(|it| exception.is_atom(it));
+    let message = reason.map_get("message").filter(|_| is_text)?.as_binary()?;
+    let message = String::from_utf8_lossy(&message[..message.len().min(TEXT_BYTES)]);
+    Some(template::of_text(&message))
+}
+
+/// The first line of a format is the same whenever it is logged.
+fn of_format(format: TermRef<'_>) -> Logged {
+    let format = beginning(format);
+    let line = format.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    Logged::Same(line.trim_end_matches("~n").trim().chars().take(TEXT_BYTES).collect())
+}
+
+fn of_chardata(text: TermRef<'_>) -> Logged {
     let mut out = Printer::new(TEXT_BYTES, Lines::One, None);
     out.chardata(text);
-    template::of_text(&out.finish())
+    Logged::Text(template::of_text(&out.finish()))
 }
 
 /// Reports are told apart by what they hold: names of keys, and values that are atoms.
-fn of_report(report: Report<'_>) -> String {
+fn of_report(report: Report<'_>) -> Logged {
     let term = match report {
-        Report::Format { format, .. } => return template_of_format(format),
+        Report::Format { format, .. } => return of_format(format),
         Report::Map(term) | Report::Any(term) => term,
         Report::Unhandled { module, .. } => {
-            return format!("unhandled message in {}", shape::of_reason(module));
+            return Logged::Same(format!("unhandled message in {}", shape::of_reason(module)));
         }
-        _ => return String::new(),
+        _ => return Logged::Same(String::new()),
     };
     let mut words: Vec<String> = Vec::new();
     let mut add = |key: TermRef<'_>, value: TermRef<'_>| {
@@ -362,15 +546,15 @@ fn of_report(report: Report<'_>) -> String {
         Term::List(_) => {
             let pairs = || term.cells().map(TermRef::as_tuple::<2>);
             if pairs().any(|pair| pair.is_none()) {
-                return template_of_chardata(term);
+                return of_chardata(term);
             }
             pairs().flatten().for_each(|[key, value]| add(key, value));
         }
-        Term::String(_) | Term::Binary(_) => return template_of_chardata(term),
-        _ => return shape::of_reason(term),
+        Term::String(_) | Term::Binary(_) => return of_chardata(term),
+        _ => return Logged::Same(shape::of_reason(term)),
     }
     words.sort();
-    words.join(", ")
+    Logged::Same(words.join(", "))
 }
 
 /// The most keys of a report that are looked at.

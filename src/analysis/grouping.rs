@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::facts::Facts;
 use super::fault_rule::{self, FaultRule};
-use super::fingerprint::{Evidence, FaultId};
+use super::fingerprint::Evidence;
 use super::inventory::Inventory;
 use super::kind::Level;
 use crate::etf::TermRef;
@@ -58,13 +58,6 @@ impl Grouping {
         evidence.rule = fault_rule::named(&self.rules, event);
         drop(inventory);
         Some(Error { node, evidence })
-    }
-
-    /// The fault of an instance that an event tells of by itself. Of the reports of one death that is true of those that say
-    /// where it came up.
-    pub fn fault(&self, instance: &str, event: TermRef<'_>) -> Option<FaultId> {
-        let error = self.error(event)?;
-        Some(FaultId::of(instance, &error.evidence.text()))
     }
 
     /// The node of an event that is an error.

@@ -9,6 +9,8 @@ mod exception;
 pub mod facts;
 mod failure;
 pub mod fault;
+#[cfg(test)]
+mod fault_corpus;
 pub mod fault_event;
 pub mod fault_rule;
 pub mod fingerprint;

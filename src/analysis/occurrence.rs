@@ -26,6 +26,9 @@ const WAIT: Duration = Duration::from_millis(500);
 /// Reports that name no process are of a death of the same reason within this time.
 const SAME_REASON_WITHIN: Duration = Duration::from_secs(1);
 
+/// A supervisor reports a child that did not start within this time, whatever it says of the reason.
+const NOT_STARTED_WITHIN: Duration = Duration::from_millis(100);
+
 /// So many deaths are remembered; where more come within the time above, the oldest are taken for complete.
 const MAX_DEATHS: usize = 10_000;
 
@@ -84,9 +87,7 @@ impl Deaths {
             death.last = at;
             death.kinds.push(evidence.kind);
             if let Some(waiting) = &mut death.waiting {
-                if evidence.weight() >= waiting.weight() {
-                    *waiting = evidence;
-                }
+                waiting.learn(evidence);
                 if death.is_complete() {
                     file(death.filed().expect("it was waiting"));
                 }
@@ -165,12 +166,21 @@ impl Deaths {
         evidence: &Evidence,
     ) -> Option<&mut Death> {
         let is_supervisor = evidence.kind == Kind::Supervisor;
+        let reason = || self.by_reason.get(&(node.clone(), evidence.shape.clone())).copied();
         let (number, within) = match evidence.process {
             Some(process) => (*self.by_process.get(&(node.clone(), process))?, JOIN_WITHIN),
-            None => {
-                let key = (node.clone(), evidence.shape.clone());
-                (*self.by_reason.get(&key)?, SAME_REASON_WITHIN)
-            }
+            None => match reason() {
+                Some(number) => (number, SAME_REASON_WITHIN),
+                // Elixir writes the reason as a text. Who did not start has just said so.
+                None if is_supervisor => {
+                    let open = |death: &Death| {
+                        death.node == *node && !death.kinds.contains(&Kind::Supervisor)
+                    };
+                    let place = self.recent.iter().rposition(open)?;
+                    (self.gone + place as u64, NOT_STARTED_WITHIN)
+                }
+                None => return None,
+            },
         };
         let death = self.recent.get_mut(usize::try_from(number.checked_sub(self.gone)?).ok()?)?;
         let is_near = Duration::from_micros(at.micros_since(death.last)) <= within;
@@ -185,14 +195,7 @@ impl Deaths {
 impl Death {
     /// Whether there is nothing to wait for.
     fn is_complete(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|evidence| {
-            // A crash report tells all there is, and supervisors report last.
-            evidence.weight() >= 2
-                || self
-                    .kinds
-                    .iter()
-                    .any(|kind| matches!(kind, Kind::Crash | Kind::Supervisor | Kind::Log))
-        })
+        self.waiting.as_ref().is_some_and(|evidence| !evidence.is_partial)
     }
 
     fn filed(&mut self) -> Option<Occurrence> {

@@ -1,7 +1,7 @@
 //! The shape of a reason: what stays the same when the same fault happens again.
 //!
-//! Atoms and the arity of tuples are kept. Process ids, references, ports, numbers, texts, lists, and what is in maps are
-//! the data of one occurrence, and left out; of a struct its name is kept. A call, as `exit` reasons of `gen_server:call`
+//! Atoms and the arity of tuples are kept. Process ids, references, ports, numbers, texts and lists are the data
+//! of one occurrence, and left out. Of a struct its name is kept, of another map what it says of the sort of an error. A call, as `exit` reasons of `gen_server:call`
 //! have it, is named by who was called and by the tag of the request.
 
 use std::fmt::Write as _;
@@ -96,7 +96,7 @@ fn shape(out: &mut String, term: TermRef<'_>, depth: usize) {
         }
         Term::Map(_) => {
             let Some(name_of) = term.map_get("__struct__").and_then(TermRef::as_atom) else {
-                return out.push_str(DATA);
+                return map(out, term);
             };
             out.push_str(&name(name_of));
             // What Erlang raised, and Elixir has no exception for.
@@ -108,6 +108,35 @@ fn shape(out: &mut String, term: TermRef<'_>, depth: usize) {
             }
         }
         _ => out.push_str(DATA),
+    }
+}
+
+/// What a map says of the sort of an error, under the keys that libraries use for that.
+fn map(out: &mut String, map: TermRef<'_>) {
+    /// The longest code.
+    const CODE_BYTES: usize = 16;
+    let mut found = Vec::new();
+    for key in ["class", "code", "errno", "error", "reason", "type"] {
+        let Some(value) = map.map_get(key) else { continue };
+        match value.view() {
+            Term::Atom(value) => found.push(format!("{key} => {}", name(value))),
+            // SQLSTATE and its like.
+            Term::Binary(value) | Term::String(value)
+                if key == "code"
+                    && value.len() <= CODE_BYTES
+                    && value.iter().all(u8::is_ascii_alphanumeric) =>
+            {
+                found.push(format!("{key} => {}", String::from_utf8_lossy(value)));
+            }
+            Term::Integer(value) if key == "code" || key == "errno" => {
+                found.push(format!("{key} => {value}"));
+            }
+            _ => {}
+        }
+    }
+    match found.is_empty() {
+        true => out.push_str(DATA),
+        false => write!(out, "#{{{}}}", found.join(",")).expect("strings take everything"),
     }
 }
 
@@ -182,7 +211,8 @@ mod tests {
             ),
             ("#{'__struct__' => 'Elixir.Shop.Error', reason => secret}", "Shop.Error"),
             ("#{a => 1}", "_"),
-            ("{a,{b,{c,{d,{e,{f,g}}}}}}", "{a,{b,{c,{d,_}}}}"),
+            ("{pg,#{code => <<\"42P01\">>, message => <<\"x\">>}}", "{pg,#{code => 42P01}}"),
+            ("{a,{b,{c,{d,{e,{f,g}}}}}}", "{a,{b,{c,{d,{_,_}}}}}"),
         ] {
             assert_eq!(shape_of(reason), shape, "{reason}");
         }

@@ -1,4 +1,65 @@
 //! What stays the same in texts that somebody logs again and again.
+//!
+//! What looks like data is left out at once. What does not, names in small letters for instance, shows when a similar text
+//! comes from the same place: both are then of the first one's kind. The idea is that of log parsers such as Drain (He et
+//! al. 2017).
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+/// So many kinds of texts are told apart at one place, and so many places are known.
+const MAX_KINDS: usize = 100;
+const MAX_PLACES: usize = 10_000;
+
+/// The kinds of texts that came from each place.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Kinds {
+    by_place: HashMap<String, Vec<String>>,
+}
+
+impl Kinds {
+    /// The kind that words from a place are of, if it is known.
+    pub(super) fn find(&self, place: &str, words: &str) -> Option<&str> {
+        let known = self.by_place.get(place)?;
+        // The first one, so that the answer stays the same.
+        known.iter().find(|kind| is_similar(kind, words)).map(String::as_str)
+    }
+
+    /// The same, which is known from then on.
+    pub(super) fn learn(&mut self, place: &str, words: &str) -> String {
+        if let Some(kind) = self.find(place, words) {
+            return kind.to_owned();
+        }
+        if self.by_place.len() < MAX_PLACES || self.by_place.contains_key(place) {
+            let known = self.by_place.entry(place.to_owned()).or_default();
+            if known.len() < MAX_KINDS {
+                known.push(words.to_owned());
+            }
+        }
+        words.to_owned()
+    }
+}
+
+/// Whether more than 60 % of the words of the longer text are in the other one, in the same order.
+fn is_similar(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    let [a, b] =
+        [a, b].map(|text| -> Vec<&str> { text.split(' ').filter(|word| *word != DATA).collect() });
+    // The longest common subsequence, row by row.
+    let mut row = vec![0; b.len() + 1];
+    for x in &a {
+        let mut before = 0;
+        for (n, y) in b.iter().enumerate() {
+            let above = row[n + 1];
+            row[n + 1] = if x == y { before + 1 } else { above.max(row[n]) };
+            before = above;
+        }
+    }
+    5 * row[b.len()] > 3 * a.len().max(b.len())
+}
 
 /// So many words tell a text.
 const MAX_WORDS: usize = 16;
@@ -62,6 +123,22 @@ fn is_data(bare: &str, word: &str, begins_sentence: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn similar_texts_of_one_place_are_of_one_kind() {
+        let mut kinds = Kinds::default();
+        for (text, kind) in [
+            ("user bob has no address", "user bob has no address"),
+            ("user alice has no address", "user bob has no address"),
+            ("payment declined for bob", "payment declined for bob"),
+            ("payment timed out for bob", "payment timed out for bob"),
+            ("user _ not found", "user _ not found"),
+            ("user _ is blocked", "user _ is blocked"),
+        ] {
+            assert_eq!(kinds.learn("shop:f/1", text), kind);
+        }
+        assert_eq!(kinds.find("another:f/1", "user bob has no address"), None);
+    }
 
     #[test]
     fn data_in_a_text_is_left_out() {

@@ -13,6 +13,7 @@ use super::fault_event::FaultEvent;
 use super::fingerprint::FaultId;
 use super::grouping::{Error, Grouping};
 use super::occurrence::{Deaths, Occurrence};
+use super::template::Kinds;
 use crate::etf::{TermBuf, TermRef};
 use crate::time::Timestamp;
 
@@ -26,6 +27,8 @@ pub struct Tracker {
     learned: Timestamp,
     deaths: Deaths,
     faults: Faults,
+    /// Texts that were logged.
+    texts: Kinds,
     /// What was decided, and is to be taken up when the entries of that time have been dealt with.
     decisions: VecDeque<(Timestamp, Decision)>,
     /// What was told already, by who stopped before it could be stored: how often, of a fault, and since when it was resolved.
@@ -44,6 +47,7 @@ impl Tracker {
             learned: Timestamp::MIN,
             deaths: Deaths::default(),
             faults: Faults::default(),
+            texts: Kinds::default(),
             decisions: VecDeque::new(),
             told: HashMap::new(),
             errors: 0,
@@ -63,6 +67,17 @@ impl Tracker {
     /// The instance.
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// The fault that an event tells of by itself, if it is known. Of the reports of one death that is true of those that say
+    /// where it came up.
+    pub fn fault_of(&self, error: &Error) -> Option<FaultId> {
+        let mut text = error.evidence.text();
+        if let Some(words) = error.evidence.words() {
+            text = format!("{text}|{}", self.texts.find(&text, words)?);
+        }
+        let id = FaultId::of(&self.instance, &text);
+        self.faults.get(id).map(|fault| fault.id)
     }
 
     /// Makes what is not stored of it.
@@ -130,7 +145,11 @@ impl Tracker {
     ) {
         self.decide(occurrence.at, tell);
         let Occurrence { at, node, evidence } = occurrence;
-        let id = FaultId::of(&self.instance, &evidence.text());
+        let mut text = evidence.text();
+        if let Some(words) = evidence.words() {
+            text = format!("{text}|{}", self.texts.learn(&text, words));
+        }
+        let id = FaultId::of(&self.instance, &text);
         let version = grouping.inventory().version(node.as_deref(), evidence.module(), *at);
         if let Some(news) = self.faults.occurred(id, occurrence, version) {
             self.tell(id, node.as_deref(), &news, tell);

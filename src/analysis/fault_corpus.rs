@@ -1,0 +1,163 @@
+//! How well errors are told apart: against errors of real releases, each with the name of the bug that it came from.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::deployment::{Application, Applications, Change, Deployment, Origin, Software};
+use super::fingerprint::FaultId;
+use super::grouping::{Error, Grouping};
+use super::occurrence::{Deaths, Occurrence};
+use super::template::Kinds;
+use crate::etf::{AtomRef, TermRef, inflate};
+use crate::time::Timestamp;
+
+/// What `tests/golden/golden_faults.erl` recorded.
+const RECORDED: [(&str, &[u8]); 6] = [
+    ("otp23", include_bytes!("../../tests/golden/faults/otp23.etf")),
+    ("otp25", include_bytes!("../../tests/golden/faults/otp25.etf")),
+    ("otp27", include_bytes!("../../tests/golden/faults/otp27.etf")),
+    ("otp28", include_bytes!("../../tests/golden/faults/otp28.etf")),
+    ("otp29", include_bytes!("../../tests/golden/faults/otp29.etf")),
+    ("elixir", include_bytes!("../../tests/golden/faults/elixir.etf")),
+];
+
+const BUGS: &str = include_str!("../../tests/golden/faults/bugs.txt");
+
+/// An occurrence: the bug it is of, the release, and what it was taken for.
+struct Filed {
+    bug: String,
+    release: &'static str,
+    id: FaultId,
+    title: String,
+}
+
+/// What became of the corpus: occurrences, and how many there should be.
+fn filed() -> (Vec<Filed>, usize) {
+    let (mut filed, mut due) = (Vec::new(), 0);
+    let mut texts = Kinds::default();
+    for (release, recorded) in RECORDED {
+        let bytes = inflate(recorded, 1 << 26).expect("compressed");
+        let term = TermRef::whole(&bytes).expect("a term");
+        let [_, applications, reports] = term.as_tuple().expect("{Release, Apps, Reports}");
+        let grouping = Grouping::default();
+        grouping.learn(Timestamp::MIN, &deployment(applications));
+        let mut deaths = Deaths::default();
+        let mut bugs: HashMap<Timestamp, String> = HashMap::new();
+        let mut episodes = BTreeSet::new();
+        let mut take = |bugs: &HashMap<Timestamp, String>, occurrence: Occurrence| {
+            let mut text = occurrence.evidence.text();
+            if let Some(words) = occurrence.evidence.words() {
+                text = format!("{text}|{}", texts.learn(&text, words));
+            }
+            filed.push(Filed {
+                bug: bugs[&occurrence.at].clone(),
+                release,
+                id: FaultId::of("error_logger", &text),
+                title: format!("{}    [{text}]", occurrence.evidence.title()),
+            });
+        };
+        for (n, report) in reports.cells().enumerate() {
+            let [bug, episode, millis, event] = report.as_tuple().expect("a report");
+            let bug = bug.as_atom().map(AtomRef::to_str).expect("a name").into_owned();
+            let millis = u64::try_from(millis.as_integer().expect("a time")).expect("positive");
+            // All in order, whatever the clock had done.
+            let at = Timestamp::from_micros((1_000_000_000 + millis) * 1000 + n as u64 % 1000);
+            let Some(Error { node, evidence }) = grouping.error(event) else { continue };
+            episodes.insert(episode.as_integer());
+            bugs.insert(at, bug);
+            deaths.report(at, node.as_deref(), evidence, &mut |occurrence| take(&bugs, occurrence));
+        }
+        deaths.pass(Timestamp::MAX, &mut |occurrence| take(&bugs, occurrence));
+        due += episodes.len();
+    }
+    (filed, due)
+}
+
+fn deployment(applications: TermRef<'_>) -> Deployment {
+    let text = |term: TermRef<'_>| match term.as_binary() {
+        Some(binary) => String::from_utf8_lossy(binary).into_owned(),
+        None => term.cells().map(|c| char::from(c.as_integer().unwrap_or(0) as u8)).collect(),
+    };
+    let name = |term: TermRef<'_>| term.as_atom().expect("an atom").to_str().into_owned();
+    let application = |it: TermRef<'_>| {
+        let [app, version, is_dependency, modules] = it.as_tuple().expect("an application");
+        let mut modules: Vec<_> = modules.cells().map(name).collect();
+        modules.sort();
+        let origin = if is_dependency.is_atom("true") { Origin::Dependency } else { Origin::Own };
+        let it = Application { version: text(version), origin, modules, modules_left_out: 0 };
+        (name(app), it)
+    };
+    let by_name = applications.cells().map(application).collect();
+    Deployment {
+        node: "nonode@nohost".to_owned(),
+        change: Change::Up,
+        creation: 4,
+        since: Timestamp::MIN,
+        is_visible: true,
+        reason: None,
+        detail: None,
+        software: Software {
+            applications: Applications::Told { by_name, left_out: 0 },
+            ..Software::default()
+        },
+    }
+}
+
+/// Precision and recall of "the same fault" over all pairs of occurrences.
+fn pairwise<'a>(filed: impl Iterator<Item = &'a Filed>) -> (f64, f64) {
+    let mut cells: HashMap<(&str, FaultId), u64> = HashMap::new();
+    for it in filed {
+        *cells.entry((&it.bug, it.id)).or_default() += 1;
+    }
+    let pairs = |n: u64| (n * n.saturating_sub(1) / 2) as f64;
+    let (mut by_bug, mut by_fault) = (HashMap::<_, u64>::new(), HashMap::<_, u64>::new());
+    for ((bug, fault), n) in &cells {
+        *by_bug.entry(*bug).or_default() += n;
+        *by_fault.entry(*fault).or_default() += n;
+    }
+    let sum = |numbers: &mut dyn Iterator<Item = u64>| numbers.map(pairs).sum::<f64>();
+    let both = sum(&mut cells.into_values());
+    (both / sum(&mut by_fault.into_values()), both / sum(&mut by_bug.into_values()))
+}
+
+/// The bugs of each half.
+fn halves() -> BTreeMap<&'static str, &'static str> {
+    let lines = BUGS.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let half = |line: &'static str| {
+        let mut parts = line.split('\t');
+        (parts.next().expect("a name"), parts.next().expect("a half"))
+    };
+    lines.map(half).collect()
+}
+
+/// Rules were tuned on the first half of the bugs alone.
+#[test]
+fn reports_of_one_bug_are_one_fault() {
+    let (filed, due) = filed();
+    let halves = halves();
+    let of_half = |half: &'static str| {
+        let halves = &halves;
+        filed.iter().filter(move |it| halves.get(it.bug.as_str()) == Some(&half))
+    };
+    let shown = std::env::var("LOGMACHINE_SHOW_FAULTS").unwrap_or_default();
+    for half in ["a", "b"].into_iter().filter(|half| shown.contains(half)) {
+        let mut lines: BTreeMap<(&str, &str), (u64, BTreeSet<&str>)> = BTreeMap::new();
+        for it in of_half(half) {
+            let (count, releases) = lines.entry((&it.bug, &it.title)).or_default();
+            *count += 1;
+            releases.insert(it.release);
+        }
+        for ((bug, title), (count, releases)) in lines {
+            eprintln!("{half} {bug}: {count} {releases:?} {title}");
+        }
+    }
+    for half in ["a", "b"] {
+        let (precision, recall) = pairwise(of_half(half));
+        let count = of_half(half).count();
+        let text = format!(
+            "half {half}: precision {precision:.4}, recall {recall:.4}, {count} occurrences"
+        );
+        eprintln!("{text}");
+        assert!(precision >= 0.98 && recall >= 0.98, "{text}");
+    }
+    eprintln!("{} occurrences, {due} episodes", filed.len());
+}
