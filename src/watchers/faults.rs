@@ -178,12 +178,15 @@ impl FaultWatcher {
             sources: shared
                 .watched
                 .iter()
-                .map(|(name, watched)| Source {
-                    name: name.clone(),
-                    cursor: watched.instance.log().cursor(watched.tracker().position(), false),
-                    left: None,
-                    is_told: true,
-                    stored_at: watched.tracker().position(),
+                .map(|(name, watched)| {
+                    let position = watched.tracker().position();
+                    Source {
+                        name: name.clone(),
+                        cursor: watched.instance.log().cursor(position, false),
+                        left: None,
+                        is_told: true,
+                        stored_at: position,
+                    }
                 })
                 .collect(),
             runtime: Handle::current(),
