@@ -259,6 +259,19 @@ impl Client {
         self.read_text(self.answered(request.send(events))?)
     }
 
+    /// Sends JSON that changes something, once.
+    pub(super) fn patch(&self, address: &Address, json: &str) -> Result<String, Failure> {
+        let mut request = self.agent.patch(format!("{}{}", self.base, address.0));
+        request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let answered = self.answered(request.send(json));
+        answered
+            .and_then(|response| self.read_text(response))
+            .map_err(|trouble| self.failure(&trouble))
+    }
+
     /// Opens a stream of server-sent events that goes on behind the one with this id.
     pub(super) fn try_stream(
         &self,
@@ -445,6 +458,9 @@ fn flag(place: &str) -> Option<&'static str> {
         "from" => "--since",
         "to" => "--until",
         "cursor" => "--after-cursor",
+        "state" => "--state",
+        "for" => "--for",
+        "until" => "--until",
         _ => return None,
     })
 }

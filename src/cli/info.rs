@@ -8,7 +8,7 @@ use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::client::{Address, Remote};
-use super::{Failure, pretty};
+use super::{Failure, output, pretty};
 use crate::strangers::Plain;
 use crate::time::{Clock, Timestamp, moment, monotonic, pause};
 
@@ -79,9 +79,7 @@ impl Info {
                 text
             }
         };
-        let mut output = std::io::stdout().lock();
-        use std::io::Write;
-        output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::failed)
+        output::write(&text)
     }
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod cookie;
 mod draft;
 mod export;
+mod faults;
 mod import;
 mod info;
 mod offline;
@@ -58,6 +59,8 @@ enum Verb {
     Send(send::Send),
     /// Show what a running node and its instances do
     Info(info::Info),
+    /// Show what keeps breaking, and decide about it
+    Faults(Box<faults::Faults>),
     /// Make a token for HTTP, and the configuration that accepts it
     Token(token::Token),
     /// Check every record of logs that nobody writes to; exit 1 if anything is damaged
@@ -146,6 +149,7 @@ fn run(Command { verb, verbosity }: Command) -> Result<(), Failure> {
         Verb::Read(read) => read.run(),
         Verb::Send(send) => send.run(),
         Verb::Info(info) => info.run(),
+        Verb::Faults(faults) => faults.run(),
         Verb::Token(token) => token.run(),
         Verb::Verify(verify) => verify.run(),
         Verb::Export(export) => export.run(),

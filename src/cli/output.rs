@@ -113,6 +113,12 @@ impl Output {
     }
 }
 
+/// Text on standard output.
+pub(super) fn write(text: &str) -> Result<(), Failure> {
+    let mut output = stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::failed)
+}
+
 /// The event of an entry.
 pub(super) fn event(entry: &Entry<'_>) -> Result<crate::etf::TermBuf, Failure> {
     json::parse(entry.event).map_err(|wrong| Failure::failed(format!("this is no event: {wrong}")))

@@ -11,8 +11,7 @@ use clap::{CommandFactory, Error};
 use super::{Failure, complain};
 
 /// Verbs that only a later version has, and what serves until then.
-const LATER_VERBS: [(&str, &str); 3] =
-    [("faults", "no analysis yet"), ("explain", "no analysis yet"), ("rules", "no analysis yet")];
+const LATER_VERBS: [(&str, &str); 1] = [("rules", "no rules yet")];
 
 /// Prints help and version where they were asked for, and what is wrong where something is.
 pub(super) fn explain(error: &Error) -> ExitCode {
