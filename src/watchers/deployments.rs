@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::{error, warn};
+use tracing::{debug, error};
 
 use crate::analysis::deployment::{Applications, Change, Deployment, Software};
 use crate::instance::Instance;
@@ -264,7 +264,7 @@ impl Task {
     async fn record(&self, event: &Deployment) -> Option<Timestamp> {
         let stamped = self.instance.append(&[event.encode()]).await;
         if let Err(failure) = &stamped {
-            warn!(instance = INSTANCE, node = event.node, "{failure}");
+            debug!(instance = INSTANCE, node = event.node, "{failure}");
         }
         stamped.ok().map(|stamped| stamped.first)
     }

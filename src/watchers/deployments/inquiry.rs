@@ -65,7 +65,7 @@ impl Answers {
         let (system, loaded) =
             tokio::join!(rpc(node, peer, "lists", "map", system_info), loaded(node, peer),);
         let system = system?;
-        let mut texts = system.as_term().cells().map(characters).filter(|text| !text.is_empty());
+        let mut texts = system.as_term().cells().map(characters);
         (self.otp_release, self.erts_version) = (texts.next(), texts.next());
         self.versions = loaded?;
         let keys = rpc(node, peer, "lists", "zipwith", |out| self.write_keys(out)).await?;
