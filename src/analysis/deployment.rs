@@ -40,7 +40,8 @@ pub enum Change {
 }
 
 impl Change {
-    const fn name(self) -> &'static str {
+    /// The atom that events have.
+    pub const fn name(self) -> &'static str {
         match self {
             Change::Up => "up",
             Change::Changed => "changed",

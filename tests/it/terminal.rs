@@ -484,7 +484,11 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
         ("info", &["nowhere"]),
     ];
     for (verb, flags) in verbs {
-        failed(&run(verb, flags), 1, "there is no instance of that name; there is faults, nodes, quotes");
+        failed(
+            &run(verb, flags),
+            1,
+            "there is no instance of that name; there is faults, nodes, quotes",
+        );
     }
     let nobody = format!("http://127.0.0.1:{}", free_port());
     for (verb, flags) in [
