@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 pub use super::origin::{Clues, Origin, is_otp, origins};
 use super::view::timestamp;
-use crate::etf::{TermBuf, TermRef, encode};
+use crate::etf::{Term, TermBuf, TermRef, encode};
 use crate::time::Timestamp;
 
 /// The most applications that an event has.
@@ -300,7 +300,7 @@ impl Pairs {
 }
 
 fn pairs(map: TermRef<'_>) -> impl Iterator<Item = (TermRef<'_>, TermRef<'_>)> {
-    let pairs = if let crate::etf::Term::Map(pairs) = map.view() { Some(pairs) } else { None };
+    let pairs = if let Term::Map(pairs) = map.view() { Some(pairs) } else { None };
     pairs.into_iter().flatten()
 }
 
