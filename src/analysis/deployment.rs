@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 pub use super::origin::{Clues, Origin, is_otp, origins};
 use super::view::timestamp;
-use crate::etf::{TermBuf, TermRef, encode};
+use crate::etf::{Term, TermBuf, TermRef, encode};
 use crate::time::Timestamp;
 
 /// The most applications that an event has.
@@ -40,7 +40,13 @@ pub enum Change {
 }
 
 impl Change {
-    const fn name(self) -> &'static str {
+    /// What this atom stands for.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Change::Up, Change::Changed, Change::Down].into_iter().find(|it| it.name() == name)
+    }
+
+    /// The atom that events have.
+    pub const fn name(self) -> &'static str {
         match self {
             Change::Up => "up",
             Change::Changed => "changed",
@@ -166,10 +172,8 @@ impl Deployment {
         }
         if let Some(detail) = &self.detail {
             pairs.add("detail", |out| {
-                encode::binary(
-                    out,
-                    detail[..detail.floor_char_boundary(MAX_TEXT_BYTES)].as_bytes(),
-                );
+                let end = detail.floor_char_boundary(MAX_TEXT_BYTES);
+                encode::binary(out, &detail.as_bytes()[..end]);
             });
         }
         if self.change != Change::Down {
@@ -187,12 +191,11 @@ impl Deployment {
     /// What an event says; `None` if it isn't one of these.
     pub fn decode(event: TermRef<'_>) -> Option<Self> {
         let [tag, change, node, about] = event.as_tuple()?;
-        let all = [Change::Up, Change::Changed, Change::Down];
-        let change = all.into_iter().find(|it| tag.is_atom("node") && change.is_atom(it.name()))?;
+        let change = change.as_atom().filter(|_| tag.is_atom("node"))?;
         let creation = about.map_get("creation")?.as_integer()?;
         Some(Deployment {
-            node: node.as_atom()?.to_str().into_owned(),
-            change,
+            node: atom(node)?,
+            change: Change::of_name(&change.to_str())?,
             creation: u32::try_from(creation).ok()?,
             since: timestamp(about.map_get("since")?)?,
             is_visible: about.map_get("node_type")?.is_atom("visible"),
@@ -297,7 +300,7 @@ impl Pairs {
 }
 
 fn pairs(map: TermRef<'_>) -> impl Iterator<Item = (TermRef<'_>, TermRef<'_>)> {
-    let pairs = if let crate::etf::Term::Map(pairs) = map.view() { Some(pairs) } else { None };
+    let pairs = if let Term::Map(pairs) = map.view() { Some(pairs) } else { None };
     pairs.into_iter().flatten()
 }
 

@@ -1,5 +1,6 @@
 //! What filters ask of events.
 
+use super::deployment::Change;
 use super::exception::Call;
 use super::failure::{Failure, beginning, failure_in, failure_of};
 use super::kind::{Kind, Level};
@@ -41,6 +42,11 @@ pub(super) enum Shape<'a> {
         alarm: TermRef<'a>,
     },
     Dropped(TermRef<'a>),
+    /// A node came or went; see `deployment`.
+    Node {
+        change: AtomRef<'a>,
+        about: TermRef<'a>,
+    },
 }
 
 impl<'a> Facts<'a> {
@@ -66,6 +72,7 @@ impl<'a> Facts<'a> {
                 };
                 Some(Facts { level, node: Some(node), shape })
             }
+            4 => Self::of_node(elements.exactly()?),
             5 => {
                 let [tag, node, level, message, meta] = elements.exactly()?;
                 if !tag.is_atom("log") || !matches!(meta.view(), Term::Map(_)) {
@@ -101,6 +108,16 @@ impl<'a> Facts<'a> {
         Some(Facts { level: Level::Warning, node, shape: Shape::Dropped(about) })
     }
 
+    fn of_node([tag, change, node, about]: [TermRef<'a>; 4]) -> Option<Self> {
+        let change = change.as_atom().filter(|_| tag.is_atom("node"))?;
+        Change::of_name(&change.to_str())?;
+        if !matches!(about.view(), Term::Map(_)) {
+            return None;
+        }
+        let shape = Shape::Node { change, about };
+        Some(Facts { level: Level::Notice, node: Some(node.as_atom()?), shape })
+    }
+
     /// How severe the event is.
     pub const fn level(&self) -> Level {
         self.level
@@ -116,6 +133,7 @@ impl<'a> Facts<'a> {
         match self.shape {
             Shape::Alarm { .. } => Kind::Alarm,
             Shape::Dropped(_) => Kind::Dropped,
+            Shape::Node { .. } => Kind::Log,
             Shape::Message { format, .. } => Kind::of_format(&beginning(format)),
             Shape::Report { kind, report, .. } if kind.is_atom("std_info") && is_alarm(report) => {
                 Kind::Alarm
@@ -172,7 +190,7 @@ impl<'a> Facts<'a> {
             Shape::Message { pid, args, .. } if pid.is_atom("emulator") => args.cells().next()?,
             Shape::Message { pid, .. } => pid,
             Shape::Log { meta, .. } => meta.map_get("pid")?,
-            Shape::Alarm { .. } | Shape::Dropped(_) => return None,
+            Shape::Alarm { .. } | Shape::Dropped(_) | Shape::Node { .. } => return None,
         };
         matches!(pid.view(), Term::Pid { .. }).then_some(pid)
     }
@@ -218,7 +236,7 @@ impl<'a> Facts<'a> {
                 let known = tag.is_atom("report").then(|| failure_of(Report::of(body))).flatten();
                 known.or_else(|| meta.map_get("crash_reason").map(Failure::of_elixir))
             }
-            Shape::Alarm { .. } | Shape::Dropped(_) => None,
+            Shape::Alarm { .. } | Shape::Dropped(_) | Shape::Node { .. } => None,
         }
     }
 }

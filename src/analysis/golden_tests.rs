@@ -225,6 +225,25 @@ fn our_own_events_and_those_of_an_alarm_handler_have_views() {
 }
 
 #[test]
+fn nodes_that_come_and_go_have_views() {
+    let up = "#{otp_release => <<\"27\">>, applications => #{kernel => #{version => <<\"10.2\">>, origin => otp}, shop => #{version => <<\"1.4.2\">>, origin => own}, shop_web => #{version => <<\"0.1\">>, origin => own}}}";
+    let down = "#{reason => connection_closed, detail => <<\"closed by the peer\">>}";
+    for (change, about, text) in [
+        ("up", up, "node a@b up: OTP 27, shop 1.4.2, shop_web 0.1"),
+        ("changed", up, "node a@b changed: OTP 27, shop 1.4.2, shop_web 0.1"),
+        (
+            "up",
+            "#{detail => <<\"it is no Erlang emulator\">>}",
+            "node a@b up: it is no Erlang emulator",
+        ),
+        ("down", down, "node a@b down: connection_closed, closed by the peer"),
+        ("down", "#{applications => none}", "node a@b down"),
+    ] {
+        check(&format!("{{node, {change}, 'a@b', {about}}}"), Level::Notice, Kind::Log, text);
+    }
+}
+
+#[test]
 fn other_terms_have_no_view() {
     for term in [
         "17",
@@ -234,6 +253,9 @@ fn other_terms_have_no_view() {
         "{error, gl, {pid, \"format\", []}}",
         "{logmachine, up, #{node => a}}",
         "{logmachine, dropped, []}",
+        "{node, up, a, []}",
+        "{node, left, a, #{}}",
+        "{node, up, 1, #{}}",
         "{log, node, error, {string, <<>>}, []}",
         "{log, node, loud, {string, <<>>}, #{}}",
         "{log, \"node\", error, {string, <<>>}, #{}}",

@@ -5,7 +5,7 @@
 //!
 //! Shapes: those of OTP's manager `error_logger` (`{Tag, GroupLeader, {Pid, What, Data}}`), whose reports may be SASL's;
 //! what our handler for `logger` sends (`{log, Node, Level, Msg, Meta}`, `erlang/HANDLERS.md`), Elixir's included; what an
-//! `alarm_handler` gets; and our own `{logmachine, dropped, #{...}}`.
+//! `alarm_handler` gets; and our own `{logmachine, dropped, #{...}}` and `{node, up, Node, #{...}}`.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::facts::{Facts, Shape};
 use super::kind::{Kind, Level};
 use super::report::{Report, find};
 use crate::etf::text::{Lines, Printer, on_one_line, write_atom};
-use crate::etf::{AtomRef, TermRef};
+use crate::etf::{AtomRef, Term, TermRef};
 use crate::time::{Timestamp, moment};
 
 /// The most bytes of a message, and of a reason.
@@ -171,6 +171,13 @@ impl<'a> Facts<'a> {
                 out.push("}");
             }
             Shape::Dropped(about) => dropped(out, about),
+            Shape::Node { change, about } => {
+                out.push("node ");
+                out.push(&self.node.map(AtomRef::to_str).unwrap_or_default());
+                out.push(" ");
+                out.push(&change.to_str());
+                deployed(out, about);
+            }
         }
     }
 
@@ -243,6 +250,35 @@ fn dropped(out: &mut Printer, about: TermRef<'_>) {
     let time = |key| about.map_get(key).and_then(timestamp);
     if let (Some(from), Some(to)) = (time("from"), time("to")) {
         out.push(&format!(" from {} to {}", moment::rfc3339(from), moment::rfc3339(to)));
+    }
+}
+
+/// What we say of a node: its release and the team's own applications, or why it went.
+fn deployed(out: &mut Printer, about: TermRef<'_>) {
+    let mut before = ": ";
+    let mut say = |word: &str, value: TermRef<'_>| {
+        out.push(std::mem::replace(&mut before, ", "));
+        out.push(word);
+        out.chardata(value);
+    };
+    if let Some(release) = about.map_get("otp_release") {
+        say("OTP ", release);
+    }
+    let applications = about.map_get("applications").map(TermRef::view);
+    if let Some(Term::Map(applications)) = applications {
+        for (name, application) in applications {
+            let is_own = application.map_get("origin").is_some_and(|it| it.is_atom("own"));
+            if let (true, Some(name), Some(version)) =
+                (is_own, name.as_atom(), application.map_get("version"))
+            {
+                say(&format!("{} ", name.to_str()), version);
+            }
+        }
+    }
+    for key in ["reason", "detail"] {
+        if let Some(why) = about.map_get(key) {
+            say("", why);
+        }
     }
 }
 

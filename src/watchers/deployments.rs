@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::{error, warn};
+use tracing::{debug, error};
 
 use crate::analysis::deployment::{Applications, Change, Deployment, Software};
 use crate::instance::Instance;
@@ -264,7 +264,7 @@ impl Task {
     async fn record(&self, event: &Deployment) -> Option<Timestamp> {
         let stamped = self.instance.append(&[event.encode()]).await;
         if let Err(failure) = &stamped {
-            warn!(instance = INSTANCE, node = event.node, "{failure}");
+            debug!(instance = INSTANCE, node = event.node, "{failure}");
         }
         stamped.ok().map(|stamped| stamped.first)
     }
@@ -351,5 +351,59 @@ impl Guest {
         let peer = self.peer.clone();
         // Whoever takes reports ends with this task.
         let _ = self.report.send(Report { peer, change, software, detail, versions }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etf::TermBuf;
+    use crate::instance::budget::{Budget, Limits};
+    use crate::instance::reader::Selection;
+    use crate::instance::{InstanceConfig, OpenedInstance};
+    use crate::node::NodeConfig;
+    use crate::proto::handshake::Local;
+    use crate::time::Clock;
+
+    /// Comings, goings and a replacement, as fast as they can be.
+    #[tokio::test]
+    async fn each_up_comes_before_its_down_and_is_known_to_be_awaited() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let name = NodeName::new("logmachine@h").expect("a name");
+        let local = Local { name, creation: 1, cookie: "cookie".into() };
+        let node = Node::new(local, NodeConfig::default());
+        let config = InstanceConfig::new(INSTANCE, dir.path());
+        let opened = OpenedInstance::open(config, Clock::system(), true).expect("the log opens");
+        let instance = opened.start(&node, &Budget::new(Limits::default(), 1));
+        let deployments = Deployments::start(&node, instance.clone());
+        let mut recorded = deployments.recorded();
+        node.detach(&node.attach("a@h"));
+        let before = node.attach("b@h");
+        assert!(deployments.is_being_asked("b@h"));
+        let after = node.attach("b@h");
+        while deployments.is_being_asked("b@h") {
+            recorded.changed().await.expect("it runs");
+        }
+        assert!(!deployments.is_being_asked("a@h"), "it is gone");
+        node.detach(&before);
+        node.detach(&after);
+        let wanted = "a up, a down, b up, b down replaced, b up, b down";
+        let mut seen = String::new();
+        while seen != wanted {
+            assert!(wanted.starts_with(&seen), "in_order: {seen}");
+            recorded.changed().await.expect("it runs");
+            let page = instance.read(Selection::starting(Timestamp::from_micros(0))).await;
+            let said = |event: &TermBuf| {
+                let it = Deployment::decode(event.as_term()).expect("a deployment");
+                let node = it.node.trim_end_matches("@h");
+                match it.reason.filter(|reason| reason != "connection_closed") {
+                    Some(reason) => format!("{node} {} {reason}", it.change.name()),
+                    None => format!("{node} {}", it.change.name()),
+                }
+            };
+            let page = page.expect("it is read");
+            seen =
+                page.entries.iter().map(|entry| said(&entry.event)).collect::<Vec<_>>().join(", ");
+        }
     }
 }

@@ -17,6 +17,7 @@ mod cluster; // joining, global names, nodes that come and go
 mod command_line; // flags, configuration, exit codes, what the operator reads
 mod crash; // kill -9 under load, a full disk
 mod delivery; // each event once, in order, without a gap; also across kill -9
+mod deployments; // nodes that come up and go, and what runs on them
 mod doors; // strangers of this host and others: what they learn, take and write
 mod examples; // the Rust programs of examples/
 mod first_session; // what a newcomer does, word for word

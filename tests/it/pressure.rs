@@ -216,6 +216,13 @@ fn a_peer_that_waits_is_ticked_and_not_given_up() {
 fn peers_that_ask_and_do_not_read_are_given_up_and_leave_nothing() {
     let world = World::new();
     let program = start(&world, FINE, &[]);
+    // The first that comes and goes opens the log in which that is recorded.
+    drop(RawNode::connect(&world, "first"));
+    wait_for("it is recorded", || {
+        let log = std::fs::read(world.path("data/nodes/nodes")).ok()?;
+        let word = b"connection_closed";
+        log.windows(word.len()).any(|bytes| bytes == word).then_some(())
+    });
     let files = open_files(&program);
     let peers: Vec<_> = (0..12)
         .map(|number| {

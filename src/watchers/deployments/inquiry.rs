@@ -65,7 +65,7 @@ impl Answers {
         let (system, loaded) =
             tokio::join!(rpc(node, peer, "lists", "map", system_info), loaded(node, peer),);
         let system = system?;
-        let mut texts = system.as_term().cells().map(characters).filter(|text| !text.is_empty());
+        let mut texts = system.as_term().cells().map(characters);
         (self.otp_release, self.erts_version) = (texts.next(), texts.next());
         self.versions = loaded?;
         let keys = rpc(node, peer, "lists", "zipwith", |out| self.write_keys(out)).await?;
@@ -214,4 +214,63 @@ fn characters(term: TermRef<'_>) -> String {
     }
     let character = |cell: TermRef<'_>| char::from_u32(u32::try_from(cell.as_integer()?).ok()?);
     term.cells().take(MAX_CHARS).filter_map(character).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn term(text: &str) -> TermBuf {
+        text::parse(text).expect("a term")
+    }
+
+    fn answers(names: &[&str]) -> Answers {
+        let versions = names.iter().map(|&name| (name.to_owned(), "1".to_owned())).collect();
+        Answers { versions, ..Answers::default() }
+    }
+
+    /// What a node may say in the place of what it was asked.
+    #[test]
+    fn nonsense_is_taken_for_as_much_as_it_tells() {
+        for keys in ["ok", "[]", "[a|b]", "[{ok,a}]", "[{ok,[1,x|y]},{ok,{}},undefined]", "\"abc\""]
+        {
+            let mut answers = answers(&["a", "b"]);
+            answers.read_keys(term(keys).as_term());
+            let software = answers.software();
+            let Applications::Told { by_name, .. } = software.applications else {
+                panic!("{keys}")
+            };
+            assert_eq!(by_name.len(), 2, "{keys}");
+        }
+        for chunk in [
+            "ok",
+            "{ok,a}",
+            "{ok,{a,[]}}",
+            "{ok,{a,[{compile_info,[source]}]}}",
+            "{error,beam_lib,x}",
+        ] {
+            assert_eq!(source(term(chunk).as_term()), None, "{chunk}");
+        }
+        let chunk = "{ok,{a,[{compile_info,[{version,\"8\"},{source,\"/a/deps/b/c.erl\"}]}]}}";
+        assert_eq!(source(term(chunk).as_term()).as_deref(), Some("/a/deps/b/c.erl"));
+    }
+
+    #[test]
+    fn modules_beyond_the_limit_are_counted() {
+        let modules = TermBuf::written(|out| {
+            encode::list(out, 0..MAX_MODULES + 5, |out, n| encode::atom(out, &format!("m{n}")));
+        });
+        let ok = |out: &mut Vec<u8>, value: TermRef<'_>| {
+            encode::tuple_header(out, 2);
+            encode::atom(out, "ok");
+            out.extend_from_slice(value.bytes());
+        };
+        let keys = TermBuf::written(|out| {
+            encode::list(out, [modules.as_term(), TermRef::NIL, modules.as_term()].into_iter(), ok);
+        });
+        let mut answers = answers(&["a", "b"]);
+        answers.read_keys(keys.as_term());
+        assert_eq!(answers.modules["a"].names.len(), MAX_MODULES);
+        assert_eq!(answers.modules["a"].left_out, 5);
+    }
 }
