@@ -5,6 +5,7 @@
 mod behaviour;
 mod elixir;
 mod exception;
+pub mod explain;
 pub mod facts;
 mod failure;
 #[cfg(test)]
