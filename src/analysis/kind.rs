@@ -110,6 +110,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Kind; 8] = [
+        Kind::Log,
+        Kind::Crash,
+        Kind::GenServer,
+        Kind::Supervisor,
+        Kind::Task,
+        Kind::Progress,
+        Kind::Alarm,
+        Kind::Dropped,
+    ];
+
     /// The kind's name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -126,10 +138,7 @@ impl Kind {
 
     /// The kind of this name.
     pub fn named(name: &str) -> Option<Self> {
-        use Kind::{Alarm, Crash, Dropped, GenServer, Log, Progress, Supervisor, Task};
-        [Log, Crash, GenServer, Supervisor, Task, Progress, Alarm, Dropped]
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+        Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
     /// What a format of OTP's own, or of Elixir's tasks, is about, by how it begins.

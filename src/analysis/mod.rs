@@ -6,6 +6,7 @@ mod behaviour;
 pub mod deployment;
 mod elixir;
 mod exception;
+pub mod explain;
 pub mod facts;
 mod failure;
 pub mod fault;
