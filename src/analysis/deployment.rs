@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 
 pub use super::origin::{Clues, Origin, is_otp, origins};
+use super::pairs::Pairs;
 use super::view::timestamp;
 use crate::etf::{Term, TermBuf, TermRef, encode};
 use crate::time::Timestamp;
@@ -276,26 +277,6 @@ impl Application {
             modules,
             modules_left_out: count(term, "modules_left_out"),
         })
-    }
-}
-
-/// The pairs of a map that is being written.
-#[derive(Default)]
-struct Pairs {
-    count: usize,
-    bytes: Vec<u8>,
-}
-
-impl Pairs {
-    fn add(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
-        self.count += 1;
-        encode::atom(&mut self.bytes, key);
-        value(&mut self.bytes);
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        encode::map_header(out, self.count);
-        out.extend_from_slice(&self.bytes);
     }
 }
 

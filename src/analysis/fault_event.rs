@@ -12,8 +12,10 @@
 
 use super::fault::{Decision, Fault, News, State};
 use super::fingerprint::FaultId;
+use super::pairs::Pairs;
 use super::view::timestamp;
 use crate::etf::{Term, TermBuf, TermRef, encode};
+use crate::time::Timestamp;
 /// The longest name of who decided, in bytes.
 pub const MAX_WHO_BYTES: usize = 255;
 
@@ -63,7 +65,7 @@ impl Decision {
         if self.in_next_version {
             about.add("in_next_version", |out| encode::boolean(out, true));
         }
-        about.event(self.id, self.state)
+        event(self.id, self.state, &about)
     }
 }
 
@@ -93,38 +95,68 @@ impl Fault {
                 State::Regressed
             }
         };
-        about.event(self.id, state)
+        event(self.id, state, &about)
     }
 }
 
-/// The pairs of a map, written one after the other.
-#[derive(Default)]
-struct Pairs {
-    count: usize,
-    bytes: Vec<u8>,
+impl Fault {
+    /// Writes it as the map that Erlang code gets.
+    pub fn write(&self, out: &mut Vec<u8>, instance: &str, now: Timestamp) {
+        let mut pairs = Pairs::default();
+        pairs.binary("id", &self.id.to_string());
+        pairs.add("instance", |out| encode::atom(out, instance));
+        pairs.binary("title", &self.title);
+        pairs.add("state", |out| encode::atom(out, self.state(now).as_str()));
+        pairs.add("since", |out| encode::timestamp(out, self.since));
+        if let Some(by) = &self.by {
+            pairs.binary("by", by);
+        }
+        if let Some(until) = self.until {
+            pairs.add("until", |out| encode::timestamp(out, until));
+        }
+        pairs.add("in_next_version", |out| encode::boolean(out, self.in_next_version));
+        pairs.add("kind", |out| encode::atom(out, self.kind.as_str()));
+        pairs.add("level", |out| encode::atom(out, self.level.as_str()));
+        pairs.add("count", |out| encode::unsigned(out, self.count));
+        pairs.add("first_seen", |out| encode::timestamp(out, self.first_seen));
+        pairs.add("last_seen", |out| encode::timestamp(out, self.last_seen));
+        pairs.add("nodes", |out| {
+            encode::map_header(out, self.nodes.len());
+            for (node, count) in &self.nodes {
+                encode::atom(out, node);
+                encode::unsigned(out, *count);
+            }
+        });
+        pairs.add("modules", |out| {
+            encode::list(out, self.modules.iter(), |out, module| encode::atom(out, module));
+        });
+        for (key, version) in
+            [("first_version", &self.first_version), ("last_version", &self.last_version)]
+        {
+            if let Some(version) = version {
+                pairs.add(key, |out| {
+                    encode::tuple_header(out, 2);
+                    encode::atom(out, &version.application);
+                    encode::binary(out, version.version.as_bytes());
+                });
+            }
+        }
+        pairs.add("samples", |out| {
+            encode::list(out, self.samples.iter(), |out, at| encode::timestamp(out, *at));
+        });
+        pairs.write(out);
+    }
 }
 
-impl Pairs {
-    fn add(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
-        self.count += 1;
-        encode::atom(&mut self.bytes, key);
-        value(&mut self.bytes);
-    }
-
-    fn binary(&mut self, key: &str, text: &str) {
-        self.add(key, |out| encode::binary(out, text.as_bytes()));
-    }
-
-    fn event(self, id: FaultId, state: State) -> TermBuf {
-        TermBuf::written(|out| {
-            encode::tuple_header(out, 4);
-            encode::atom(out, "fault");
-            encode::binary(out, id.to_string().as_bytes());
-            encode::atom(out, state.as_str());
-            encode::map_header(out, self.count);
-            out.extend_from_slice(&self.bytes);
-        })
-    }
+/// `{fault, Id, State, About}`.
+fn event(id: FaultId, state: State, about: &Pairs) -> TermBuf {
+    TermBuf::written(|out| {
+        encode::tuple_header(out, 4);
+        encode::atom(out, "fault");
+        encode::binary(out, id.to_string().as_bytes());
+        encode::atom(out, state.as_str());
+        about.write(out);
+    })
 }
 
 /// A binary, a string or an atom.
@@ -140,7 +172,6 @@ fn text(term: TermRef<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
 
     #[test]
     fn decisions_are_read_as_they_were_written() {

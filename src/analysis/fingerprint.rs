@@ -471,7 +471,7 @@ impl<'a> Facts<'a> {
                 of_report(Report::of(second))
             }
             Shape::Alarm { alarm, .. } => Logged::Same(shape::of_reason(alarm)),
-            Shape::Dropped(_) => Logged::Same(String::new()),
+            Shape::Dropped(_) | Shape::Node { .. } => Logged::Same(String::new()),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod inventory;
 pub mod kind;
 pub mod occurrence;
 mod origin;
+pub(crate) mod pairs;
 mod platform;
 mod report;
 pub mod series;

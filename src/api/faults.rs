@@ -1,6 +1,5 @@
 //! Faults: which there are, one of them with entries, and what people decide about them.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use crate::instance::reader::{Selected, Selection, Taken};
 use crate::instance::search::Collect;
 use crate::instance::{Instance, read};
 use crate::time::{Timestamp, moment};
-use crate::watchers::faults::{DecideError, FaultWatcher};
+use crate::watchers::faults::{DecideError, FaultQuery, FaultWatcher, Sort};
 
 /// Faults of one answer, unless told.
 const DEFAULT_LIMIT: usize = 100;
@@ -209,24 +208,6 @@ fn watcher(state: &Shared) -> Result<&Arc<FaultWatcher>, Refusal> {
     state.faults.as_ref().ok_or_else(|| Refusal::not_found("this node keeps no faults"))
 }
 
-/// What comes first in a list.
-#[derive(Clone, Copy)]
-enum Sort {
-    LastSeen,
-    FirstSeen,
-    Count,
-}
-
-impl Sort {
-    const fn key(self, fault: &Fault) -> u64 {
-        match self {
-            Sort::LastSeen => fault.last_seen.micros(),
-            Sort::FirstSeen => fault.first_seen.micros(),
-            Sort::Count => fault.count,
-        }
-    }
-}
-
 /// Lists faults.
 #[utoipa::path(
     get, path = "/api/v1/faults", params(Parameters),
@@ -249,15 +230,7 @@ pub(super) async fn list(
             moment::parse(text, now).map(Some).map_err(|wrong| Refusal::bad(place, wrong))
         }
     };
-    let from = moment("from", &parameters.from)?.unwrap_or(Timestamp::MIN);
-    let to = moment("to", &parameters.to)?.unwrap_or(Timestamp::MAX);
-    let states = parameters.state.as_deref().map(states).transpose()?;
-    let sort = match parameters.sort.as_deref() {
-        None | Some("last_seen") => Sort::LastSeen,
-        Some("first_seen") => Sort::FirstSeen,
-        Some("count") => Sort::Count,
-        Some(_) => return Err(Refusal::bad("sort", "write last_seen, first_seen or count")),
-    };
+    let sort = parameters.sort.as_deref().unwrap_or("last_seen");
     let limit = match &parameters.limit {
         None => DEFAULT_LIMIT,
         Some(limit) => {
@@ -267,40 +240,24 @@ pub(super) async fn list(
             })?
         }
     };
-    let after = parameters.cursor.as_deref().map(cursor).transpose()?;
-    if let Some(instance) = &parameters.instance {
+    let query = FaultQuery {
+        states: parameters.state.as_deref().map(states).transpose()?,
+        from: moment("from", &parameters.from)?.unwrap_or(Timestamp::MIN),
+        to: moment("to", &parameters.to)?.unwrap_or(Timestamp::MAX),
+        sort: Sort::named(sort)
+            .ok_or_else(|| Refusal::bad("sort", "write last_seen, first_seen or count"))?,
+        after: parameters.cursor.as_deref().map(cursor).transpose()?,
+        limit,
+        instance: parameters.instance,
+    };
+    if let Some(instance) = &query.instance {
         state.instance(instance)?;
     }
     faults.catch_up().await;
-    let wanted = |name: &&Arc<str>| parameters.instance.as_ref().is_none_or(|it| **it == ***name);
-    let mut found: Vec<(Reverse<u64>, FaultId, &Arc<str>)> = Vec::new();
-    for instance in faults.instances().filter(wanted) {
-        faults.look(instance, |faults| {
-            let suits = |fault: &&Fault| {
-                fault.last_seen >= from
-                    && fault.first_seen <= to
-                    && states.as_ref().is_none_or(|states| states.contains(&fault.state(now)))
-            };
-            let keys = faults.iter().filter(suits);
-            found.extend(keys.map(|fault| (Reverse(sort.key(fault)), fault.id, instance)));
-        });
-    }
-    found.sort_unstable();
-    let begin = after.map_or(0, |(key, id)| {
-        found.partition_point(|(found, found_id, _)| (*found, *found_id) <= (Reverse(key), id))
-    });
-    let page = &found[begin..];
-    let page = &page[..page.len().min(limit)];
-    let body = |(_, id, instance): &(_, FaultId, &Arc<str>)| {
-        // It may have gone meanwhile.
-        let body = faults.look(instance, |faults| {
-            faults.get(*id).map(|fault| FaultBody::of(instance, fault, now))
-        });
-        body.flatten()
-    };
-    let next = page.last().filter(|_| begin + page.len() < found.len());
-    let next = next.map(|(Reverse(key), id, _)| format!("{key}-{id}"));
-    Ok(Json(FaultsBody { faults: page.iter().filter_map(body).collect(), next }))
+    let (found, next) = faults.list(&query, now);
+    let bodies = found.iter().map(|(instance, fault)| FaultBody::of(instance, fault, now));
+    let next = next.map(|(key, id)| format!("{key}-{id}"));
+    Ok(Json(FaultsBody { faults: bodies.collect(), next }))
 }
 
 fn states(text: &str) -> Result<Vec<State>, Refusal> {

@@ -1,17 +1,20 @@
-//! Which events the parameters `level`, `node`, `kind`, `module`, `pid` and `grep` let through.
+//! Which events the parameters `level`, `node`, `kind`, `module`, `pid`, `fault` and `grep` let through.
 
+use std::fmt;
 use std::sync::Arc;
 
 use regex::Regex;
 
 use super::error::Refusal;
-use super::parameters::Parameters;
+use super::parameters::{Faults, Parameters};
 use crate::analysis::facts::Facts;
+use crate::analysis::fingerprint::FaultId;
 use crate::analysis::kind::{Kind, Level};
 use crate::analysis::view::View;
 use crate::etf::{TermRef, text};
 use crate::instance::reader::Condition;
 use crate::node::listener::glob_matches;
+use crate::watchers::faults::FaultWatcher;
 
 /// The longest regular expression, and the most memory that one may take when it is compiled.
 const MAX_GREP_BYTES: usize = 4096;
@@ -31,13 +34,45 @@ struct Filter {
     kind: Option<Kind>,
     module: Option<String>,
     pid: Option<String>,
+    fault: Option<OfFault>,
     grep: Option<Regex>,
 }
 
+/// A fault, and who knows which events are of it.
+struct OfFault {
+    id: FaultId,
+    instance: Arc<str>,
+    faults: Arc<FaultWatcher>,
+}
+
+impl fmt::Debug for OfFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)
+    }
+}
+
+impl OfFault {
+    fn find(id: &str, faults: &Faults) -> Result<Self, Refusal> {
+        let found = FaultId::parse(id).zip(faults.0.clone()).and_then(|(id, faults)| {
+            let (instance, _) = faults.find(id)?;
+            Some(OfFault { id, instance, faults })
+        });
+        found.ok_or_else(|| Refusal::bad("fault", "there is no fault with this id"))
+    }
+
+    fn has(&self, event: TermRef<'_>) -> bool {
+        let error = self.faults.grouping().error(event);
+        error.is_some_and(|error| self.faults.fault_of(&self.instance, &error) == Some(self.id))
+    }
+}
+
+/// What it takes to tell whose fault an error is.
+const STEPS_OF_A_FAULT: u64 = 200;
+
 /// The condition that the parameters set, if they do.
 pub(super) fn condition(parameters: &Parameters) -> Result<Option<Arc<dyn Condition>>, Refusal> {
-    let Parameters { level, node, kind, module, pid, grep, .. } = parameters;
-    if [level, node, kind, module, pid, grep].iter().all(|parameter| parameter.is_none()) {
+    let Parameters { level, node, kind, module, pid, fault, grep, faults, .. } = parameters;
+    if [level, node, kind, module, pid, fault, grep].iter().all(|parameter| parameter.is_none()) {
         return Ok(None);
     }
     let level = level.as_deref().map(|name| {
@@ -54,6 +89,7 @@ pub(super) fn condition(parameters: &Parameters) -> Result<Option<Arc<dyn Condit
         kind: kind.transpose()?,
         module: module.clone(),
         pid: pid.clone(),
+        fault: fault.as_deref().map(|id| OfFault::find(id, faults)).transpose()?,
         grep: grep.as_deref().map(compile).transpose()?,
     })))
 }
@@ -119,6 +155,15 @@ impl Condition for Filter {
             || self.pid.is_some();
         if asks_facts && !facts.as_ref().is_some_and(|facts| self.suits(facts, steps)) {
             return false;
+        }
+        if let Some(fault) = &self.fault {
+            if facts.as_ref().is_none_or(|facts| facts.level() < Level::Error) {
+                return false;
+            }
+            *steps = steps.saturating_sub(STEPS_OF_A_FAULT);
+            if !fault.has(event) {
+                return false;
+            }
         }
         let Some(grep) = &self.grep else { return true };
         let mut search = |text: &str| {

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::access::Caller;
 use super::error::{ErrorBody, Refusal};
-use super::parameters::Parameters;
+use super::parameters::{Faults, Parameters};
 use super::state::{Named, Shared};
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
@@ -87,6 +87,7 @@ pub(super) async fn histogram(
     uri: Uri,
 ) -> Result<Json<HistogramBody>, Refusal> {
     let (steps, mut parameters) = parse(&uri)?;
+    parameters.faults = Faults(state.faults.clone());
     if parameters.order.is_some() || parameters.cursor.is_some() || parameters.limit.is_some() {
         return Err(Refusal::bad("query", "a histogram knows no order, cursor or limit"));
     }

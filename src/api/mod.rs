@@ -11,6 +11,7 @@ mod append;
 mod entries;
 mod entry;
 mod error;
+mod explain;
 mod faults;
 mod filter;
 #[cfg(fuzzing)]

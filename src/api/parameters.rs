@@ -1,5 +1,8 @@
 //! The parameters that requests for entries have in common.
 
+use std::fmt;
+use std::sync::Arc;
+
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
@@ -7,6 +10,17 @@ use utoipa::IntoParams;
 
 use super::error::Refusal;
 use super::state::Shared;
+use crate::watchers::faults::FaultWatcher;
+
+/// Who knows the faults, if they are kept.
+#[derive(Clone, Default)]
+pub(super) struct Faults(pub(super) Option<Arc<FaultWatcher>>);
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "kept" } else { "not kept" })
+    }
+}
 
 /// Which entries, in which order and form.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -39,14 +53,21 @@ pub(super) struct Parameters {
     pub(super) module: Option<String>,
     /// Events of this process, as `<0.1.0>`
     pub(super) pid: Option<String>,
+    /// Errors of the fault with this id, by what they tell themselves
+    pub(super) fault: Option<String>,
+    /// Who knows the faults.
+    #[serde(skip)]
+    #[param(ignore)]
+    pub(super) faults: Faults,
 }
 
 impl FromRequestParts<Shared> for Parameters {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Refusal> {
         let query = Query::<Parameters>::try_from_uri(&parts.uri);
-        query.map(|Query(parameters)| parameters).map_err(|wrong| {
+        let faults = Faults(state.faults.clone());
+        query.map(|Query(parameters)| Parameters { faults, ..parameters }).map_err(|wrong| {
             let source = std::error::Error::source(&wrong).map(ToString::to_string);
             Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
         })

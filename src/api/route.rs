@@ -16,7 +16,9 @@ use utoipa::OpenApi;
 use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
 use super::state::{Shared, State};
-use super::{Role, about, append, entries, faults, health, histogram, open_metrics, stream};
+use super::{
+    Role, about, append, entries, explain, faults, health, histogram, open_metrics, stream,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +34,7 @@ use super::{Role, about, append, entries, faults, health, histogram, open_metric
         faults::list,
         faults::show,
         faults::decide,
+        explain::show,
         open_metrics::metrics,
         health::healthz,
         health::readyz,
@@ -60,6 +63,7 @@ pub(super) fn router(state: &Shared) -> Router {
         .route(&below("histogram"), get(histogram::histogram))
         .route("/api/v1/faults", get(faults::list))
         .route("/api/v1/faults/{id}", get(faults::show).patch(faults::decide))
+        .route("/api/v1/explain", get(explain::show))
         .route("/api/v1/session", post(log_in).delete(log_out))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(open_metrics::metrics))

@@ -459,6 +459,7 @@ fn flag(place: &str) -> Option<&'static str> {
         "to" => "--until",
         "cursor" => "--after-cursor",
         "state" => "--state",
+        "baseline" => "--baseline",
         "for" => "--for",
         "until" => "--until",
         _ => return None,

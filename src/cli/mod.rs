@@ -7,6 +7,7 @@ mod bench;
 mod client;
 mod cookie;
 mod draft;
+mod explain;
 mod export;
 mod faults;
 mod import;
@@ -61,6 +62,8 @@ enum Verb {
     Info(info::Info),
     /// Show what keeps breaking, and decide about it
     Faults(Box<faults::Faults>),
+    /// Say what is different about a stretch of time
+    Explain(explain::Explain),
     /// Make a token for HTTP, and the configuration that accepts it
     Token(token::Token),
     /// Check every record of logs that nobody writes to; exit 1 if anything is damaged
@@ -150,6 +153,7 @@ fn run(Command { verb, verbosity }: Command) -> Result<(), Failure> {
         Verb::Send(send) => send.run(),
         Verb::Info(info) => info.run(),
         Verb::Faults(faults) => faults.run(),
+        Verb::Explain(explain) => explain.run(),
         Verb::Token(token) => token.run(),
         Verb::Verify(verify) => verify.run(),
         Verb::Export(export) => export.run(),

@@ -79,6 +79,9 @@ impl<'a> TermRef<'a> {
     /// The empty list.
     pub const NIL: TermRef<'static> = TermRef(&[NIL_EXT]);
 
+    /// The empty map.
+    pub const EMPTY_MAP: TermRef<'static> = TermRef(&[MAP_EXT, 0, 0, 0, 0]);
+
     /// The small integer `byte`, which as an element of a string has no bytes of its own.
     pub(crate) fn byte(byte: u8) -> TermRef<'static> {
         static BYTES: [[u8; 2]; 256] = {

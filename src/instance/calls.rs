@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use super::analyst::Question;
 use super::erlang::answer;
 use super::erlang::request::{
     BadRequest, MAX_EVENTS, Request, SubscribeArguments, echo, proper_list, selection, split,
@@ -69,6 +70,7 @@ pub fn carry_out(
                 value.map_or_else(|| answer::atom("undefined"), |(_, value)| value)
             });
         }
+        Request::Analysis(question, options) => analyse(instance, caller, question, options, reply),
         Request::Unsupported => {
             instance.metrics().unknown.inc();
             reply(TermBuf::written(unsupported));
@@ -173,6 +175,27 @@ fn read(instance: &Arc<Instance>, caller: &Pid, mut selection: Selection, reply:
     });
 }
 
+/// Answers what the events mean, as soon as the caller's connection has room for something large.
+fn analyse(
+    instance: &Arc<Instance>,
+    caller: &Pid,
+    question: Question,
+    options: TermRef<'_>,
+    reply: Reply,
+) {
+    let Some(analyst) = instance.analyst() else {
+        return reply(answer::error_atom("not_available"));
+    };
+    let Some(peer) = instance.node().peer(&caller.node) else { return };
+    let (node, instance, options) = (instance.node().clone(), instance.clone(), options.to_buf());
+    node.run(async move {
+        let answer = analyst.answer(&instance, question, options).await;
+        if peer.room().await {
+            reply(answer);
+        }
+    });
+}
+
 /// All instances of the node, by name.
 pub type Instances = Arc<BTreeMap<Arc<str>, Arc<Instance>>>;
 
@@ -249,7 +272,10 @@ impl Functions for Module {
         module == "logmachine"
             && matches!(
                 (function, arity),
-                ("subscribe", 3..=5) | ("info", 1 | 2) | ("read", 3) | ("append", 2)
+                ("subscribe", 3..=5)
+                    | ("info" | "faults", 1 | 2)
+                    | ("read", 3)
+                    | ("append" | "explain", 2)
             )
     }
 

@@ -2,5 +2,5 @@
 //!
 //! Nothing else of an instance but the messages of its sessions knows how something is written as a term.
 
-pub(super) mod answer;
+pub(crate) mod answer;
 pub mod request;

@@ -1,6 +1,7 @@
 //! One event log with all its parts, in the order an event travels: receiver, stamp, recorder, cacher (the
 //! log's own cache), session. The locator brings events in from nodes that know nothing of us.
 
+pub mod analyst;
 pub mod budget;
 pub mod calls;
 mod entry;
@@ -29,7 +30,7 @@ pub mod stamp;
 pub mod subscription;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -46,6 +47,7 @@ use crate::node::task::Owned;
 use crate::node::{Flow, Node};
 use crate::store::{self, DurableCursors, LogConfig, OpenError, Store, StoreWriter};
 use crate::time::{Clock, Timestamp};
+use analyst::Analyst;
 use budget::Budget;
 use erlang::answer;
 use info::InstanceInfo;
@@ -163,6 +165,8 @@ pub struct Instance {
     recorder: Mutex<Option<std::thread::JoinHandle<()>>>,
     keeper: Owned,
     locator: Locator,
+    /// Who is asked what the events mean. It knows the instance, and not the other way round.
+    analyst: OnceLock<Weak<dyn Analyst>>,
 }
 
 /// An instance whose log is open and whose recorder does not run yet.
@@ -239,6 +243,7 @@ impl OpenedInstance {
                 held,
                 conflicts,
                 recorder: Mutex::new(Some(thread)),
+                analyst: OnceLock::new(),
             }
         });
         node.register(&format!(".{name}.receiver.srv"), &instance.pid);
@@ -305,6 +310,17 @@ impl Instance {
         } else {
             Flow::Go
         }
+    }
+
+    /// Tells who is asked what the events mean; once.
+    pub fn set_analyst(&self, analyst: Weak<dyn Analyst>) {
+        // A second one has nothing to say.
+        let _ = self.analyst.set(analyst);
+    }
+
+    /// Who is asked that, if there is anybody.
+    pub(crate) fn analyst(&self) -> Option<Arc<dyn Analyst>> {
+        self.analyst.get()?.upgrade()
     }
 
     /// What has been recorded.

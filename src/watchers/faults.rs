@@ -11,6 +11,7 @@
 //!
 //! - `told_first`: what is stored has been told, so nothing that was found is ever told never, or twice.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,11 +26,11 @@ use tracing::{debug, warn};
 use super::checkpoint;
 use super::deployments::{self, Deployments};
 use crate::analysis::deployment::Deployment;
-use crate::analysis::fault::{Decision, Fault, Faults};
+use crate::analysis::fault::{Decision, Fault, State};
 use crate::analysis::fault_event::FaultEvent;
 use crate::analysis::fault_rule::FaultRule;
 use crate::analysis::fingerprint::FaultId;
-use crate::analysis::grouping::Grouping;
+use crate::analysis::grouping::{Error, Grouping};
 use crate::analysis::tracker::Tracker;
 use crate::etf::{TermBuf, TermRef};
 use crate::instance::calls::Instances;
@@ -92,6 +93,73 @@ impl FaultConfig {
         }
     }
 }
+
+/// Which faults are wanted, and what comes first.
+#[derive(Clone, Debug)]
+pub struct FaultQuery {
+    /// Of this instance; `None`: of all.
+    pub instance: Option<String>,
+    /// In one of these states; `None`: in any.
+    pub states: Option<Vec<State>>,
+    /// Last seen at this moment or later.
+    pub from: Timestamp,
+    /// First seen at this moment or before.
+    pub to: Timestamp,
+    /// What comes first.
+    pub sort: Sort,
+    /// Only those behind this one.
+    pub after: Option<(u64, FaultId)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Default for FaultQuery {
+    fn default() -> Self {
+        FaultQuery {
+            instance: None,
+            states: None,
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+            sort: Sort::LastSeen,
+            after: None,
+            limit: 100,
+        }
+    }
+}
+
+/// What comes first in a list of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// The one that was last seen.
+    LastSeen,
+    /// The one that was first seen last.
+    FirstSeen,
+    /// The most frequent one.
+    Count,
+}
+
+impl Sort {
+    /// The order of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "last_seen" => Sort::LastSeen,
+            "first_seen" => Sort::FirstSeen,
+            "count" => Sort::Count,
+            _ => return None,
+        })
+    }
+
+    const fn key(self, fault: &Fault) -> u64 {
+        match self {
+            Sort::LastSeen => fault.last_seen.micros(),
+            Sort::FirstSeen => fault.first_seen.micros(),
+            Sort::Count => fault.count,
+        }
+    }
+}
+
+/// Faults, and what [`FaultQuery::after`] is to go on behind them.
+pub type FaultPage = (Vec<(Arc<str>, Fault)>, Option<(u64, FaultId)>);
 
 /// Why a decision was not taken up.
 #[derive(Debug, thiserror::Error)]
@@ -217,10 +285,42 @@ impl FaultWatcher {
         self.shared.watched.keys()
     }
 
-    /// Looks at the faults of an instance; `None` if it has none by configuration. Nothing else goes on meanwhile: be quick.
-    pub fn look<R>(&self, instance: &str, look: impl FnOnce(&Faults) -> R) -> Option<R> {
-        let watched = self.shared.watched.get(instance)?;
-        Some(look(watched.tracker().faults()))
+    /// The faults that are wanted, at this moment.
+    pub fn list(&self, query: &FaultQuery, now: Timestamp) -> FaultPage {
+        let mut found: Vec<(Reverse<u64>, FaultId, &Watched)> = Vec::new();
+        for watched in self.shared.watched.values() {
+            let name = watched.instance.name();
+            if query.instance.as_ref().is_some_and(|wanted| wanted != name) {
+                continue;
+            }
+            let suits = |fault: &&Fault| {
+                fault.last_seen >= query.from
+                    && fault.first_seen <= query.to
+                    && query.states.as_ref().is_none_or(|it| it.contains(&fault.state(now)))
+            };
+            let tracker = watched.tracker();
+            let suiting = tracker.faults().iter().filter(suits);
+            found.extend(suiting.map(|fault| (Reverse(query.sort.key(fault)), fault.id, watched)));
+        }
+        found.sort_unstable_by_key(|(key, id, _)| (*key, *id));
+        let begin = query.after.map_or(0, |(key, id)| {
+            found.partition_point(|(found, found_id, _)| (*found, *found_id) <= (Reverse(key), id))
+        });
+        let page = &found[begin..];
+        let page = &page[..page.len().min(query.limit)];
+        let next = page.last().filter(|_| begin + page.len() < found.len());
+        let next = next.map(|(Reverse(key), id, _)| (*key, *id));
+        // One may have gone meanwhile.
+        let faults = page.iter().filter_map(|(_, id, watched)| {
+            let fault = watched.tracker().faults().get(*id)?.clone();
+            Some((watched.instance.name().into(), fault))
+        });
+        (faults.collect(), next)
+    }
+
+    /// The fault that an event of an instance tells of by itself, if it is known.
+    pub fn fault_of(&self, instance: &str, error: &Error) -> Option<FaultId> {
+        self.shared.watched.get(instance)?.tracker().fault_of(error)
     }
 
     /// Waits until all that is in the logs by now has been looked at, but not long.

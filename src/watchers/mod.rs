@@ -2,14 +2,18 @@
 //!
 //! Each runs if there is an instance of its name, and owns what it remembers. What it writes is a log like any other.
 
+mod answers;
 mod checkpoint;
 pub mod deployments;
+pub mod explain;
 pub mod faults;
 
 use std::sync::Arc;
 
+use crate::instance::analyst::Analyst;
 use crate::instance::calls::Instances;
 use crate::node::Node;
+use answers::Answers;
 use deployments::Deployments;
 use faults::{FaultConfig, FaultWatcher};
 
@@ -19,6 +23,8 @@ pub struct Watchers {
     pub deployments: Option<Arc<Deployments>>,
     /// What keeps breaking; `None` without an instance for it.
     pub faults: Option<Arc<FaultWatcher>>,
+    /// What Erlang code is answered; instances know of it as long as it is here.
+    _answers: Arc<Answers>,
 }
 
 impl Watchers {
@@ -26,8 +32,13 @@ impl Watchers {
     pub fn start(node: &Node, instances: &Instances, faults: FaultConfig) -> Self {
         let nodes = instances.get(deployments::INSTANCE);
         let deployments = nodes.map(|nodes| Arc::new(Deployments::start(node, nodes.clone())));
-        let faults = FaultWatcher::start(faults, instances, deployments.clone());
-        Watchers { deployments, faults: faults.map(Arc::new) }
+        let faults = FaultWatcher::start(faults, instances, deployments.clone()).map(Arc::new);
+        let answers = Arc::new(Answers { faults: faults.clone() });
+        let analyst: Arc<dyn Analyst> = answers.clone();
+        for instance in instances.values() {
+            instance.set_analyst(Arc::downgrade(&analyst));
+        }
+        Watchers { deployments, faults, _answers: answers }
     }
 
     /// Ends them; what they know is stored. Blocks.

@@ -86,6 +86,17 @@ impl Dimension {
     /// All of them.
     pub const ALL: [Dimension; 5] = [Fault, Module, Node, Dimension::Kind, Dimension::Level];
 
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Fault => "fault",
+            Module => "module",
+            Node => "node",
+            Dimension::Kind => "kind",
+            Dimension::Level => "level",
+        }
+    }
+
     /// The pairs that are compared. A fault is of one module, kind and level, and so no pair with them.
     const PAIRS: [[Dimension; 2]; 6] = [
         [Fault, Node],

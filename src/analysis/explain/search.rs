@@ -6,6 +6,7 @@ use super::statistic::{Change, MIN_EXCESS, change};
 use super::{
     Cell, Comparison, Dimension, MAX_ERROR, NONE, OTHER, Shape, Stretch, Value, Values, text,
 };
+use crate::analysis::fingerprint::FaultId;
 use crate::time::Timestamp;
 
 /// The most findings that are told.
@@ -62,6 +63,14 @@ pub struct Finding {
     pub share: f64,
     /// Up to three of them in the stretch, or before it if there are none: the first, one in the middle, a late one.
     pub samples: Vec<Timestamp>,
+}
+
+impl Finding {
+    /// The fault that is among the conditions.
+    pub fn fault(&self) -> Option<FaultId> {
+        let is_fault = |(dimension, _): &&(Dimension, String)| *dimension == Dimension::Fault;
+        FaultId::parse(&self.conditions.iter().find(is_fault)?.1)
+    }
 }
 
 /// What is different.

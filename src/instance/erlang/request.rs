@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::etf::{Elements, Pid, Term, TermBuf, TermRef, encode};
 use crate::instance::Instance;
+use crate::instance::analyst::Question;
 use crate::instance::reader::{Order, Selection};
 use crate::instance::since::Since;
 use crate::instance::subscription::{MAX_MARKER_BYTES, Method, Subscriber, Subscription};
@@ -50,6 +51,8 @@ pub enum Request<'a> {
     Info,
     /// `{info, Key}`.
     InfoKey(TermRef<'a>),
+    /// `{faults, Options}` and `{explain, Options}`.
+    Analysis(Question, TermRef<'a>),
     /// Anything else.
     Unsupported,
 }
@@ -78,6 +81,7 @@ impl<'a> Request<'a> {
                 Some(marker.bytes().len() + spec.bytes().len())
             }
             Request::SubscribeLive(reference, _) => Some(reference.bytes().len()),
+            Request::Analysis(_, options) => Some(options.bytes().len()),
             Request::Info | Request::InfoKey(_) => Some(0),
             Request::Append(_)
             | Request::AppendMany(_)
@@ -97,6 +101,9 @@ impl<'a> Request<'a> {
             ("subscribe", [options]) => Request::SubscribeMap(*options),
             ("subscribe", [reference, method]) => Request::SubscribeLive(*reference, *method),
             ("read", [from, options]) => Request::Read(*from, *options),
+            ("faults", []) => Request::Analysis(Question::Faults, TermRef::EMPTY_MAP),
+            ("faults", [options]) => Request::Analysis(Question::Faults, *options),
+            ("explain", [options]) => Request::Analysis(Question::Explain, *options),
             ("info", []) => Request::Info,
             ("info", [key]) => Request::InfoKey(*key),
             _ => Request::Unsupported,

@@ -1,0 +1,150 @@
+//! Reads two stretches of a log and says what is different.
+
+use std::sync::Arc;
+
+use super::faults::FaultWatcher;
+use crate::analysis::explain::{Comparison, Explanation, Known, Occurrence, Stretch};
+use crate::analysis::facts::Facts;
+use crate::analysis::fingerprint::FaultId;
+use crate::analysis::grouping::{Error, Grouping};
+use crate::analysis::kind::{Kind, Level};
+use crate::analysis::occurrence::{self, Deaths};
+use crate::instance::Instance;
+use crate::instance::read::{self, ReadFailure};
+use crate::instance::reader::{Selected, Selection, Taken};
+use crate::instance::search::{Collect, Search, Step};
+use crate::time::Timestamp;
+
+/// What is compared with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretches {
+    /// The stretch that is to be explained.
+    pub stretch: Stretch,
+    /// What it is compared with.
+    pub baseline: Stretch,
+}
+
+impl Stretches {
+    /// A stretch and the one before, which begins at `baseline` or is as long; `None` if either has no length.
+    pub fn new(from: Timestamp, to: Timestamp, baseline: Option<Timestamp>) -> Option<Self> {
+        let length = to.micros_since(from);
+        let before = baseline
+            .unwrap_or_else(|| Timestamp::from_micros(from.micros().saturating_sub(length)));
+        (from < to && before < from).then_some(Stretches {
+            stretch: Stretch { from, to },
+            baseline: Stretch { from: before, to: from },
+        })
+    }
+}
+
+/// Says what is different. Reads every entry of both stretches: some 2 µs for each.
+///
+/// # Errors
+///
+/// [`ReadFailure`].
+pub async fn explain(
+    instance: &Arc<Instance>,
+    faults: Option<&Arc<FaultWatcher>>,
+    Stretches { stretch, baseline }: Stretches,
+) -> Result<Explanation, ReadFailure> {
+    if let Some(faults) = faults {
+        faults.catch_up().await;
+    }
+    let counting = Counting {
+        instance: instance.name().to_owned(),
+        comparison: Comparison::new(stretch, baseline),
+        grouping: faults.map_or_else(Arc::default, |faults| faults.grouping().clone()),
+        faults: faults.cloned(),
+        deaths: Deaths::default(),
+    };
+    let selection =
+        Selection { to: Some(stretch.to.previous()), ..Selection::starting(baseline.from) };
+    read::settled(instance, &selection).await;
+    let mut search = Search::new(instance, selection, counting)?;
+    while search.step_near().await? == Step::More {
+        tokio::task::consume_budget().await;
+    }
+    let counting = search.into_inner();
+    let finish = tokio::task::spawn_blocking(move || counting.finish());
+    finish.await.map_err(|_| ReadFailure::Internal)
+}
+
+/// Counts occurrences.
+struct Counting {
+    instance: String,
+    comparison: Comparison,
+    grouping: Arc<Grouping>,
+    faults: Option<Arc<FaultWatcher>>,
+    deaths: Deaths,
+}
+
+impl Counting {
+    fn finish(mut self) -> Explanation {
+        let mut rest = Vec::new();
+        self.deaths.pass(Timestamp::MAX, &mut |occurrence| rest.push(occurrence));
+        rest.iter().for_each(|occurrence| self.count(occurrence));
+        let faults = self.faults;
+        self.comparison.finish(|id| {
+            let (_, fault) = faults.as_ref()?.find(FaultId::parse(id)?)?;
+            Some(Known { title: fault.title, first_seen: fault.first_seen })
+        })
+    }
+
+    /// Counts one occurrence of an error.
+    fn count(&mut self, occurrence: &occurrence::Occurrence) {
+        let occurrence::Occurrence { at, node, evidence } = occurrence;
+        let error = Error { node: node.clone(), evidence: evidence.clone() };
+        let fault = self.faults.as_ref().and_then(|it| it.fault_of(&self.instance, &error));
+        let fault = fault.map(|id| id.to_string());
+        self.comparison.add(&Occurrence {
+            at: *at,
+            level: evidence.level,
+            kind: evidence.kind,
+            node: node.as_deref(),
+            module: evidence.module(),
+            fault: fault.as_deref(),
+        });
+    }
+}
+
+impl Collect for Counting {
+    fn take(&mut self, entry: &Selected<'_>) -> Taken {
+        if let Some(Error { node, evidence }) = self.grouping.error(entry.event) {
+            let mut filed = Vec::new();
+            self.deaths.report(entry.timestamp, node.as_deref(), evidence, &mut |occurrence| {
+                filed.push(occurrence);
+            });
+            filed.iter().for_each(|occurrence| self.count(occurrence));
+            return Taken::More;
+        }
+        let facts = Facts::of(entry.event);
+        let node = facts.and_then(|facts| facts.node()).map(|node| node.to_str());
+        let module = facts.and_then(|facts| facts.module()).map(|module| module.to_str());
+        self.comparison.add(&Occurrence {
+            at: entry.timestamp,
+            level: facts.map_or(Level::Info, |facts| facts.level()),
+            kind: facts.map_or(Kind::Log, |facts| facts.kind()),
+            node: node.as_deref(),
+            module: module.as_deref(),
+            fault: None,
+        });
+        Taken::More
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_have_a_length() {
+        let at = Timestamp::from_micros;
+        let found = Stretches::new(at(100), at(160), None).unwrap();
+        assert_eq!((found.baseline.from, found.baseline.to), (at(40), at(100)));
+        let found = Stretches::new(at(100), at(160), Some(at(10))).unwrap();
+        assert_eq!((found.baseline.from, found.stretch.to), (at(10), at(160)));
+        assert_eq!(Stretches::new(at(100), at(100), None), None);
+        assert_eq!(Stretches::new(at(100), at(160), Some(at(100))), None);
+        assert_eq!(Stretches::new(at(0), at(160), None), None, "nothing was before");
+    }
+}
