@@ -76,6 +76,7 @@ impl Words {
             before => self.in_comparison(finding.count, before),
         };
         let since = self.clock(finding.since);
+        let mostly = if finding.baseline_count == 0 { "mostly" } else { "more often" };
         capitalized(match (&finding.known, finding.is_rise) {
             (Some(known), true) if finding.is_new => {
                 let first = self.clock(known.first_seen);
@@ -85,7 +86,7 @@ impl Words {
             }
             (_, true) if self.is_late(finding) => {
                 format!(
-                    "{place}{what} happened {count} times in {now}, more often since {since}; {before}."
+                    "{place}{what} happened {count} times in {now}, {mostly} since {since}; {before}."
                 )
             }
             (_, true) => format!("{place}{what} happened {count} times in {now}, {before}."),
@@ -221,7 +222,7 @@ mod tests {
         let noise = ("a@host", "2", -1800..1800, 3);
         check(
             1800,
-            &[noise.clone()],
+            std::slice::from_ref(&noise),
             "Nothing is different: 600 events in 30 min, 600 in the 30 min before.",
         );
         check(
