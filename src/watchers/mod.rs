@@ -4,8 +4,6 @@
 
 pub mod deployments;
 
-use std::sync::Arc;
-
 use crate::instance::calls::Instances;
 use crate::node::Node;
 use deployments::Deployments;
@@ -13,14 +11,13 @@ use deployments::Deployments;
 /// What watches.
 pub struct Watchers {
     /// Who comes and goes, and what runs there; `None` without an instance for it.
-    pub deployments: Option<Arc<Deployments>>,
+    pub deployments: Option<Deployments>,
 }
 
 impl Watchers {
     /// Starts those that have an instance to write to. They end when this is dropped.
     pub fn start(node: &Node, instances: &Instances) -> Self {
         let nodes = instances.get(deployments::INSTANCE);
-        let deployments = nodes.map(|nodes| Arc::new(Deployments::start(node, nodes.clone())));
-        Watchers { deployments }
+        Watchers { deployments: nodes.map(|nodes| Deployments::start(node, nodes.clone())) }
     }
 }
