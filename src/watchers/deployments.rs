@@ -229,7 +229,9 @@ impl Task {
         present.is_up = true;
         let event = Deployment { software, detail, ..event(present, change) };
         let at = self.record(&event).await;
-        if let (Some(at), Applications::Told { .. }) = (at, &event.software.applications) {
+        if let (Some(at), None, Applications::Told { .. }) =
+            (at, &event.detail, &event.software.applications)
+        {
             let software = Software { applications: Applications::At(at), ..event.software };
             self.remember(&peer, software, versions);
         }
@@ -335,7 +337,7 @@ impl Guest {
         }
     }
 
-    /// Asks for everything and tells it; the versions that were answered.
+    /// Asks for everything and tells it; the versions, if all was answered.
     async fn ask(&self, change: Change) -> Arc<Versions> {
         let mut answers = Answers::default();
         let failure = {
@@ -347,11 +349,15 @@ impl Guest {
             }
         };
         let versions = Arc::new(answers.versions.clone());
-        // A node that has come up already has said something, or will be looked at again.
-        if change == Change::Up || !versions.is_empty() {
-            self.tell(change, answers.software(), failure, versions.clone()).await;
+        if failure.is_none() {
+            self.tell(change, answers.software(), None, versions.clone()).await;
+            return versions;
         }
-        versions
+        // Of a node that stays, the next look tells more; it finds that everything is new.
+        if change == Change::Up {
+            self.tell(change, answers.software(), failure, Arc::default()).await;
+        }
+        Arc::default()
     }
 
     async fn tell(
