@@ -50,9 +50,15 @@ const FIRST_WIDE_CREATION: u32 = 4;
 
 /// The watcher of deployments. It ends when this is dropped.
 pub struct Deployments {
+    asked: Asked,
+    _task: Owned,
+}
+
+/// Tells which nodes have yet to answer.
+#[derive(Clone)]
+pub struct Asked {
     node: Node,
     shared: Arc<Shared>,
-    _task: Owned,
 }
 
 #[derive(Default)]
@@ -85,9 +91,16 @@ impl Deployments {
             tasks: JoinSet::new(),
         };
         let task = Owned::spawn(task.run(node.events(), reports));
-        Deployments { node: node.clone(), shared, _task: task }
+        Deployments { asked: Asked { node: node.clone(), shared }, _task: task }
     }
 
+    /// For who waits for answers.
+    pub const fn asked(&self) -> &Asked {
+        &self.asked
+    }
+}
+
+impl Asked {
     /// Whether this node is connected and what runs there is not recorded yet. It will be within some seconds, unless
     /// hundreds of nodes came at once and do not answer.
     pub fn is_being_asked(&self, node: &str) -> bool {
@@ -216,7 +229,9 @@ impl Task {
         present.is_up = true;
         let event = Deployment { software, detail, ..event(present, change) };
         let at = self.record(&event).await;
-        if let (Some(at), Applications::Told { .. }) = (at, &event.software.applications) {
+        if let (Some(at), None, Applications::Told { .. }) =
+            (at, &event.detail, &event.software.applications)
+        {
             let software = Software { applications: Applications::At(at), ..event.software };
             self.remember(&peer, software, versions);
         }
@@ -322,7 +337,7 @@ impl Guest {
         }
     }
 
-    /// Asks for everything and tells it; the versions that were answered.
+    /// Asks for everything and tells it; the versions, if all was answered.
     async fn ask(&self, change: Change) -> Arc<Versions> {
         let mut answers = Answers::default();
         let failure = {
@@ -334,11 +349,15 @@ impl Guest {
             }
         };
         let versions = Arc::new(answers.versions.clone());
-        // A node that has come up already has said something, or will be looked at again.
-        if change == Change::Up || !versions.is_empty() {
-            self.tell(change, answers.software(), failure, versions.clone()).await;
+        if failure.is_none() {
+            self.tell(change, answers.software(), None, versions.clone()).await;
+            return versions;
         }
-        versions
+        // Of a node that stays, the next look tells more; it finds that everything is new.
+        if change == Change::Up {
+            self.tell(change, answers.software(), failure, Arc::default()).await;
+        }
+        Arc::default()
     }
 
     async fn tell(
@@ -376,15 +395,16 @@ mod tests {
         let opened = OpenedInstance::open(config, Clock::system(), true).expect("the log opens");
         let instance = opened.start(&node, &Budget::new(Limits::default(), 1));
         let deployments = Deployments::start(&node, instance.clone());
-        let mut recorded = deployments.recorded();
+        let asked = deployments.asked();
+        let mut recorded = asked.recorded();
         node.detach(&node.attach("a@h"));
         let before = node.attach("b@h");
-        assert!(deployments.is_being_asked("b@h"));
+        assert!(asked.is_being_asked("b@h"));
         let after = node.attach("b@h");
-        while deployments.is_being_asked("b@h") {
+        while asked.is_being_asked("b@h") {
             recorded.changed().await.expect("it runs");
         }
-        assert!(!deployments.is_being_asked("a@h"), "it is gone");
+        assert!(!asked.is_being_asked("a@h"), "it is gone");
         node.detach(&before);
         node.detach(&after);
         let wanted = "a up, a down, b up, b down replaced, b up, b down";

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::checkpoint;
-use super::deployments::{self, Deployments};
+use super::deployments::{self, Asked};
 use crate::analysis::deployment::Deployment;
 use crate::analysis::fault::{Decision, Fault, State};
 use crate::analysis::fault_event::FaultEvent;
@@ -211,7 +211,7 @@ impl FaultWatcher {
     pub fn start(
         config: FaultConfig,
         instances: &Instances,
-        deployments: Option<Arc<Deployments>>,
+        asked: Option<Asked>,
     ) -> Option<Self> {
         let FaultConfig { instances: names, rules, dir } = config;
         let told = instances.get(INSTANCE)?.clone();
@@ -260,7 +260,7 @@ impl FaultWatcher {
             runtime: Handle::current(),
             dir,
             store_next: monotonic() + STORE_PERIOD,
-            waiting: Waiting { deployments, since: BTreeMap::new() },
+            waiting: Waiting { asked, since: BTreeMap::new() },
             shared: shared.clone(),
         };
         let thread = std::thread::Builder::new().name("faults".to_owned());
@@ -595,16 +595,16 @@ fn read_all(
 
 /// Which errors wait for what their node runs, and since when.
 struct Waiting {
-    deployments: Option<Arc<Deployments>>,
+    asked: Option<Asked>,
     since: BTreeMap<String, Instant>,
 }
 
 impl Waiting {
     /// Whether an event is an error of a node that is about to say what it runs.
     fn must_wait(&mut self, event: TermRef<'_>) -> bool {
-        let Some(deployments) = &self.deployments else { return false };
+        let Some(asked) = &self.asked else { return false };
         let Some(node) = Grouping::node_of_error(event) else { return false };
-        if !deployments.is_being_asked(&node) {
+        if !asked.is_being_asked(&node) {
             self.since.remove(&node);
             return false;
         }

@@ -20,7 +20,7 @@ use faults::{FaultConfig, FaultWatcher};
 /// What watches.
 pub struct Watchers {
     /// Who comes and goes, and what runs there; `None` without an instance for it.
-    pub deployments: Option<Arc<Deployments>>,
+    pub deployments: Option<Deployments>,
     /// What keeps breaking; `None` without an instance for it.
     pub faults: Option<Arc<FaultWatcher>>,
     /// What Erlang code is answered; instances know of it as long as it is here.
@@ -31,8 +31,9 @@ impl Watchers {
     /// Starts those that have an instance to write to. They end when this is dropped.
     pub fn start(node: &Node, instances: &Instances, faults: FaultConfig) -> Self {
         let nodes = instances.get(deployments::INSTANCE);
-        let deployments = nodes.map(|nodes| Arc::new(Deployments::start(node, nodes.clone())));
-        let faults = FaultWatcher::start(faults, instances, deployments.clone()).map(Arc::new);
+        let deployments = nodes.map(|nodes| Deployments::start(node, nodes.clone()));
+        let asked = deployments.as_ref().map(|deployments| deployments.asked().clone());
+        let faults = FaultWatcher::start(faults, instances, asked).map(Arc::new);
         let answers = Arc::new(Answers { faults: faults.clone() });
         let analyst: Arc<dyn Analyst> = answers.clone();
         for instance in instances.values() {
