@@ -89,9 +89,9 @@ impl Dimension {
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Fault => "fault",
-            Module => "module",
-            Node => "node",
+            Dimension::Fault => "fault",
+            Dimension::Module => "module",
+            Dimension::Node => "node",
             Dimension::Kind => "kind",
             Dimension::Level => "level",
         }
