@@ -20,6 +20,8 @@
     read/3,
     append/2,
     append_many/2,
+    faults/1, faults/2,
+    explain/2,
     cast/2,
     unsubscribe/1,
     ack/2,
@@ -30,7 +32,7 @@
 
 -export_type([
     instance/0, timestamp/0, from/0, event/0, entry/0, zlist/0, match_spec/0, session/0,
-    subscribe_options/0, read_options/0, error/0
+    subscribe_options/0, read_options/0, fault_options/0, explain_options/0, error/0
 ]).
 
 -compile({no_auto_import, [whereis/1]}).
@@ -86,6 +88,17 @@
 }.
 %% Bounds of one answer; with `strict' it tells of deleted and damaged stretches, with `order => desc' it holds the
 %% entries at or before where it begins, newest first.
+-type fault_state() :: new | ongoing | regressed | resolved | muted.
+-type fault_options() :: #{
+    state => fault_state() | [fault_state()],
+    from => from(),
+    to => from(),
+    sort => last_seen | first_seen | count,
+    limit => pos_integer()
+}.
+%% Faults in these states, last seen at or after `from', first seen at or before `to'.
+-type explain_options() :: #{from => from(), to => from(), baseline => from()}.
+%% The stretch, the last hour unless told, and where what it is compared with begins.
 -type error() :: {error, not_found | term()}.
 %% Why there is no answer.
 
@@ -226,6 +239,24 @@ append(Instance, Event) ->
 -spec append_many(instance(), [event(), ...]) -> {ok, timestamp(), timestamp()} | error().
 append_many(Instance, [_ | _] = Events) ->
     call(Instance, {append, Events, many}).
+
+%% @equiv faults(Instance, #{})
+-spec faults(instance()) -> {ok, [map()]} | error().
+faults(Instance) ->
+    faults(Instance, #{}).
+
+%% @doc The faults of an instance, the one that was last seen first: maps with `id', `title', `state',
+%% `count', `first_seen', `last_seen', `nodes', `modules' and more. The guide "Analysis" has them all.
+-spec faults(instance(), fault_options()) -> {ok, [map()]} | error().
+faults(Instance, Options) when is_map(Options) ->
+    call(Instance, {faults, Options}).
+
+%% @doc What is different about a stretch of time: a map with `text', `count', `baseline_count' and `findings'.
+%%
+%% Every entry of the stretch and of the one before is read, some 2 microseconds for each.
+-spec explain(instance(), explain_options()) -> {ok, map()} | error().
+explain(Instance, Options) when is_map(Options) ->
+    call(Instance, {explain, Options}).
 
 %% @doc Sends an event and doesn't wait. As with any cast, it is lost if nobody is there.
 -spec cast(instance(), event()) -> ok.

@@ -15,7 +15,9 @@ use super::state::Shared;
 use crate::instance::Recording;
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
-use crate::metrics::{BUCKET_MICROS, HttpStats, Metric, NodeStats, PeerStats, Stats, Unit, Value};
+use crate::metrics::{
+    BUCKET_MICROS, FaultStats, HttpStats, Metric, NodeStats, PeerStats, Stats, Unit, Value,
+};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -66,8 +68,7 @@ impl Snapshot {
         let mut all = Snapshot::new(&state.node.stats(), &state.http_stats(), peers, instances);
         if let Some(faults) = &state.faults {
             for instance in faults.instances() {
-                let stats = faults.stats(instance).unwrap_or_default();
-                all.add(&stats, &[("instance", instance.to_string())]);
+                all.faults(instance, &faults.stats(instance).unwrap_or_default());
             }
         }
         all
@@ -130,6 +131,10 @@ impl Snapshot {
             let help = "Handlers on other nodes, by how far they have come.";
             self.gauge("instance_handlers", help, with("state", state), count);
         }
+    }
+
+    fn faults(&mut self, instance: &str, stats: &FaultStats) {
+        self.add(stats, &[("instance", instance.to_owned())]);
     }
 
     /// Adds a table.
@@ -275,7 +280,10 @@ mod tests {
             port_mapper: None,
         };
         let peers = [("a@host".to_owned(), PeerStats::default())].into_iter();
-        Snapshot::new(&NodeStats::default(), &HttpStats::default(), peers, [info].into_iter())
+        let (node, http) = (NodeStats::default(), HttpStats::default());
+        let mut all = Snapshot::new(&node, &http, peers, [info].into_iter());
+        all.faults("quotes", &FaultStats::default());
+        all
     }
 
     fn text() -> String {
