@@ -14,7 +14,7 @@
 -export([main/1, start/0, rounds/3, finish/2, log/2, golden_flush/0]).
 %% Of use to golden_faults.exs, too.
 -export([dies/3, crashes/3, child/3, no_start/2, slow/2, failing/2, down/1]).
--export([num/1, name/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
+-export([num/1, name/1, text/1, email/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
 
 -define(DEPENDENCIES, [pgpool, jsonlib, jobq, listn, weblib, jsonc, tabledb]).
 -define(VERSION, "1.4.0").
