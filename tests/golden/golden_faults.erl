@@ -5,17 +5,18 @@
 %% Applications is [{App, Vsn, IsDependency, [Module]}], Reports is [{Bug, Episode, Millis, Event}] in the order in
 %% which they came, with the name of the bug, a number of this one death or logging, and the time since the start.
 %% An episode's number is 101 * Round + N; rounds 1 to 3 are of the first compile, 4 and 5 of the second, in 6 and 7 many
-%% die at once. golden_faults.exs does the same for Elixir, without the last two, by start/0, rounds/3 and finish/2.
+%% die at once. More bugs have rounds of their own, 11 to 13 and 14 and 15, for a round has room for 101.
+%% golden_faults.exs does the same for Elixir, without storms and more bugs, by start/0, rounds/3 and finish/2.
 %%
-%% To add a bug: write what fails into Sources, a line into bugs/0, and one into faults/bugs.txt.
+%% To add a bug: write what fails into Sources, a line into more_bugs/0, and one into faults/bugs.txt.
 %% Needs our two handlers on the code path; run with `+pc unicode'.
 -module(golden_faults).
 -export([main/1, start/0, rounds/3, finish/2, log/2, golden_flush/0]).
 %% Of use to golden_faults.exs, too.
--export([dies/3, child/3, no_start/2, slow/2, down/1]).
--export([num/1, name/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
+-export([dies/3, crashes/3, child/3, no_start/2, slow/2, failing/2, down/1]).
+-export([num/1, name/1, text/1, email/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
 
--define(DEPENDENCIES, [pgpool, jsonlib, jobq]).
+-define(DEPENDENCIES, [pgpool, jsonlib, jobq, listn, weblib, jsonc, tabledb]).
 -define(VERSION, "1.4.0").
 
 %% Bugs of servers that are not called, each of another module.
@@ -47,9 +48,11 @@ record(Sources, Work, Out) ->
     _ = load(Sources, Work, 1),
     {ok, _} = shop_sup:start_link(1000),
     ok = rounds(bugs(), 1, [logger, manager, bare]),
+    ok = rounds(more_bugs(), 11, [logger, manager, bare]),
     %% The same programs once more: other lines, other numbers of funs, other paths of files.
     Applications = load(Sources, Work, 2),
     ok = rounds(bugs(), 4, [logger, manager]),
+    ok = rounds(more_bugs(), 14, [logger, manager]),
     ok = storms(bugs(), 6, [logger, manager]),
     finish(Out, Applications).
 
@@ -172,6 +175,66 @@ bugs() ->
         {log_webhook_rejected, fun(N) -> dies(shop_web_hook, deliver, [email(N), 400 + N rem 5]) end}
     ].
 
+%% Another team's programs, which whoever wrote the first ones did not have in mind.
+more_bugs() ->
+    [
+        {conn_frame, fun(N) -> connection(<<16#7F, N:16, (name(N))/binary>>) end},
+        {conn_unknown_device, fun(N) -> connection(<<16#7E, 1, 6, (num(N)):48>>) end},
+        {track_fields, fun(N) -> request(N, #{method => post, body => fix(N)}) end},
+        {track_since, fun(N) -> request(N, #{method => get, query => [{<<"since">>, name(N)}]}) end},
+        {leg_speed, fun(N) -> crashes(fleet_route, minutes, [num(N), days(N, {customer, num(N), 0})]) end},
+        {leg_kind, fun(N) -> crashes(fleet_route, minutes, [num(N), days(N, {name(N), N, 50})]) end},
+        {config_number, fun(N) -> crashes(fleet_mail, relay, [[{smtp_port, "2" ++ binary_to_list(name(N))}]]) end},
+        {config_missing, fun(N) -> crashes(fleet_mail, relay, [[{smtp_host, host(N)}]]) end},
+        {charge_not_found, fun(N) -> crashes(fleet_billing, charge, [num(N), amount(N)]) end},
+        {close_not_found, fun(N) -> crashes(fleet_billing, close, [num(N), 1 + N rem 12]) end},
+        {gps_app_start, fun(N) -> no_app(fleet_gps, host, host(N)) end},
+        {push_app_url, fun(N) -> no_app(fleet_push, url, host(N) ++ "/" ++ file(N)) end},
+        {tracker_asleep, fun(N) -> child(fleet_tracker, num(N), {cast, park}) end},
+        {upload_badmap, fun(N) -> upload([num(N), name(N)], {part, N, sku(N)}) end},
+        {car_timeout, fun(N) ->
+            {ok, _} = supervisor:start_child(shop_sup, #{id => car, start => {fleet_car, start_link, [num(N)]}}),
+            crashes(fleet_car, where, [num(N)])
+        end},
+        {car_noproc, fun(N) -> crashes(fleet_car, where, [num(N)]) end},
+        {car_already_started, fun(N) ->
+            {ok, _} = supervisor:start_child(shop_sup, #{id => car, start => {fleet_car, start_link, [num(N)]}}),
+            crashes(fleet_depot, open, [[num(N)]])
+        end},
+        {replica_gone, fun(N) -> crashes(fleet_depot, lookup, ['replica@10.0.0.7', sku(N)]) end},
+        {push_unavailable, fun(N) ->
+            child(fleet_push_sender, host(N), {info, {http, {"HTTP/1.1", 503, "Service Unavailable"}, text(N)}})
+        end},
+        {push_unauthorized, fun(N) ->
+            child(fleet_push_sender, host(N), {info, {http, {"HTTP/1.1", 401, "Unauthorized"}, text(N)}})
+        end},
+        {cron_vacuum, fun(N) -> dies(fleet_cron, run, [vacuum, ["/var/log/" ++ host(N)]]) end},
+        {cron_rates, fun(N) -> dies(fleet_cron, run, [rates, ["1.0," ++ binary_to_list(amount(N)) ++ "," ++ host(N)]]) end},
+        {hook_geofence, fun(N) -> dies(fleet_hooks, run, [[fleet_geofence], trip(N)]) end},
+        {hook_bonus, fun(N) -> dies(fleet_hooks, run, [[fleet_bonus], trip(N)]) end},
+        {mqtt_json, fun(N) -> child(fleet_mqtt, host(N), {info, {publish, file(N), <<"{\"", (name(N))/binary, "}">>}}) end},
+        {seen_no_owner, fun(N) -> child(fleet_seen, orphan(), {cast, {mark, sku(N)}}) end},
+        {tag_too_long, fun(N) -> crashes(fleet_tags, parse, [[file(N), lists:duplicate(256 + N rem 90, $a + N rem 20)]]) end},
+        {geo_refused, fun(N) ->
+            failing(fleet, econnrefused),
+            crashes(fleet_geo, address, [{num(N), N}])
+        end},
+        {geo_certificate, fun(N) ->
+            Text = "TLS client: In state wait_cert generated CLIENT ALERT: Fatal - Certificate Expired",
+            failing(fleet, {tls_alert, {certificate_expired, Text}}),
+            crashes(fleet_geo, address, [{num(N), N}])
+        end},
+        {trip_no_table, fun(N) -> crashes(fleet_trips, find, [num(N)]) end},
+        {parking_badrecord, fun(N) -> child(fleet_parking, name(N), {cast, {leave, num(N)}}) end},
+        {log_silent, fun(N) -> dies(fleet_watch, silent, [name(N), 1 + N rem 9, num(N)]) end},
+        {log_backup, fun(N) -> dies(fleet_watch, backup, [file(N), num(N)]) end},
+        {log_sms, fun(N) ->
+            Carrier = lists:nth(1 + N rem 2, [none, name(N + 1)]),
+            dies(fleet_watch, sms, [address(N), Carrier, N rem 3])
+        end},
+        {log_charger, fun(N) -> dies(fleet_watch, charger, [sku(N), N rem 4, num(N)]) end}
+    ].
+
 %% Data -------------------------------------------------------------------------------------------
 
 num(N) -> 100 + erlang:phash2(N, 9900).
@@ -208,6 +271,12 @@ cart(N) -> #{id => num(N), owner => name(N), sum => N, items => items(N)}.
 order(N) -> #{id => num(N), name => name(N), due => {eur, amount(N)}, lines => seq(N)}.
 
 heavy(N) -> lists:nth(1 + N rem 3, [undefined, {lb, N}, name(N)]).
+
+fix(N) -> maps:from_list([{car, num(N)}, {lat, N}] ++ [{speed, N rem 130} || N rem 2 =:= 0]).
+
+days(N, Leg) -> [{Day, [{depot, num(Day), 50}]} || Day <- seq(N)] ++ [{sku(N), [{customer, N, 30}, Leg]}].
+
+trip(N) -> #{id => num(N), driver => name(N), meters => num(N), braked => 0}.
 
 unknown(N) -> lists:nth(1 + N rem 3, [{ssl_closed, N}, timeout, {make_ref(), {ok, num(N)}}]).
 
@@ -265,6 +334,38 @@ slow(Name, Doing) ->
     {ok, _} = supervisor:start_child(sup(), #{id => Name, start => {Module, start_link, [Name]}}),
     Doing().
 
+%% A connection of a listener: its process, and whoever it is linked to.
+connection(Data) ->
+    Conns = #{id => listener, start => {listn_conns, start_link, [fleet_tcp, fleet_proto]}},
+    {ok, Sup} = supervisor:start_child(shop_sup, Conns),
+    Pid = listn_conns:connection(Sup, {{10, 0, 0, byte_size(Data)}, 40000 + byte_size(Data)}),
+    Ref = monitor(process, Pid),
+    Pid ! {tcp, Data},
+    down(Ref).
+
+request(N, Request) ->
+    Path = <<"/track/", (sku(N))/binary>>,
+    dies(weblib_stream, connection, [fleet_http, fleet_track, Request#{stream => 1 + N rem 5, path => Path}]).
+
+%% An application that does not start.
+no_app(App, Key, Value) ->
+    ok = application:set_env(App, Key, Value),
+    {error, _} = application:start(App),
+    ok.
+
+upload(Args, Request) ->
+    Start = {fleet_upload_sup, start_link, []},
+    {ok, Sup} = supervisor:start_child(shop_sup, #{id => uploads, start => Start, type => supervisor}),
+    {ok, Pid} = supervisor:start_child(Sup, Args),
+    Ref = monitor(process, Pid),
+    gen_server:cast(Pid, Request),
+    down(Ref).
+
+%% A table whose owner is gone.
+orphan() ->
+    {Pid, Ref} = spawn_monitor(fun() -> exit({table, ets:new(seen, [public])}) end),
+    receive {'DOWN', Ref, process, Pid, {table, Table}} -> Table end.
+
 %% Of the programs that are loaded, in Erlang or in Elixir. Elixir's supervisor has the name of its module.
 sup() -> hd([Sup || Sup <- [shop_sup, 'Elixir.Shop.Supervisor'], whereis(Sup) =/= undefined]).
 
@@ -297,7 +398,8 @@ load(Sources, Work, Version) ->
         begin
             App = list_to_atom(filename:basename(Dir)),
             Modules = [compiled(App, File, Sources, Work, Version) || File <- lists:sort(filelib:wildcard(Dir ++ "/*.erl"))],
-            _ = application:load({application, App, [{vsn, ?VERSION}, {modules, Modules}]}),
+            Starts = [{mod, {Module, []}} || Module <- Modules, Module =:= list_to_atom(lists:concat([App, "_app"]))],
+            _ = application:load({application, App, [{vsn, ?VERSION}, {modules, Modules}, {applications, []} | Starts]}),
             {App, ?VERSION, lists:member(App, ?DEPENDENCIES), Modules}
         end
      || Dir <- Dirs

@@ -3,14 +3,14 @@
 [sources, out] = System.argv()
 
 defmodule Golden.Programs do
-  @dependencies [:ectoish, :jobs]
+  @dependencies [:ectoish, :jobs, :jsonish, :pgdriver, :pipeline]
 
   # As in a project of its own first, then within an umbrella, after somebody has worked on it.
   def load(sources, version) do
     Code.put_compiler_option(:ignore_module_conflict, true)
 
     # What others need comes first.
-    for app <- [:ectoish, :jobs, :shop, :shop_web] do
+    for app <- [:ectoish, :jobs, :shop, :shop_web, :jsonish, :pgdriver, :pipeline, :chat, :chat_web] do
       text = File.read!("#{sources}/elixir/#{app}.ex")
       file = if version == 1, do: "lib/#{app}.ex", else: "apps/#{app}/lib/#{app}.ex"
       quoted = Code.string_to_quoted!(text, file: file, line: if(version == 1, do: 1, else: 12))
@@ -79,8 +79,55 @@ defmodule Golden.Bugs do
       ex_log_refund_failed: &dies(Shop.Cart, :refund, [num(&1), amount(&1), {:declined, &1}]),
       ex_log_refund_waits: &dies(Shop.Cart, :refund, [num(&1), amount(&1), nil]),
       ex_job_invoice: &dies(Jobs.Worker, :run, [Shop.InvoiceJob, %{order: num(&1)}]),
-      ex_job_export: &dies(Jobs.Worker, :run, [Shop.ExportJob, %{order: num(&1)}])
+      ex_job_export: &dies(Jobs.Worker, :run, [Shop.ExportJob, %{order: num(&1)}]),
+      # Another team's programs, as in golden_faults.erl.
+      ex_join_banned: &child(Chat.Room, room(&1), {:call, {:join, email(&1)}}),
+      ex_join_full: &child(Chat.Room, room(&1), {:call, {:join, sku(&1)}}),
+      ex_presence_noproc: &child(Chat.Room, room(&1), {:info, {:online, name(&1)}}),
+      ex_say_noproc: &task(Chat.Room, :say, ["room:#{num(&1)}", text(&1)]),
+      ex_bot_continue: &bot([{:say, text(&1)}, {:say, num(&1)}, :leave]),
+      ex_secret_missing: &task(Chat.Accounts, :secret, [[user: name(&1), port: &1]]),
+      ex_salt_missing: &task(Chat.Accounts, :salt, [name(&1)]),
+      ex_third_name: &task(Chat.Accounts, :third, [Enum.take([name(&1), sku(&1)], rem(&1, 3))]),
+      ex_login_locked: &dies(Chat.Accounts, :login, [email(&1), text(&1)]),
+      ex_member_twice: fn n ->
+        message = "duplicate key value violates unique constraint \"members_email_index\""
+        failing(:pgdriver, {:unique_violation, "23505", message, "members_email_index"})
+        task(Chat.Accounts, :member, [n, email(n)])
+      end,
+      ex_member_no_room: fn n ->
+        message = "insert or update on table \"members\" violates foreign key constraint \"members_room_id_fkey\""
+        failing(:pgdriver, {:foreign_key_violation, "23503", message, "members_room_id_fkey"})
+        task(Chat.Accounts, :member, [n, email(n)])
+      end,
+      ex_born: &task(Chat.Accounts, :born, ["#{num(&1)}-13-#{name(&1)}"]),
+      ex_find_timeout: &task(Chat.Search, :find, [text(&1)]),
+      ex_previews_timeout: &task(Chat.Search, :previews, [["http://" <> email(&1), sku(&1)]]),
+      ex_room_show: &request(:show, %{"rom" => name(&1)}),
+      ex_room_create: &request(:create, %{"title" => name(&1)}),
+      ex_hook_json: &request(:hook, %{"body" => text(&1) <> "{" <> sku(&1)}),
+      ex_index_encoder: &wrapped(:index, %{"name" => name(&1), "seen" => {:never, num(&1)}}),
+      ex_room_delete: &wrapped(:delete, %{"id" => name(&1)}),
+      ex_room_pin: &wrapped(:pin, %{"message" => %{text: text(&1), by: name(&1)}}),
+      ex_log_too_large: &dies(Chat.Room, :upload, [name(&1), file(&1), 1000 + &1]),
+      ex_log_not_stored: &dies(Chat.Room, :upload, [name(&1), file(&1), rem(&1, 700)])
     ]
+  end
+
+  defp room(n), do: %{name: "room:#{num(n)}", members: seq(n), limit: length(seq(n)), banned: [email(n), n]}
+
+  defp conn(action, params) do
+    struct(Pipeline.Conn, path: "/rooms/#{action}", params: params, assigns: %{route: {ChatWeb.RoomController, action}})
+  end
+
+  defp request(action, params), do: crashes(Pipeline.Server, :init, [ChatWeb.Endpoint, conn(action, params)])
+
+  # Of a server that takes what it gets as it is.
+  defp wrapped(action, params), do: task(ChatWeb.Endpoint, :call, [conn(action, params), []])
+
+  defp bot(commands) do
+    {:ok, pid} = DynamicSupervisor.start_child(Chat.Bots, {Chat.Bot, commands})
+    down(Process.monitor(pid))
   end
 
   defp cart(n), do: %{id: n, name: name(n), prices: seq(n), owner: struct(Shop.Customer, id: n, name: name(n))}
@@ -104,6 +151,8 @@ _ = Golden.Programs.load(sources, 1)
 :ok = :golden_faults.start()
 {:ok, _} = apply(Shop.Supervisor, :start_link, [1000])
 {:ok, _} = Task.Supervisor.start_link(name: Shop.Tasks)
+{:ok, _} = DynamicSupervisor.start_link(name: Chat.Bots)
+{:ok, _} = Registry.start_link(keys: :unique, name: Chat.Registry)
 :ok = :golden_faults.rounds(Golden.Bugs.all(), 1, [:logger, :manager, :logger])
 applications = Golden.Programs.load(sources, 2)
 :ok = :golden_faults.rounds(Golden.Bugs.all(), 4, [:logger, :manager])
