@@ -37,15 +37,97 @@ impl<'a> Failure<'a> {
 }
 
 impl<'a> Failure<'a> {
-    /// Why the other process ended, where one ended because another did that it had called: `{{Reason, Stack}, Call}`.
-    pub(super) fn cause(self) -> Self {
-        let Some([inner, call]) = self.reason.as_tuple() else { return self };
-        let is_call =
-            || call.as_tuple().is_some_and(|[module, _, _]: [_; 3]| module.as_atom().is_some());
-        match Failure::of(inner) {
-            cause @ Failure { stack: Some(_), .. } if is_call() => cause.cause(),
-            _ => self,
+    /// Why something else ended, where one ended because of that: a process that was called, a child that did not start, an
+    /// application whose supervisor did not. `None` where nothing else did.
+    pub(super) fn cause(self) -> Option<Cause<'a>> {
+        let mut cause: Option<Cause<'a>> = None;
+        for _ in 0..MAX_CAUSES {
+            let within = cause.map_or(self, |cause| cause.failure).within();
+            let Some(inner) = within else { break };
+            let child = inner.child.or(cause.and_then(|cause| cause.child));
+            cause = Some(Cause { child, ..inner });
         }
+        cause
+    }
+
+    fn within(self) -> Option<Cause<'a>> {
+        let of = |reason| Some(Cause { failure: Failure::of(reason), child: None });
+        let of_child = |term: TermRef<'a>| {
+            let [tag, child, reason] = term.as_tuple()?;
+            tag.is_atom("failed_to_start_child")
+                .then(|| Cause { failure: Failure::of(reason), child: Some(child) })
+        };
+        if let Some(cause) = of_child(self.reason) {
+            return Some(cause);
+        }
+        let [first, second] = self.reason.as_tuple()?;
+        if first.is_atom("shutdown") {
+            return of_child(second);
+        }
+        if first.is_atom("EXIT") {
+            return of(second);
+        }
+        // What the start function of an application returned.
+        if first.is_atom("bad_return") {
+            let [_, returned] = second.as_tuple()?;
+            let [exit, reason] = returned.as_tuple()?;
+            return if exit.is_atom("EXIT") { of(reason) } else { None };
+        }
+        let [module, function, _] = second.as_tuple()?;
+        (module.as_atom()?, function.as_atom()?);
+        let inner = of(first)?;
+        let is_cause = inner.failure.stack.is_some() || inner.failure.within().is_some();
+        is_cause.then_some(inner)
+    }
+
+    /// What somebody tells who caught it and logs it: among the arguments of a format, or in a report. With the last process
+    /// that is named before.
+    pub(super) fn told_in(logged: TermRef<'a>) -> Option<(Self, Option<TermRef<'a>>)> {
+        if let Some(stack) = STACK_KEYS.iter().find_map(|key| value_of(logged, key)) {
+            let reason = REASON_KEYS.iter().find_map(|key| value_of(logged, key))?;
+            return is_stack(stack).then_some((Failure { reason, stack: Some(stack) }, None));
+        }
+        let (mut before, mut process) = (None, None);
+        for term in logged.cells().take(MAX_ARGUMENTS) {
+            if matches!(term.view(), Term::Pid { .. }) {
+                process = Some(term);
+            }
+            match (Failure::of(term), before) {
+                (failure @ Failure { stack: Some(_), .. }, _) => return Some((failure, process)),
+                (_, Some(reason)) if is_stack(term) => {
+                    return Some((Failure { reason, stack: Some(term) }, process));
+                }
+                _ => before = Some(term),
+            }
+        }
+        None
+    }
+}
+
+/// Why something else ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cause<'a> {
+    pub(super) failure: Failure<'a>,
+    /// The id of the child that did not start, if that is what happened.
+    pub(super) child: Option<TermRef<'a>>,
+}
+
+/// So many causes within causes are looked at.
+const MAX_CAUSES: usize = 16;
+
+/// So many arguments of a format are looked at.
+const MAX_ARGUMENTS: usize = 32;
+
+/// Under which keys reports have a stack trace, and the reason.
+const STACK_KEYS: [&str; 3] = ["stacktrace", "stack", "stack_trace"];
+const REASON_KEYS: [&str; 4] = ["reason", "error", "exception", "cause"];
+
+/// A value of a map or of a list of pairs.
+fn value_of<'a>(report: TermRef<'a>, key: &str) -> Option<TermRef<'a>> {
+    match report.view() {
+        Term::Map(_) => report.map_get(key),
+        Term::List(_) => find(report, key),
+        _ => None,
     }
 }
 

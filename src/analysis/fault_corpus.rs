@@ -129,7 +129,8 @@ fn halves() -> BTreeMap<&'static str, &'static str> {
     lines.map(half).collect()
 }
 
-/// Rules were tuned on the first half of the bugs alone.
+/// Which part the rules were tuned on, and how well they did on the others when they first met them: the notes in `bugs.txt`.
+/// What is missing in c is what one release's stack traces do not have, and another's do.
 #[test]
 fn reports_of_one_bug_are_one_fault() {
     let (filed, due) = filed();
@@ -139,7 +140,7 @@ fn reports_of_one_bug_are_one_fault() {
         filed.iter().filter(move |it| halves.get(it.bug.as_str()) == Some(&half))
     };
     let shown = std::env::var("LOGMACHINE_SHOW_FAULTS").unwrap_or_default();
-    for half in ["a", "b"].into_iter().filter(|half| shown.contains(half)) {
+    for half in ["a", "b", "c", "d"].into_iter().filter(|half| shown.contains(half)) {
         let mut lines: BTreeMap<(&str, &str), (u64, BTreeSet<&str>)> = BTreeMap::new();
         for it in of_half(half) {
             let (count, releases) = lines.entry((&it.bug, &it.title)).or_default();
@@ -150,14 +151,14 @@ fn reports_of_one_bug_are_one_fault() {
             eprintln!("{half} {bug}: {count} {releases:?} {title}");
         }
     }
-    for half in ["a", "b"] {
+    for (half, least) in [("a", 0.98), ("b", 0.98), ("c", 0.97)] {
         let (precision, recall) = pairwise(of_half(half));
         let count = of_half(half).count();
         let text = format!(
             "half {half}: precision {precision:.4}, recall {recall:.4}, {count} occurrences"
         );
         eprintln!("{text}");
-        assert!(precision >= 0.98 && recall >= 0.98, "{text}");
+        assert!(precision >= least && recall >= least, "{text}");
     }
     eprintln!("{} occurrences, {due} episodes", filed.len());
 }

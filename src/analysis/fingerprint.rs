@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exception::Call;
 use super::facts::{Facts, Shape};
-use super::failure::beginning;
+use super::failure::{Failure, beginning};
 use super::kind::{Kind, Level};
 use super::platform::is_platform;
 use super::report::{Report, find};
@@ -77,10 +77,14 @@ pub struct Evidence {
     pub(super) words: Option<String>,
     /// Whether another report of the same death is likely to tell where it came up.
     pub(super) is_partial: bool,
+    /// Whether the reason is that of something else that ended.
+    pub(super) is_carried: bool,
     /// The function of a dependency, or of the platform, that raised it.
     raised: Option<String>,
     /// The team's own function where it came up: its module, and `module:function/arity`.
     own: Option<(String, String)>,
+    /// Who called that function, where it is a helper that raised what it was not asked for.
+    caller: Option<String>,
     /// The process that died, where no function tells.
     place: Option<String>,
     /// What a rule of the operator's calls the fault.
@@ -91,7 +95,8 @@ pub struct Evidence {
 const BUILT_IN: [&str; 5] = ["erlang", "ets", "maps", "binary", "persistent_term"];
 
 /// Modules that call and are called by everybody, and say nothing of where something came up.
-const BEHAVIOURS: [&str; 8] = [
+const BEHAVIOURS: [&str; 10] = [
+    "application_master",
     "gen",
     "gen_server",
     "gen_statem",
@@ -99,6 +104,7 @@ const BEHAVIOURS: [&str; 8] = [
     "proc_lib",
     "supervisor",
     "Elixir.GenServer",
+    "Elixir.Task",
     "Elixir.Task.Supervised",
 ];
 
@@ -129,22 +135,44 @@ impl Evidence {
             shape: String::new(),
             words: None,
             is_partial: false,
+            is_carried: false,
             raised: None,
             own: None,
+            caller: None,
             place: None,
             rule: None,
         };
-        match facts.failure() {
-            Some(failure) => {
-                let failure = failure.cause();
+        let told = || {
+            let (failure, process_told) = Failure::told_in(facts.report_or_arguments()?)?;
+            Some((failure, process_told.and_then(process)))
+        };
+        if let Some(process) = facts.grown_too_large() {
+            evidence.kind = Kind::Crash;
+            evidence.is_death = true;
+            evidence.process = Some(process);
+            TOO_LARGE.clone_into(&mut evidence.shape);
+            evidence.is_partial = true;
+            return Some(evidence);
+        }
+        let failure = match facts.failure() {
+            Some(failure) => Some((failure, evidence.process)),
+            None => told(),
+        };
+        match failure {
+            Some((failure, process)) => {
+                let cause = failure.cause();
+                let failure = cause.map_or(failure, |cause| cause.failure);
+                evidence.process = process;
+                evidence.is_carried = cause.is_some();
                 evidence.is_death = true;
                 evidence.shape = shape::of_reason(failure.reason);
                 evidence.words = raised_text(failure.reason);
                 if let Some(stack) = failure.stack {
-                    evidence.trace(stack, is_undefined(failure.reason), is_dependency);
+                    evidence.trace(stack, failure.reason, is_dependency);
                 }
                 if evidence.own.is_none() {
-                    evidence.place = facts.dead_place();
+                    let child = cause.and_then(|cause| cause.child).map(shape::of_reason);
+                    evidence.place = child.or_else(|| facts.dead_place());
                 }
                 // The emulator may have a word about who was killed.
                 evidence.is_partial = match kind {
@@ -162,13 +190,6 @@ impl Evidence {
                 evidence.shape = reason;
                 evidence.place = Some(place);
             }
-            None if let Some(process) = facts.grown_too_large() => {
-                evidence.kind = Kind::Crash;
-                evidence.is_death = true;
-                evidence.process = Some(process);
-                TOO_LARGE.clone_into(&mut evidence.shape);
-                evidence.is_partial = true;
-            }
             None => {
                 match facts.logged() {
                     Logged::Same(shape) => evidence.shape = shape,
@@ -183,26 +204,51 @@ impl Evidence {
     }
 
     /// Takes from a stack trace where it came up.
-    fn trace(&mut self, stack: TermRef<'_>, is_undef: bool, is_dependency: &dyn Fn(&str) -> bool) {
+    fn trace(
+        &mut self,
+        stack: TermRef<'_>,
+        reason: TermRef<'_>,
+        is_dependency: &dyn Fn(&str) -> bool,
+    ) {
+        let is_undef = is_undefined(reason);
         for (n, call) in stack.cells().map_while(Call::of).take(MAX_FRAMES).enumerate() {
             let module = call.module.to_str();
             let (_, name) = frame(call.module, call.function, call.arity);
             if n == 0 && is_undef {
                 self.raised = Some(name);
-            } else if BEHAVIOURS.contains(&&*module) {
+                continue;
+            }
+            let is_own = !is_platform(&module) && !is_dependency(&module);
+            match &self.own {
+                None if is_own => {
+                    self.own = Some((module.into_owned(), name));
+                    // Else it is this function that has to be looked at.
+                    if n > 0 || !is_raised(reason) {
+                        return;
+                    }
+                }
+                // It may be called by itself.
+                Some((_, own)) if is_own && *own == name => {}
+                Some((helper, _)) if is_own => {
+                    // What serves other modules says little of the fault; who asked it does.
+                    self.caller = (*helper != module).then_some(name);
+                    return;
+                }
+                Some(_) => {}
                 // They carry on what others say.
-            } else if is_platform(&module) {
-                if n == 0 {
-                    let is_built_in = BUILT_IN.contains(&&*module);
-                    self.raised = Some(if is_built_in { name } else { shape::name(call.module) });
+                None if BEHAVIOURS.contains(&&*module) => {}
+                None if is_platform(&module) => {
+                    if n == 0 {
+                        let is_built_in = BUILT_IN.contains(&&*module);
+                        self.raised =
+                            Some(if is_built_in { name } else { shape::name(call.module) });
+                    }
                 }
-            } else if is_dependency(&module) {
-                if n == 0 || self.raised.as_ref().is_none_or(|raised| !raised.contains('/')) {
-                    self.raised = Some(name);
+                None => {
+                    if self.raised.as_ref().is_none_or(|raised| !raised.contains('/')) {
+                        self.raised = Some(name);
+                    }
                 }
-            } else {
-                self.own = Some((module.into_owned(), name));
-                return;
             }
         }
     }
@@ -210,7 +256,8 @@ impl Evidence {
     /// Takes from another report of the same death where it came up, if that tells more of it.
     pub(super) fn learn(&mut self, other: Evidence) {
         if other.weight() > self.weight() {
-            (self.raised, self.own, self.place) = (other.raised, other.own, other.place);
+            (self.raised, self.own) = (other.raised, other.own);
+            (self.caller, self.place) = (other.caller, other.place);
             self.rule = self.rule.take().or(other.rule);
         }
         if self.shape.is_empty() || other.shape == TOO_LARGE {
@@ -244,7 +291,8 @@ impl Evidence {
         let part = |part: Option<&str>| part.unwrap_or_default().to_owned();
         let (raised, own, place) =
             (part(self.raised.as_deref()), part(own), part(self.place.as_deref()));
-        format!("{what}|{}|{raised}|{own}|{place}", self.shape)
+        let caller = part(self.caller.as_deref());
+        format!("{what}|{}|{raised}|{own}|{caller}|{place}", self.shape)
     }
 
     /// The words of the text with data in it, if there is one, and no rule that makes them needless.
@@ -272,6 +320,9 @@ impl Evidence {
             (Some((_, own)), _) => add(" in ", own),
             (None, Some(raised)) => add(" in ", raised),
             (None, None) => {}
+        }
+        if let Some(caller) = &self.caller {
+            add(", called by ", caller);
         }
         match &self.place {
             Some(place) if self.raised.is_some() => add(", ", place),
@@ -309,6 +360,34 @@ fn enclosing(function: &str) -> Option<(&str, usize)> {
     let (arity, _) = rest.split_once('-')?;
     // Closures in closures.
     enclosing(name).or_else(|| Some((name, arity.parse().ok()?)))
+}
+
+/// Whether somebody raised it on purpose: it is none of the reasons that the emulator has, nor an exception of Elixir's.
+fn is_raised(reason: TermRef<'_>) -> bool {
+    const OF_EMULATOR: [&str; 16] = [
+        "badarg",
+        "badarith",
+        "badarity",
+        "badfun",
+        "badkey",
+        "badmap",
+        "badmatch",
+        "badrecord",
+        "case_clause",
+        "else_clause",
+        "function_clause",
+        "if_clause",
+        "nocatch",
+        "system_limit",
+        "try_clause",
+        "undef",
+    ];
+    let tag = match reason.view() {
+        Term::Atom(atom) => Some(atom),
+        Term::Tuple(mut elements) => elements.next().and_then(TermRef::as_atom),
+        _ => None,
+    };
+    tag.is_some_and(|tag| !OF_EMULATOR.iter().any(|name| tag.is(name)))
 }
 
 /// Whether a function was called that is not there.
@@ -367,6 +446,33 @@ impl<'a> Facts<'a> {
         match self.report() {
             Some(Report::Supervisor { child, .. }) => find(child, "pid"),
             _ => self.pid(),
+        }
+    }
+
+    /// The report that was logged, or the arguments of the format.
+    fn report_or_arguments(&self) -> Option<TermRef<'a>> {
+        match self.shape {
+            Shape::Message { args, .. } => Some(args),
+            Shape::Report { kind, report, .. } => match Report::of_type(kind, report) {
+                Report::Format { args, .. } => Some(args),
+                Report::Map(report) | Report::Any(report) => Some(report),
+                _ => None,
+            },
+            Shape::Log { message, .. } => {
+                let [tag, body] = message.as_tuple()?;
+                if tag.is_atom("string") {
+                    return None;
+                }
+                if !tag.is_atom("report") {
+                    return Some(body);
+                }
+                match Report::of(body) {
+                    Report::Format { args, .. } => Some(args),
+                    Report::Map(report) | Report::Any(report) => Some(report),
+                    _ => None,
+                }
+            }
+            _ => None,
         }
     }
 
@@ -456,9 +562,11 @@ impl<'a> Facts<'a> {
     /// What was logged, without its data.
     fn logged(&self) -> Logged {
         match self.shape {
-            Shape::Message { format, .. } => of_format(format),
-            Shape::Report { kind, report, .. } => of_report(Report::of_type(kind, report)),
-            Shape::Log { message, .. } => {
+            Shape::Message { format, args, .. } => of_format(format, args),
+            Shape::Report { kind, report, .. } => {
+                of_report(Report::of_type(kind, report)).typed(Some(kind))
+            }
+            Shape::Log { message, meta } => {
                 let Some([first, second]) = message.as_tuple() else {
                     return Logged::Same(String::new());
                 };
@@ -466,9 +574,10 @@ impl<'a> Facts<'a> {
                     return of_chardata(second);
                 }
                 if !first.is_atom("report") {
-                    return of_format(first);
+                    return of_format(first, second);
                 }
-                of_report(Report::of(second))
+                let kind = meta.map_get("error_logger").and_then(|it| it.map_get("type"));
+                of_report(Report::of(second)).typed(kind)
             }
             Shape::Alarm { alarm, .. } => Logged::Same(shape::of_reason(alarm)),
             Shape::Dropped(_) | Shape::Node { .. } => Logged::Same(String::new()),
@@ -482,6 +591,20 @@ enum Logged {
     Same(String),
     /// The words of a text.
     Text(String),
+}
+
+impl Logged {
+    /// The same, of a report of this type, where the type says something.
+    fn typed(self, kind: Option<TermRef<'_>>) -> Self {
+        const STANDARD: [&str; 3] = ["std_error", "std_warning", "std_info"];
+        let kind = kind.and_then(TermRef::as_atom);
+        match (kind.filter(|kind| !STANDARD.iter().any(|name| kind.is(name))), self) {
+            (Some(kind), Logged::Same(shape)) => {
+                Logged::Same(format!("{} {shape}", shape::name(kind)).trim().to_owned())
+            }
+            (_, logged) => logged,
+        }
+    }
 }
 
 /// The function that a process began with; of what all behaviours begin with the module alone.
@@ -508,11 +631,15 @@ fn raised_text(reason: TermRef<'_>) -> Option<String> {
     Some(template::of_text(&message))
 }
 
-/// The first line of a format is the same whenever it is logged.
-fn of_format(format: TermRef<'_>) -> Logged {
+/// The first line of a format is the same whenever it is logged; without arguments it is a text.
+fn of_format(format: TermRef<'_>, args: TermRef<'_>) -> Logged {
     let format = beginning(format);
     let line = format.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    Logged::Same(line.trim_end_matches("~n").trim().chars().take(TEXT_BYTES).collect())
+    let line: String = line.trim_end_matches("~n").trim().chars().take(TEXT_BYTES).collect();
+    match args.cells().is_empty() {
+        true => Logged::Text(template::of_text(&line)),
+        false => Logged::Same(line),
+    }
 }
 
 fn of_chardata(text: TermRef<'_>) -> Logged {
@@ -521,40 +648,49 @@ fn of_chardata(text: TermRef<'_>) -> Logged {
     Logged::Text(template::of_text(&out.finish()))
 }
 
-/// Reports are told apart by what they hold: names of keys, and values that are atoms.
+/// Under which keys reports say what they are of.
+const SUBJECTS: [&str; 6] = ["what", "event", "msg", "message", "text", "description"];
+
+/// Reports are told apart by what they say that they are of; else by the names of their keys, and values that are atoms.
 fn of_report(report: Report<'_>) -> Logged {
     let term = match report {
-        Report::Format { format, .. } => return of_format(format),
+        Report::Format { format, args } => return of_format(format, args),
         Report::Map(term) | Report::Any(term) => term,
         Report::Unhandled { module, .. } => {
             return Logged::Same(format!("unhandled message in {}", shape::of_reason(module)));
         }
         _ => return Logged::Same(String::new()),
     };
-    let mut words: Vec<String> = Vec::new();
-    let mut add = |key: TermRef<'_>, value: TermRef<'_>| {
-        if words.len() < MAX_KEYS {
-            let key = shape::of_reason(key);
-            words.push(match value.as_atom() {
-                Some(_) => format!("{key}: {}", shape::of_reason(value)),
-                None => key,
-            });
-        }
-    };
-    match term.view() {
-        Term::Map(pairs) => pairs.into_iter().for_each(|(key, value)| add(key, value)),
-        Term::List(_) => {
-            let pairs = || term.cells().map(TermRef::as_tuple::<2>);
-            if pairs().any(|pair| pair.is_none()) {
-                return of_chardata(term);
-            }
-            pairs().flatten().for_each(|[key, value]| add(key, value));
-        }
-        Term::String(_) | Term::Binary(_) => return of_chardata(term),
-        _ => return Logged::Same(shape::of_reason(term)),
+    let is_text = |term: TermRef<'_>| matches!(term.view(), Term::String(_) | Term::Binary(_));
+    if is_text(term) {
+        return of_chardata(term);
     }
-    words.sort();
-    Logged::Same(words.join(", "))
+    let pairs: Vec<[TermRef<'_>; 2]> = match term.view() {
+        Term::Map(pairs) => pairs.into_iter().map(|(key, value)| [key, value]).collect(),
+        Term::List(_) => term.cells().filter_map(TermRef::as_tuple).collect(),
+        _ => return Logged::Same(shape::of_reason(term)),
+    };
+    if pairs.is_empty() && matches!(term.view(), Term::List(_)) {
+        return of_chardata(term);
+    }
+    let subject = SUBJECTS.iter().find_map(|name| {
+        let (_, value) =
+            pairs.iter().map(|[key, value]| (key, *value)).find(|(key, _)| key.is_atom(name))?;
+        (is_text(value) || value.as_atom().is_some()).then_some(value)
+    });
+    match subject {
+        Some(text) if is_text(text) => of_chardata(text),
+        Some(what) => Logged::Same(shape::of_reason(what)),
+        None => {
+            let word = |[key, value]: &[TermRef<'_>; 2]| match value.as_atom() {
+                Some(_) => format!("{}: {}", shape::of_reason(*key), shape::of_reason(*value)),
+                None => shape::of_reason(*key),
+            };
+            let mut words: Vec<_> = pairs.iter().take(MAX_KEYS).map(word).collect();
+            words.sort();
+            Logged::Same(words.join(", "))
+        }
+    }
 }
 
 /// The most keys of a report that are looked at.

@@ -167,8 +167,12 @@ impl Deaths {
     ) -> Option<&mut Death> {
         let is_supervisor = evidence.kind == Kind::Supervisor;
         let reason = || self.by_reason.get(&(node.clone(), evidence.shape.clone())).copied();
-        let (number, within) = match evidence.process {
-            Some(process) => (*self.by_process.get(&(node.clone(), process))?, JOIN_WITHIN),
+        let process = evidence
+            .process
+            .and_then(|process| self.by_process.get(&(node.clone(), process)).copied());
+        let (number, within) = match process {
+            Some(number) => (number, JOIN_WITHIN),
+            None if evidence.process.is_some() && !evidence.is_carried => return None,
             None => match reason() {
                 Some(number) => (number, SAME_REASON_WITHIN),
                 // Elixir writes the reason as a text. Who did not start has just said so.
@@ -185,7 +189,7 @@ impl Deaths {
         let death = self.recent.get_mut(usize::try_from(number.checked_sub(self.gone)?).ok()?)?;
         let is_near = Duration::from_micros(at.micros_since(death.last)) <= within;
         // A second report of the same kind is of another death, but each supervisor up the tree may have a word.
-        let is_same = is_supervisor || !death.kinds.contains(&evidence.kind);
+        let is_same = is_supervisor || evidence.is_carried || !death.kinds.contains(&evidence.kind);
         // What was only logged tells of the same if it says the same.
         let is_logged = evidence.kind == Kind::Log || death.kinds.contains(&Kind::Log);
         (is_near && is_same && (!is_logged || death.shape == evidence.shape)).then_some(death)

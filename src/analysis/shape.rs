@@ -14,7 +14,7 @@ use crate::etf::{AtomRef, Term, TermRef};
 const DATA: &str = "_";
 
 /// So deep a reason is looked at.
-const MAX_DEPTH: usize = 4;
+const MAX_DEPTH: usize = 6;
 
 /// A tuple of more elements is a record, of which its name is kept.
 const MAX_ELEMENTS: usize = 6;
@@ -25,7 +25,7 @@ const MAX_BYTES: usize = 300;
 /// The shape of a reason.
 pub(super) fn of_reason(reason: TermRef<'_>) -> String {
     let mut out = String::new();
-    shape(&mut out, reason, 0);
+    shape(&mut out, reason, 0, false);
     out
 }
 
@@ -55,7 +55,8 @@ pub(super) fn name_without_numbers(atom: AtomRef<'_>) -> String {
     out
 }
 
-fn shape(out: &mut String, term: TermRef<'_>, depth: usize) {
+/// `has_status`: the term is part of what somebody says of HTTP.
+fn shape(out: &mut String, term: TermRef<'_>, depth: usize, has_status: bool) {
     if depth > MAX_DEPTH || out.len() > MAX_BYTES {
         return out.push_str(DATA);
     }
@@ -67,14 +68,20 @@ fn shape(out: &mut String, term: TermRef<'_>, depth: usize) {
             // A reason with the stack trace that led to it; and one that came from a process that was called.
             if let Some([inner, second]) = term.as_tuple() {
                 if Failure::of(term).stack.is_some() {
-                    return shape(out, inner, depth);
+                    return shape(out, inner, depth, has_status);
                 }
                 if let Some(call) = call(second) {
-                    shape(out, inner, depth);
+                    shape(out, inner, depth, has_status);
                     return out.push_str(&call);
                 }
             }
             let arity = elements.len();
+            // Older releases say of which record, newer ones with which value.
+            if let Some([tag, _]) = term.as_tuple()
+                && tag.is_atom("badrecord")
+            {
+                return out.push_str("{badrecord,_}");
+            }
             if arity > MAX_ELEMENTS {
                 out.push('{');
                 let first = elements.into_iter().next();
@@ -86,11 +93,14 @@ fn shape(out: &mut String, term: TermRef<'_>, depth: usize) {
                 return;
             }
             out.push('{');
+            let tag = elements.clone().next().and_then(TermRef::as_atom).map(AtomRef::to_str);
+            let has_status =
+                has_status || tag.is_some_and(|tag| tag.contains("http") || tag.contains("status"));
             for (n, element) in elements.into_iter().enumerate() {
                 if n > 0 {
                     out.push(',');
                 }
-                shape(out, element, depth + 1);
+                shape(out, element, depth + 1, has_status);
             }
             out.push('}');
         }
@@ -99,45 +109,104 @@ fn shape(out: &mut String, term: TermRef<'_>, depth: usize) {
                 return map(out, term);
             };
             out.push_str(&name(name_of));
-            // What Erlang raised, and Elixir has no exception for.
-            if name_of.is("Elixir.ErlangError")
-                && let Some(original) = term.map_get("original")
-            {
+            if term.map_get("__exception__").is_some_and(|it| it.is_atom("true")) {
+                let sort = sort_of(term);
+                if !sort.is_empty() {
+                    write!(out, " {sort}").expect("strings take everything");
+                }
+            }
+            // What Erlang raised, and what did not match: as in Erlang's own reasons.
+            let of_erlang = [
+                ("Elixir.ErlangError", "original"),
+                ("Elixir.MatchError", "term"),
+                ("Elixir.CaseClauseError", "term"),
+                ("Elixir.WithClauseError", "term"),
+                ("Elixir.TryClauseError", "term"),
+            ];
+            let of_erlang = of_erlang.iter().find(|(exception, _)| name_of.is(exception));
+            if let Some(inner) = of_erlang.and_then(|(_, key)| term.map_get(key)) {
                 out.push(' ');
-                shape(out, original, depth + 1);
+                shape(out, inner, depth + 1, false);
             }
         }
+        // The status of an answer is no datum of the request.
+        Term::Integer(status @ 100..600) if has_status => {
+            write!(out, "{status}").expect("strings take everything");
+        }
+        Term::List(_) => list(out, term, depth),
         _ => out.push_str(DATA),
     }
 }
 
-/// What a map says of the sort of an error, under the keys that libraries use for that.
+/// A map that says nothing of the sort of an error is data.
 fn map(out: &mut String, map: TermRef<'_>) {
-    /// The longest code.
-    const CODE_BYTES: usize = 16;
+    match &*sort_of(map) {
+        "" => out.push_str(DATA),
+        sort => out.push_str(sort),
+    }
+}
+
+/// What a map says of the sort of an error, under the keys that libraries use for that; of an exception, a map in it too.
+fn sort_of(map: TermRef<'_>) -> String {
+    /// What databases say of the sort of an error (ISO/IEC 9075).
+    const SQLSTATE_BYTES: usize = 5;
     let mut found = Vec::new();
-    for key in ["class", "code", "errno", "error", "reason", "type"] {
+    for key in ["class", "code", "error", "reason", "type"] {
         let Some(value) = map.map_get(key) else { continue };
         match value.view() {
-            Term::Atom(value) => found.push(format!("{key} => {}", name(value))),
-            // SQLSTATE and its like.
+            Term::Atom(value) if !value.is("nil") => {
+                found.push(format!("{key} => {}", name(value)))
+            }
             Term::Binary(value) | Term::String(value)
                 if key == "code"
-                    && value.len() <= CODE_BYTES
-                    && value.iter().all(u8::is_ascii_alphanumeric) =>
+                    && value.len() == SQLSTATE_BYTES
+                    && value.iter().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) =>
             {
                 found.push(format!("{key} => {}", String::from_utf8_lossy(value)));
-            }
-            Term::Integer(value) if key == "code" || key == "errno" => {
-                found.push(format!("{key} => {value}"));
             }
             _ => {}
         }
     }
-    match found.is_empty() {
-        true => out.push_str(DATA),
-        false => write!(out, "#{{{}}}", found.join(",")).expect("strings take everything"),
+    if found.is_empty()
+        && map.map_get("__exception__").is_some()
+        && let Term::Map(pairs) = map.view()
+    {
+        let is_plain = |value: &TermRef<'_>| {
+            matches!(value.view(), Term::Map(_)) && value.map_get("__struct__").is_none()
+        };
+        let inner = pairs.into_iter().map(|(_, value)| value).filter(is_plain).map(sort_of);
+        return inner.into_iter().find(|sort| !sort.is_empty()).unwrap_or_default();
     }
+    match found.is_empty() {
+        true => String::new(),
+        false => format!("#{{{}}}", found.join(",")),
+    }
+}
+
+/// The shape of a list of things of different sorts, each with its name; of any other, data.
+fn list(out: &mut String, term: TermRef<'_>, depth: usize) {
+    let tag = |element: TermRef<'_>| match element.view() {
+        Term::Tuple(mut elements) => Some(elements.next()?.as_atom()?.to_str().into_owned()),
+        _ => None,
+    };
+    let mut tags = Vec::new();
+    for element in term.cells().take(MAX_ELEMENTS + 1) {
+        match tag(element) {
+            Some(tag) if !tags.contains(&tag) => tags.push(tag),
+            _ => return out.push_str(DATA),
+        }
+    }
+    if !(2..=MAX_ELEMENTS).contains(&tags.len()) {
+        return out.push_str(DATA);
+    }
+    out.push('[');
+    for (n, element) in term.cells().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        shape(out, element, depth + 1, false);
+    }
+    out.push(']');
 }
 
 /// ` calling TARGET REQUEST` of `{Module, Function, Args}`, as who waited in vain for an answer says it.
@@ -154,7 +223,8 @@ fn call(term: TermRef<'_>) -> Option<String> {
             .any(|name| module.is(name));
     if !is_request {
         let count = args.cells().count();
-        return Some(format!(" calling {}:{}/{count}", name(module), name(function)));
+        let between = if module.to_str().starts_with("Elixir.") { '.' } else { ':' };
+        return Some(format!(" calling {}{between}{}/{count}", name(module), name(function)));
     }
     let mut out = " calling ".to_owned();
     target(&mut out, cells.next()?);
@@ -201,6 +271,7 @@ mod tests {
             ("{badmatch,{error,{17,\"x\",<<1>>}}}", "{badmatch,{error,{_,_,_}}}"),
             ("{badkey,[1,2]}", "{badkey,_}"),
             ("{nodedown,'b@host'}", "{nodedown,_}"),
+            ("{http,{\"HTTP/1.1\",503,\"x\"},404000}", "{http,{_,503,_},_}"),
             ("{state,1,2,3,4,5,6}", "{state/7}"),
             ("{timeout,{gen_server,call,[db,{get,17},5000]}}", "timeout calling db (get)"),
             ("{noproc,{gen_server,call,[{global,db_12},status]}}", "noproc calling db_# (status)"),
@@ -211,8 +282,10 @@ mod tests {
             ),
             ("#{'__struct__' => 'Elixir.Shop.Error', reason => secret}", "Shop.Error"),
             ("#{a => 1}", "_"),
+            ("[{a,1},{a,2}]", "_"),
+            ("[{to,{\"h\",80}},{inet,[inet],econnrefused}]", "[{to,{_,_}},{inet,_,econnrefused}]"),
             ("{pg,#{code => <<\"42P01\">>, message => <<\"x\">>}}", "{pg,#{code => 42P01}}"),
-            ("{a,{b,{c,{d,{e,{f,g}}}}}}", "{a,{b,{c,{d,{_,_}}}}}"),
+            ("{a,{b,{c,{d,{e,{f,{g,{h,i}}}}}}}}", "{a,{b,{c,{d,{e,{f,{_,_}}}}}}}"),
         ] {
             assert_eq!(shape_of(reason), shape, "{reason}");
         }
