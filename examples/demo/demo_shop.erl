@@ -39,7 +39,10 @@ play(front) ->
     sleep(1500),
     %% Asks another node, which takes too long.
     catch gen_server:call(web, {ask_stock, teapot}, 5000),
-    sleep(3500),
+    sleep(2500),
+    %% And then all customers come at once.
+    [customer(N) || N <- lists:seq(1, 12)],
+    sleep(500),
     logger:notice("front: closing; that was the demo", #{demo => over});
 play(stock) ->
     sleep(1000),
@@ -54,6 +57,13 @@ play(billing) ->
     catch gen_server:call(bank, charge),
     sleep(200),
     catch gen_server:call(bank, charge).
+
+customer(N) ->
+    proc_lib:spawn(fun() -> count(teapot, 100 + N) end),
+    sleep(250).
+
+count(What, Millis) ->
+    {ok, gen_server:call({shelves, 'stock@127.0.0.1'}, {count, What}, Millis)}.
 
 sleep(Millis) ->
     receive after Millis -> ok end.

@@ -89,7 +89,9 @@ fn pretty(answer: &Value) -> String {
         .expect("strings take everything");
         for sample in finding["samples"].as_array().into_iter().flatten() {
             let message: String = text(sample, "message").chars().take(MESSAGE_CHARS).collect();
-            writeln!(out, "{:>45}{}  {message}", "", text(sample, "ts"))
+            let ts = text(sample, "ts");
+            let ts = ts.replacen('T', " ", 1);
+            writeln!(out, "            {}  {message}", ts.trim_end_matches('Z'))
                 .expect("strings take everything");
         }
     }
