@@ -194,3 +194,165 @@ const fn key(news: &News) -> Option<Timestamp> {
         News::Regressed { resolved } => Some(*resolved),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::fault::{MAX_FAULTS, NEWS, State};
+    use crate::etf::text;
+
+    const SECOND: u64 = 1_000_000;
+
+    /// An error that function `f` of `shop` logged.
+    fn error(function: &str) -> TermBuf {
+        let event = format!(
+            "{{log,'a@host',error,{{\"failed: ~p\",[1]}},#{{mfa => {{shop,{function},1}}}}}}"
+        );
+        text::parse(&event).unwrap()
+    }
+
+    /// A tracker, and what it has told.
+    struct Told {
+        tracker: Tracker,
+        grouping: Grouping,
+        told: Vec<TermBuf>,
+    }
+
+    impl Told {
+        fn new() -> Self {
+            let tracker = Tracker::new("error_logger", Timestamp::MIN);
+            Told { tracker, grouping: Grouping::default(), told: Vec::new() }
+        }
+
+        fn entry(&mut self, seconds: u64, function: &str) {
+            let at = Timestamp::from_micros(seconds * SECOND);
+            let tell = &mut |event| self.told.push(event);
+            self.tracker.entry(at, error(function).as_term(), &self.grouping, tell);
+        }
+
+        fn decide(&mut self, seconds: u64, id: FaultId, state: State) {
+            let by = "ann".to_owned();
+            let until = Some(Timestamp::from_micros((seconds + 100) * SECOND));
+            let until = until.filter(|_| state == State::Muted);
+            let decision = Decision { id, state, by, until, in_next_version: false };
+            let at = Timestamp::from_micros(seconds * SECOND);
+            self.tracker.learn(at, &FaultEvent::Decision(decision));
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            let tell = &mut |event| self.told.push(event);
+            self.tracker.pass(Timestamp::from_micros(seconds * SECOND), &self.grouping, tell);
+        }
+
+        fn only(&self) -> FaultId {
+            self.tracker.faults().iter().next().unwrap().id
+        }
+
+        fn state(&self, seconds: u64) -> State {
+            let fault = self.tracker.faults().get(self.only()).unwrap();
+            fault.state(Timestamp::from_micros(seconds * SECOND))
+        }
+
+        fn states(&self) -> Vec<String> {
+            let state = |event: &TermBuf| {
+                let [_, _, state, _] = event.as_term().as_tuple().unwrap();
+                state.as_atom().unwrap().to_str().into_owned()
+            };
+            self.told.iter().map(state).collect()
+        }
+    }
+
+    #[test]
+    fn a_fault_goes_from_state_to_state_and_is_told_of_once_each() {
+        let day = NEWS.as_secs();
+        let mut told = Told::new();
+        told.entry(1000, "f");
+        told.entry(1001, "f");
+        assert_eq!((told.state(1001), told.state(1000 + day + 1)), (State::New, State::Ongoing));
+        told.decide(1002, told.only(), State::Resolved);
+        told.pass(1003);
+        assert_eq!(told.state(1003), State::Resolved);
+        told.entry(1004, "f");
+        told.entry(1005, "f");
+        assert_eq!(
+            (told.state(1005), told.state(1004 + day + 1)),
+            (State::Regressed, State::Ongoing)
+        );
+        told.decide(1006, told.only(), State::Muted);
+        told.pass(1007);
+        told.entry(1008, "f");
+        assert_eq!((told.state(1008), told.state(1107)), (State::Muted, State::Ongoing));
+        assert_eq!(told.states(), ["new", "regressed"]);
+        assert_eq!(told.tracker.faults().iter().next().unwrap().count, 5);
+    }
+
+    /// The word of a decision takes its time; what came meanwhile is not forgotten.
+    #[test]
+    fn what_comes_back_before_the_decision_is_known_has_come_back() {
+        let mut told = Told::new();
+        told.entry(1000, "f");
+        told.entry(1002, "f");
+        told.decide(1001, told.only(), State::Resolved);
+        told.pass(1003);
+        assert_eq!(
+            (told.state(1003), told.states()),
+            (State::Regressed, vec!["new".into(), "regressed".into()])
+        );
+    }
+
+    /// `once`: stored at any entry, and read again from there with what was told since, it comes to the same.
+    #[test]
+    fn whoever_goes_on_from_what_was_stored_tells_nothing_twice() {
+        let script = |told: &mut Told, from: u64| {
+            for second in from..1040 {
+                told.entry(second, if second % 3 == 0 { "f" } else { "g" });
+                if second % 10 == 7 {
+                    let id = told.only();
+                    told.decide(second, id, State::Resolved);
+                    told.pass(second);
+                }
+            }
+        };
+        let mut whole = Told::new();
+        script(&mut whole, 1000);
+        assert!(whole.told.len() > 4, "{:?}", whole.states());
+        for stop in 1001..1040 {
+            let mut first = Told::new();
+            for second in 1000..stop {
+                first.entry(second, if second % 3 == 0 { "f" } else { "g" });
+                if second % 10 == 7 {
+                    let id = first.only();
+                    first.decide(second, id, State::Resolved);
+                    first.pass(second);
+                }
+            }
+            let stored = postcard::to_allocvec(&first.tracker).unwrap();
+            // It has gone on and told all, and was killed before it could store that.
+            let mut tracker: Tracker = postcard::from_bytes(&stored).unwrap();
+            tracker.restore();
+            let told_since = &whole.told[first.told.len()..];
+            for event in told_since {
+                let event = FaultEvent::decode(event.as_term()).unwrap();
+                tracker.learn(Timestamp::MAX, &event);
+            }
+            let mut again = Told { tracker, grouping: Grouping::default(), told: Vec::new() };
+            script(&mut again, stop);
+            assert_eq!(again.states(), Vec::<String>::new(), "stopped at {stop}");
+            let counts = |told: &Told| -> Vec<u64> {
+                told.tracker.faults().iter().map(|fault| fault.count).collect()
+            };
+            assert_eq!(counts(&again), counts(&whole));
+        }
+    }
+
+    /// `bounded`: one more than there may be.
+    #[test]
+    fn the_least_recently_seen_fault_goes() {
+        let mut told = Told::new();
+        for number in 0..=MAX_FAULTS as u64 {
+            told.entry(1000 + number, &format!("f{number}"));
+        }
+        assert_eq!((told.tracker.faults().len(), told.tracker.faults().forgotten), (MAX_FAULTS, 1));
+        assert!(told.tracker.faults().iter().all(|fault| !fault.title.ends_with("shop:f0/1")));
+    }
+}

@@ -13,6 +13,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::checkpoint;
 use super::deployments::{self, Asked};
@@ -207,7 +208,7 @@ impl Watched {
 }
 
 impl FaultWatcher {
-    /// Starts, if there is an instance to write to.
+    /// Starts, if there is an instance to write to, and one to look at.
     pub fn start(config: FaultConfig, instances: &Instances, asked: Option<Asked>) -> Option<Self> {
         let FaultConfig { instances: names, rules, dir } = config;
         let told = instances.get(INSTANCE)?.clone();
@@ -226,6 +227,9 @@ impl FaultWatcher {
                     behind_micros: AtomicU64::new(0),
                 },
             );
+        }
+        if watched.is_empty() {
+            return None;
         }
         let shared = Arc::new(Shared {
             told,
@@ -260,7 +264,12 @@ impl FaultWatcher {
             shared: shared.clone(),
         };
         let thread = std::thread::Builder::new().name("faults".to_owned());
-        let thread = thread.spawn(move || worker.run()).expect("a thread can be started");
+        let run = move || {
+            if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+                error!("faults are not kept until the program is started again: this is a bug");
+            }
+        };
+        let thread = thread.spawn(run).expect("a thread can be started");
         Some(FaultWatcher { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -270,9 +279,8 @@ impl FaultWatcher {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             thread.thread().unpark();
-            if thread.join().is_err() {
-                warn!("the thread that keeps faults panicked");
-            }
+            // It has told of a panic itself.
+            let _ = thread.join();
         }
     }
 
