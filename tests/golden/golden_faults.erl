@@ -5,18 +5,22 @@
 %% Applications is [{App, Vsn, IsDependency, [Module]}], Reports is [{Bug, Episode, Millis, Event}] in the order in
 %% which they came, with the name of the bug, a number of this one death or logging, and the time since the start.
 %% An episode's number is 101 * Round + N; rounds 1 to 3 are of the first compile, 4 and 5 of the second, in 6 and 7 many
-%% die at once. More bugs have rounds of their own, 11 to 13 and 14 and 15, for a round has room for 101.
-%% golden_faults.exs does the same for Elixir, without storms and more bugs, by start/0, rounds/3 and finish/2.
+%% die at once. More bugs have rounds of their own, 11 to 13 and 14 and 15, for a round has room for 101; those of the
+%% hospital 21 to 23 and 24 and 25, below a supervisor of their own.
+%% golden_faults.exs does the same for Elixir, without storms and more bugs, by start/0, rounds/3, below/2 and finish/2.
 %%
 %% To add a bug: write what fails into Sources, a line into more_bugs/0, and one into faults/bugs.txt.
 %% Needs our two handlers on the code path; run with `+pc unicode'.
 -module(golden_faults).
 -export([main/1, start/0, rounds/3, finish/2, log/2, golden_flush/0]).
 %% Of use to golden_faults.exs, too.
--export([dies/3, crashes/3, child/3, no_start/2, slow/2, failing/2, down/1]).
+-export([dies/3, crashes/3, child/3, no_start/2, no_start/3, slow/2, failing/2, down/1]).
 -export([num/1, name/1, text/1, email/1, amount/1, sku/1, file/1, seq/1, order/1, heavy/1]).
+-export([below/2, uuid/1, serial/1, day/1, stamp/1, peer/1, kelvin/1]).
 
--define(DEPENDENCIES, [pgpool, jsonlib, jobq, listn, weblib, jsonc, tabledb]).
+-define(DEPENDENCIES, [
+    pgpool, jsonlib, jobq, listn, weblib, jsonc, tabledb, epgc, webcall, jsnx, hopper, httpkit, rowdb
+]).
 -define(VERSION, "1.4.0").
 
 %% Bugs of servers that are not called, each of another module.
@@ -49,10 +53,13 @@ record(Sources, Work, Out) ->
     {ok, _} = shop_sup:start_link(1000),
     ok = rounds(bugs(), 1, [logger, manager, bare]),
     ok = rounds(more_bugs(), 11, [logger, manager, bare]),
+    {ok, _} = hospital_sup:start_link(1000),
+    ok = below(hospital_sup, fun() -> rounds(hospital_bugs(), 21, [logger, manager, bare]) end),
     %% The same programs once more: other lines, other numbers of funs, other paths of files.
     Applications = load(Sources, Work, 2),
     ok = rounds(bugs(), 4, [logger, manager]),
     ok = rounds(more_bugs(), 14, [logger, manager]),
+    ok = below(hospital_sup, fun() -> rounds(hospital_bugs(), 24, [logger, manager]) end),
     ok = storms(bugs(), 6, [logger, manager]),
     finish(Out, Applications).
 
@@ -235,6 +242,105 @@ more_bugs() ->
         {log_charger, fun(N) -> dies(fleet_watch, charger, [sku(N), N rem 4, num(N)]) end}
     ].
 
+%% What a hospital's operators see in a month.
+hospital_bugs() ->
+    [
+        {bed_none_free, fun(N) -> child(bed_server, {ward(N), beds(N)}, {call, {assign, mrn(N)}}) end},
+        {bed_late_reply, fun(N) -> child(bed_server, {ward(N), beds(N)}, {info, {make_ref(), {ok, [mrn(N) | seq(N)]}}}) end},
+        {vitals_unit, fun(N) -> child(monitor_server, num(N), {cast, {readings, readings(N)}}) end},
+        {vitals_limit, fun(N) -> child(monitor_server, num(N), {cast, {limit, kind(N), N rem 20}}) end},
+        {dose_weight, fun(N) ->
+            Patient = #{name => name(N), weight => undefined, mrn => mrn(N), ward => ward(N)},
+            crashes(drug_dose, per_day, [Patient, 1 + N rem 5])
+        end},
+        {allergies_missing, fun(N) ->
+            Patient = maps:from_list([{name, name(N)}, {mrn, mrn(N)}] ++ [{weight, 40 + N rem 70} || N rem 2 =:= 0]),
+            child(rx_server, ward(N), {call, {check, Patient, drug(N)}})
+        end},
+        {lab_value, fun(N) ->
+            Value = lists:nth(1 + N rem 3, [integer_to_binary(num(N)), <<"<", (two(N))/binary>>, <<"haemolysed">>]),
+            crashes(lab_result, store, [uuid(N), [{<<"Na">>, <<"140.5">>}, {drug(N), Value}]])
+        end},
+        {birth_date, fun(N) -> crashes(patient_age, years, [<<"19", (two(N))/binary, (two(3 * (N rem 2)))/binary, "00">>, day3(N)]) end},
+        {wristband_text, fun(N) -> dies(wristband, print, [peer(N), [16#141 + N rem 60 | "ukasz"], num(N)]) end},
+        {tariff_code, fun(N) -> child(tariff_server, [{<<"A01">>, N}], {call, {price, icd(N), 1 + N rem 9}}) end},
+        {index_timeout, fun(N) ->
+            slow(patient_index, fun() -> child(admission, ward(N), {cast, {arrived, mrn(N)}}) end)
+        end},
+        {nurse_call_noproc, fun(N) -> crashes(alarm_relay, ring, [num(N), {kind(N), N rem 200}]) end},
+        {history_timeout, fun(N) -> database(N, timeout, fun(Conn) -> crashes(visit_store, history, [Conn, mrn(N)]) end) end},
+        {admit_duplicate, fun(N) ->
+            Detail = <<"Key (mrn)=(", (mrn(N))/binary, ") already exists.">>,
+            Text = <<"duplicate key value violates unique constraint \"visits_open_mrn\"">>,
+            More = [
+                {constraint_name, <<"visits_open_mrn">>},
+                {detail, Detail},
+                {file, <<"nbtinsert.c">>},
+                {line, <<"434">>},
+                {routine, <<"_bt_check_unique">>},
+                {schema_name, <<"public">>},
+                {severity, <<"ERROR">>},
+                {table_name, <<"visits">>}
+            ],
+            Error = {error, error, <<"23505">>, unique_violation, Text, More},
+            database(N, Error, fun(Conn) -> crashes(visit_store, admit, [Conn, mrn(N), ward(N)]) end)
+        end},
+        {admit_closed, fun(N) ->
+            database(N, closed, fun(Conn) -> crashes(visit_store, admit, [Conn, mrn(N), ward(N)]) end)
+        end},
+        {insurer_unavailable, fun(N) ->
+            Headers = [{<<"Date">>, stamp(N)}, {<<"Retry-After">>, integer_to_binary(N rem 90)}, {<<"X-Request-Id">>, uuid(N)}],
+            failing(webcall, {ok, 503, Headers, <<"upstream ", (peer(N))/binary, " is down">>}),
+            dies(insurer, eligible, [mrn(N), day(N)])
+        end},
+        {claim_timeout, fun(N) ->
+            failing(webcall, {error, connect_timeout}),
+            crashes(insurer, claim, [mrn(N), icd(N), amount(N)])
+        end},
+        {lab_feed_json, fun(N) ->
+            Body = lists:nth(1 + N rem 3, [
+                <<"<html>", (stamp(N))/binary, "</html>">>,
+                <<"{\"", (uuid(N))/binary>>,
+                <<"{\"order\":", (integer_to_binary(num(N)))/binary, ",}">>
+            ]),
+            child(lab_feed, "https://" ++ binary_to_list(peer(N)), {info, {webcall_body, make_ref(), Body}})
+        end},
+        {board_json, fun(N) ->
+            Rows = [[{bed, I}] || I <- tl(seq(N))] ++ [[{bed, num(N)}, {since, day3(N)}], [{bed, N}]],
+            crashes(ward_board, render, [ward(N), Rows])
+        end},
+        {hl7_segment, fun(N) ->
+            Segment = lists:nth(1 + N rem 3, ["ZPI|1|", "NTE|", "SPM|1||"]),
+            child(hl7_conn, peer(N), {info, {tcp, N, iolist_to_binary([msh(N), Segment, mrn(N), "\r"])}})
+        end},
+        {hl7_patient, fun(N) ->
+            Data = iolist_to_binary([msh(N), "PID|1|", lists:duplicate(N rem 2, [mrn(N), "|"]), name(N), "\r"]),
+            child(hl7_conn, peer(N), {info, {tcp, N, Data}})
+        end},
+        {rx_printer_start, fun(N) -> no_start(hospital_print_sup, rx_printer, {tray, N rem 9, name(N)}) end},
+        {broker_forced, fun(N) ->
+            Text = <<"CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'">>,
+            Params = #{host => peer(N), port => 5672, vhost => <<"/">>, heartbeat => 1 + N rem 60},
+            child(hopper_conn, Params, {info, {method, {'connection.close', 320, Text, 0, 0}}})
+        end},
+        {pump_bad_return, fun(N) -> child(infusion_pump, serial(N), {cast, {start, N rem 250}}) end},
+        {ecg_frame, fun(N) -> child(ecg_stream, num(N), {info, {frame, <<(4 + N rem 10), (uuid(N))/binary>>}}) end},
+        {round_aborted, fun(N) -> crashes(med_round, next, [ward(N), N rem 24]) end},
+        {night_letters, fun(N) -> dies(night_jobs, run, [[{discharge_letters, [mrn(N), name(N)]}]]) end},
+        {night_census, fun(N) -> dies(night_jobs, run, [[{ward_census, [[{ward(N), num(N), 20}, {ward(N + 1), N, 0}]]}]]) end},
+        {api_bed, fun(N) -> serve('GET', [<<"wards">>, ward(N), <<"beds">>, name(N)], <<>>) end},
+        {api_patient, fun(N) -> serve('POST', [<<"patients">>, mrn(N), <<"notes">>], text(N)) end},
+        {dispense_blocked, fun(N) -> child(rx_server, ward(N), {cast, {dispense, drug(N), 1 + N rem 30}}) end},
+        {log_monitor_silent, fun(N) -> dies(device_watch, check, [serial(N), num(N), stamp(N), 20 + N rem 80]) end},
+        {log_monitor_battery, fun(N) -> dies(device_watch, check, [serial(N), num(N), stamp(N), N rem 20]) end},
+        {log_order_rejected, fun(N) -> dies(lab_orders, reject, [uuid(N), drug(N), {too_old, hours, 24 + N rem 50}]) end},
+        {log_fridge, fun(N) -> dies(cold_store, warm, [serial(N), kelvin(N), stamp(N)]) end},
+        {log_nack, fun(N) ->
+            Text = [<<"Unknown patient ", (mrn(N))/binary, " in PID.3">>],
+            dies(hl7_out, nack, [peer(N), uuid(N), Text])
+        end}
+    ].
+
 %% Data -------------------------------------------------------------------------------------------
 
 num(N) -> 100 + erlang:phash2(N, 9900).
@@ -280,6 +386,43 @@ trip(N) -> #{id => num(N), driver => name(N), meters => num(N), braked => 0}.
 
 unknown(N) -> lists:nth(1 + N rem 3, [{ssl_closed, N}, timeout, {make_ref(), {ok, num(N)}}]).
 
+%% Of a hospital, and of other works.
+mrn(N) -> iolist_to_binary(io_lib:format("~8..0b", [erlang:phash2({mrn, N}, 99999999)])).
+
+ward(N) -> lists:nth(1 + N rem 5, [<<"3B">>, <<"ICU">>, <<"Maternity">>, <<"5 North">>, <<"Orthop\x{e4}die"/utf8>>]).
+
+drug(N) -> lists:nth(1 + N rem 4, [<<"heparin">>, <<"ibuprofen 400">>, <<"Insulin glargine">>, <<"KCl 7.45%">>]).
+
+kind(N) -> lists:nth(1 + N rem 3, [temp, rr, etco2]).
+
+icd(N) -> iolist_to_binary([$B + N rem 20, io_lib:format("~2..0b.~b", [N rem 100, N rem 10])]).
+
+beds(N) -> [{num(I), mrn(I)} || I <- lists:seq(N, N + N rem 4)].
+
+readings(N) -> [{pulse, 60 + N rem 70, bpm}, lists:nth(1 + N rem 3, [{temp, kelvin(N), k}, {spo2, N, mmhg}, {kind(N), nan}])].
+
+uuid(N) ->
+    <<A:32, B:16, C:16, D:16, E:48>> = erlang:md5(term_to_binary({uuid, N})),
+    iolist_to_binary(io_lib:format("~8.16.0b-~4.16.0b-~4.16.0b-~4.16.0b-~12.16.0b", [A, B, C, D, E])).
+
+serial(N) -> iolist_to_binary(io_lib:format("~c~c-~b", [$A + N rem 26, $A + N rem 23, 100000 + num(N)])).
+
+day3(N) -> {2020 + N rem 5, 1 + N rem 12, 1 + N rem 28}.
+
+day(N) ->
+    {Year, Month, Day} = day3(N),
+    iolist_to_binary(io_lib:format("~b-~2..0b-~2..0b", [Year, Month, Day])).
+
+stamp(N) -> iolist_to_binary([day(N), io_lib:format("T~2..0b:~2..0b:~2..0bZ", [N rem 24, N rem 60, num(N) rem 60])]).
+
+peer(N) -> lists:nth(1 + N rem 4, [<<"172.16.4.20">>, <<"lab-02.clinic.example">>, <<"pacs.clinic.example">>, <<"172.16.4.21">>]).
+
+kelvin(N) -> 270 + num(N) / 128.
+
+two(N) -> <<($0 + N div 10 rem 10), ($0 + N rem 10)>>.
+
+msh(N) -> ["MSH|^~\\&|LAB|", peer(N), "|", stamp(N), "||ORU^R01|", uuid(N), "|P|2.5\r"].
+
 %% How they fail ----------------------------------------------------------------------------------
 
 %% A process of the virtual machine's own kind. None of these starts a fun of this module, which its reports would name.
@@ -307,9 +450,11 @@ child(Module, Arg, How) ->
     down(Ref).
 
 %% A server that the supervisor cannot start.
-no_start(Module, Arg) ->
+no_start(Module, Arg) -> no_start(shop_boot_sup, Module, Arg).
+
+no_start(Name, Module, Arg) ->
     Child = #{id => Module, start => {Module, start_link, [Arg]}},
-    Start = {sup(), start_link, [shop_boot_sup, 1, [Child]]},
+    Start = {sup(), start_link, [Name, 1, [Child]]},
     Spec = #{id => boot, start => Start, restart => temporary, type => supervisor},
     {error, _} = supervisor:start_child(sup(), Spec),
     ok.
@@ -347,6 +492,16 @@ request(N, Request) ->
     Path = <<"/track/", (sku(N))/binary>>,
     dies(weblib_stream, connection, [fleet_http, fleet_track, Request#{stream => 1 + N rem 5, path => Path}]).
 
+serve(Method, Path, Body) ->
+    dies(httpkit_worker, serve, [#{method => Method, path => Path, body => Body}, {hospital_api, []}]).
+
+%% A connection to a database that fails.
+database(N, What, Doing) ->
+    failing(epgc, What),
+    Start = {epgc_conn, start_link, [#{host => peer(N), username => "hospital"}]},
+    {ok, Conn} = supervisor:start_child(sup(), #{id => database, start => Start}),
+    Doing(Conn).
+
 %% An application that does not start.
 no_app(App, Key, Value) ->
     ok = application:set_env(App, Key, Value),
@@ -367,12 +522,23 @@ orphan() ->
     receive {'DOWN', Ref, process, Pid, {table, Table}} -> Table end.
 
 %% Of the programs that are loaded, in Erlang or in Elixir. Elixir's supervisor has the name of its module.
-sup() -> hd([Sup || Sup <- [shop_sup, 'Elixir.Shop.Supervisor'], whereis(Sup) =/= undefined]).
+sup() ->
+    Sups = [shop_sup, 'Elixir.Shop.Supervisor'],
+    hd([Sup || Sup <- [application:get_env(golden, sup, none) | Sups], whereis(Sup) =/= undefined]).
+
+%% Another supervisor than the shop's for a while.
+below(Sup, Doing) ->
+    ok = application:set_env(golden, sup, Sup),
+    Done = Doing(),
+    ok = application:unset_env(golden, sup),
+    Done.
 
 client() ->
     case sup() of
         shop_sup -> shop_http;
-        _ -> 'Elixir.Shop.Client'
+        hospital_sup -> hospital_api;
+        'Elixir.Shop.Supervisor' -> 'Elixir.Shop.Client';
+        'Elixir.Grid.Supervisor' -> 'Elixir.Grid.Client'
     end.
 
 failing(Application, What) ->

@@ -3,14 +3,16 @@
 [sources, out] = System.argv()
 
 defmodule Golden.Programs do
-  @dependencies [:ectoish, :jobs, :jsonish, :pgdriver, :pipeline]
+  @dependencies [:ectoish, :jobs, :jsonish, :pgdriver, :pipeline, :wire, :relational, :conveyor, :livelink]
+  @apps [:ectoish, :jobs, :shop, :shop_web, :jsonish, :pgdriver, :pipeline, :chat, :chat_web] ++
+          [:wire, :relational, :conveyor, :livelink, :grid, :grid_web]
 
   # As in a project of its own first, then within an umbrella, after somebody has worked on it.
   def load(sources, version) do
     Code.put_compiler_option(:ignore_module_conflict, true)
 
     # What others need comes first.
-    for app <- [:ectoish, :jobs, :shop, :shop_web, :jsonish, :pgdriver, :pipeline, :chat, :chat_web] do
+    for app <- @apps do
       text = File.read!("#{sources}/elixir/#{app}.ex")
       file = if version == 1, do: "lib/#{app}.ex", else: "apps/#{app}/lib/#{app}.ex"
       quoted = Code.string_to_quoted!(text, file: file, line: if(version == 1, do: 1, else: 12))
@@ -114,6 +116,70 @@ defmodule Golden.Bugs do
     ]
   end
 
+  # What the operators of a grid see in a month.
+  def grid do
+    [
+      ex_reading_text: &child(Grid.Meter, serial(&1), {:cast, {:reading, reading(&1)}}),
+      ex_frame_obis: &child(Grid.Meter, serial(&1), {:info, {:frame, frame(&1)}}),
+      ex_peak_no_contract: &child(Grid.Meter, serial(&1), {:call, {:peak, rem(&1, 24)}}),
+      ex_tariff_slot: &task(Grid.Tariff, :cost, [day(&1), for(hour <- seq(&1), do: {hour, &1}) ++ [{24 + rem(&1, 3), num(&1)}]]),
+      ex_invoice_no_rate: &task(Grid.Invoice, :total, [contract(&1), for(i <- seq(&1), do: %{kwh: num(&1 + i), slot: i})]),
+      ex_forecast_timeout: fn n ->
+        failing(:wire, :timeout)
+        task(Grid.Weather, :forecast, ["#{rem(n, 90)}.#{num(n)},#{rem(n, 30)}"])
+      end,
+      ex_market_status: fn n ->
+        headers = [{"date", stamp(n)}, {"server", "cloudproxy"}, {"x-trace", uuid(n)}]
+        failing(:wire, {502, headers, "<html>Bad gateway, see #{uuid(n + 1)}</html>"})
+        task(Grid.Market, :prices, [day(n)])
+      end,
+      ex_readings_queue: &dies(Grid.Readings, :latest, [serial(&1), num(&1)]),
+      ex_contract_none: &task(Grid.Contracts, :tariff, [uuid(&1)]),
+      ex_dispatch_timeout: fn n ->
+        slow(Grid.Dispatch, fn -> child(Grid.Balancer, area(n), {:info, {:deviation, serial(n), num(n) / 16}}) end)
+      end,
+      ex_broker_env: &no_start(Grid.BrokerSupervisor, Grid.Broker, "client-" <> uuid(&1)),
+      ex_live_date: &live(&1, %{}, "filter", %{"from" => Enum.at(["", "yesterday", "31.12.#{num(&1)}"], rem(&1, 3))}),
+      ex_live_no_meter: &live(&1, %{total: num(&1), from: day(&1)}, "refresh", %{"value" => name(&1)}),
+      ex_live_event: &live(&1, %{total: num(&1)}, "refrsh", %{"value" => name(&1), "at" => stamp(&1)}),
+      ex_import_mpan: &dies(Grid.Import, :rows, [csv(&1), good(&1) ++ [%{"kind" => "reading", "value" => amount(&1), "serial" => serial(&1)}]]),
+      ex_import_swap: &dies(Grid.Import, :rows, [csv(&1), good(&1) ++ [%{"kind" => "swap", "at" => day(&1) <> " " <> name(&1)}]]),
+      ex_export_since: &dies(Grid.Import, :export, [contract(&1)]),
+      ex_job_settlement: &dies(Conveyor.Executor, :call, [Grid.SettlementJob, %{"area" => area(&1), "rows" => [num(&1)]}, 1 + rem(&1, 5)]),
+      ex_job_outage: &dies(Conveyor.Executor, :call, [Grid.OutageJob, %{"street" => street(&1)}, 1 + rem(&1, 20)]),
+      ex_log_publish: fn n ->
+        failing(:wire, :econnrefused)
+        dies(Grid.Market, :publish, [day(n), rem(n, 24), peer(n)])
+      end,
+      ex_log_not_metered: &dies(Grid.Balancer, :settle, [area(&1), day(&1), num(&1), nil]),
+      ex_log_imbalance: &dies(Grid.Balancer, :settle, [area(&1), day(&1), num(&1), num(&1 + 1) / 8]),
+      ex_log_meter_offline: &dies(Grid.Balancer, :offline, [serial(&1), stamp(&1), street(&1)])
+    ]
+  end
+
+  defp reading(n), do: Enum.at(["#{amount(n)} kWh", "n/a", "", "#{num(n)},5"], rem(n, 4))
+
+  defp frame(n) do
+    # As some senders do it.
+    payload = %{"obis" => "1-0:1.8.#{rem(n, 3)}", "value" => num(n)}
+    if rem(n, 2) == 0, do: payload, else: Map.put(payload, "unit", "Wh")
+  end
+
+  defp contract(n), do: struct(Grid.Contract, id: num(n), customer: name(n), tariff: area(n))
+
+  defp area(n), do: Enum.at(["north", "Süd", "west-2", "DE_50"], rem(n, 4))
+
+  defp street(n), do: Enum.at(["Mill Lane", "Am Markt", "Rue de l'Église"], rem(n, 3)) <> " "
+
+  defp csv(n), do: "/data/in/#{day(n)}-#{name(n)}.csv"
+
+  defp good(n), do: for(i <- tl(seq(n)), do: %{"kind" => "reading", "mpan" => uuid(i), "value" => i})
+
+  defp live(n, assigns, event, value) do
+    page = {GridWeb.MeterLive, "phx-" <> uuid(n), assigns}
+    child(Livelink.Channel, page, {:info, {:message, "event", %{"event" => event, "type" => "click", "value" => value}}})
+  end
+
   defp room(n), do: %{name: "room:#{num(n)}", members: seq(n), limit: length(seq(n)), banned: [email(n), n]}
 
   defp conn(action, params) do
@@ -154,6 +220,10 @@ _ = Golden.Programs.load(sources, 1)
 {:ok, _} = DynamicSupervisor.start_link(name: Chat.Bots)
 {:ok, _} = Registry.start_link(keys: :unique, name: Chat.Registry)
 :ok = :golden_faults.rounds(Golden.Bugs.all(), 1, [:logger, :manager, :logger])
+{:ok, _} = apply(Grid.Supervisor, :start_link, [1000])
+grid = fn first, hows -> :golden_faults.rounds(Golden.Bugs.grid(), first, hows) end
+:ok = :golden_faults.below(Grid.Supervisor, fn -> grid.(21, [:logger, :manager, :logger]) end)
 applications = Golden.Programs.load(sources, 2)
 :ok = :golden_faults.rounds(Golden.Bugs.all(), 4, [:logger, :manager])
+:ok = :golden_faults.below(Grid.Supervisor, fn -> grid.(24, [:logger, :manager]) end)
 :golden_faults.finish(String.to_charlist(out), applications)
