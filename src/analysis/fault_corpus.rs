@@ -129,8 +129,9 @@ fn halves() -> BTreeMap<&'static str, &'static str> {
     lines.map(half).collect()
 }
 
-/// Which part the rules were tuned on, and how well they did on the others when they first met them: the notes in `bugs.txt`.
-/// What is missing in c is what one release's stack traces do not have, and another's do.
+/// Rules were made with part a alone, and met the others one after the other, each for the first time with (precision, recall): b
+/// (0.950, 0.928), c (0.744, 0.738), d (0.996, 0.966). After each meeting they learned from what they had got wrong.
+/// What is missing in c is what one release's stack traces have, and another's do not.
 #[test]
 fn reports_of_one_bug_are_one_fault() {
     let (filed, due) = filed();
@@ -151,7 +152,7 @@ fn reports_of_one_bug_are_one_fault() {
             eprintln!("{half} {bug}: {count} {releases:?} {title}");
         }
     }
-    for (half, least) in [("a", 0.98), ("b", 0.98), ("c", 0.97)] {
+    for (half, least) in [("a", 0.98), ("b", 0.98), ("c", 0.97), ("d", 0.98)] {
         let (precision, recall) = pairwise(of_half(half));
         let count = of_half(half).count();
         let text = format!(

@@ -211,6 +211,7 @@ impl Evidence {
         is_dependency: &dyn Fn(&str) -> bool,
     ) {
         let is_undef = is_undefined(reason);
+        let mut innermost = None;
         for (n, call) in stack.cells().map_while(Call::of).take(MAX_FRAMES).enumerate() {
             let module = call.module.to_str();
             let (_, name) = frame(call.module, call.function, call.arity);
@@ -244,12 +245,15 @@ impl Evidence {
                             Some(if is_built_in { name } else { shape::name(call.module) });
                     }
                 }
+                // Where it came up in a dependency says its innermost function; to its caller it is the outermost that counts.
                 None => {
-                    if self.raised.as_ref().is_none_or(|raised| !raised.contains('/')) {
-                        self.raised = Some(name);
-                    }
+                    innermost.get_or_insert_with(|| name.clone());
+                    self.raised = Some(name);
                 }
             }
+        }
+        if self.own.is_none() {
+            self.raised = innermost.or(self.raised.take());
         }
     }
 
@@ -344,11 +348,14 @@ const MAX_FRAMES: usize = 64;
 /// The module, and `module:function/arity`, or `Module.function/arity`. A closure is part of the function it stands in.
 fn frame(module: AtomRef<'_>, function: AtomRef<'_>, arity: usize) -> (String, String) {
     let text = function.to_str();
+    let is_elixir = module.to_str().starts_with("Elixir.");
     let (outer, arity) = match enclosing(&text) {
         Some((outer, arity)) => (outer.to_owned(), arity),
+        // As in `decode!`.
+        None if is_elixir => (text.into_owned(), arity),
         None => (shape::name(function), arity),
     };
-    let between = if module.to_str().starts_with("Elixir.") { '.' } else { ':' };
+    let between = if is_elixir { '.' } else { ':' };
     let name = format!("{}{between}{outer}/{arity}", shape::name(module));
     (module.to_str().into_owned(), name)
 }
