@@ -74,8 +74,8 @@ impl<'a> Failure<'a> {
             return if exit.is_atom("EXIT") { of(reason) } else { None };
         }
         let [module, function, _] = second.as_tuple()?;
-        (module.as_atom()?, function.as_atom()?);
-        let inner = of(first)?;
+        let is_call = module.as_atom().is_some() && function.as_atom().is_some();
+        let inner = of(first).filter(|_| is_call)?;
         let is_cause = inner.failure.stack.is_some() || inner.failure.within().is_some();
         is_cause.then_some(inner)
     }
