@@ -1,6 +1,6 @@
 //! What an error has in common with others of the same fault.
 //!
-//! A fault is one thing to mend. What tells one from another, in this order: the shape of the reason ([`shape`]); the
+//! A fault is one thing to mend. What tells one from another, in this order: the shape of the reason; the
 //! function of the team's own code where it came up, and, where that is not the same, the function of a dependency that
 //! raised it there; else the process that died; and for what was only logged, the place that logged it and the words. Line
 //! numbers, the numbers of closures and the data of the occurrence have no part in it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::deployment::{Applications, Change, Deployment, Origin};
+use super::explain::Deployed;
 use super::fault::Version;
 use crate::time::Timestamp;
 
@@ -25,6 +26,8 @@ pub struct Inventory {
 #[derive(Debug, Default)]
 struct Installed {
     versions: Vec<Version>,
+    /// How many of those are the team's own: the first ones.
+    own: usize,
     /// Which of them has a module, and whether it is a dependency.
     modules: HashMap<String, (u32, bool)>,
 }
@@ -84,6 +87,24 @@ impl Inventory {
             Some((_, is_dependency)) => *is_dependency,
             None => self.dependencies.contains(module),
         }
+    }
+
+    /// The last version of an application of the team's own that a node began to run from one moment to another, in place of
+    /// another one.
+    pub fn deployed(&self, node: &str, from: Timestamp, to: Timestamp) -> Option<Deployed> {
+        let known = self.nodes.get(node)?;
+        known.range(from..=to).rev().find_map(|(since, now)| {
+            let (_, before) = known.range(..*since).next_back()?;
+            now.versions[..now.own].iter().find_map(|it| {
+                let before = before.versions.iter().find(|b| b.application == it.application)?;
+                (before.version != it.version).then(|| Deployed {
+                    application: it.application.clone(),
+                    version: it.version.clone(),
+                    before: before.version.clone(),
+                    since: *since,
+                })
+            })
+        })
     }
 
     /// The application that had a module on a node at a moment.

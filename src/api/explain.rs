@@ -68,6 +68,8 @@ pub(super) struct FindingBody {
     is_new: bool,
     /// The node that at least nine of ten are on
     node: Option<String>,
+    /// The version that this node began to run shortly before, in place of another
+    deployed: Option<DeployedBody>,
     /// `up` or `down`
     direction: &'static str,
     count: u64,
@@ -102,6 +104,16 @@ pub(super) struct KnownBody {
     first_seen: String,
     /// In which version of its application it was first seen
     first_version: Option<String>,
+}
+
+/// A version that a node began to run.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeployedBody {
+    application: String,
+    version: String,
+    /// The version before
+    before: String,
+    since: String,
 }
 
 /// An entry, in short.
@@ -191,6 +203,12 @@ async fn finding_body(
         fault,
         is_new: finding.is_new,
         node: finding.node,
+        deployed: finding.deployed.map(|it| DeployedBody {
+            application: it.application,
+            version: it.version,
+            before: it.before,
+            since: moment::rfc3339(it.since),
+        }),
         direction: if finding.is_rise { "up" } else { "down" },
         count: finding.count,
         per_minute: finding.per_minute,

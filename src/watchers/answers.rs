@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::explain::{Stretches, explain};
 use super::faults::{FaultQuery, FaultWatcher, Sort};
-use crate::analysis::explain::{Dimension, Explanation, Finding};
+use crate::analysis::explain::{Deployed, Dimension, Explanation, Finding};
 use crate::analysis::fault::State;
 use crate::analysis::pairs::Pairs;
 use crate::etf::{AtomRef, Term, TermBuf, TermRef, encode};
@@ -136,6 +136,15 @@ fn write_finding(out: &mut Vec<u8>, finding: &Finding) {
     }
     if let Some(node) = &finding.node {
         pairs.add("node", |out| encode::atom(out, node));
+    }
+    if let Some(Deployed { application, version, before, since }) = &finding.deployed {
+        pairs.add("deployed", |out| {
+            encode::tuple_header(out, 4);
+            encode::atom(out, application);
+            encode::binary(out, version.as_bytes());
+            encode::binary(out, before.as_bytes());
+            encode::timestamp(out, *since);
+        });
     }
     pairs.add("is_new", |out| encode::boolean(out, finding.is_new));
     pairs.add("direction", |out| encode::atom(out, if finding.is_rise { "up" } else { "down" }));

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::faults::FaultWatcher;
-use crate::analysis::explain::{Comparison, Explanation, Known, Occurrence, Stretch};
+use crate::analysis::explain::{
+    Background, Comparison, Deployed, Explanation, Known, Occurrence, Stretch,
+};
 use crate::analysis::facts::Facts;
 use crate::analysis::fingerprint::FaultId;
 use crate::analysis::grouping::{Error, Grouping};
@@ -83,11 +85,7 @@ impl Counting {
         let mut rest = Vec::new();
         self.deaths.pass(Timestamp::MAX, &mut |occurrence| rest.push(occurrence));
         rest.iter().for_each(|occurrence| self.count(occurrence));
-        let faults = self.faults;
-        self.comparison.finish(|id| {
-            let (_, fault) = faults.as_ref()?.find(FaultId::parse(id)?)?;
-            Some(Known { title: fault.title, first_seen: fault.first_seen })
-        })
+        self.comparison.finish(Knowledge(self.faults))
     }
 
     /// Counts one occurrence of an error.
@@ -104,6 +102,20 @@ impl Counting {
             module: evidence.module(),
             fault: fault.as_deref(),
         });
+    }
+}
+
+/// What is known of faults and deployments.
+struct Knowledge(Option<Arc<FaultWatcher>>);
+
+impl Background for Knowledge {
+    fn fault(&self, id: &str) -> Option<Known> {
+        let (_, fault) = self.0.as_ref()?.find(FaultId::parse(id)?)?;
+        Some(Known { title: fault.title, first_seen: fault.first_seen })
+    }
+
+    fn deployed(&self, node: &str, from: Timestamp, to: Timestamp) -> Option<Deployed> {
+        self.0.as_ref()?.grouping().inventory().deployed(node, from, to)
     }
 }
 

@@ -464,7 +464,7 @@ fn compare(world: &World, log: &[Event]) -> Explanation {
             fault: s.fault.map(|fault| &*names[fault]),
         });
     }
-    comparison.finish(|_| None)
+    comparison.finish(|_: &str| None)
 }
 
 /// How much of the events that are of either is of both.

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use super::kind::{Kind, Level};
 use crate::time::Timestamp;
 
-pub use search::{Explanation, Finding, Known, MAX_FINDINGS};
+pub use search::{Background, Deployed, Explanation, Finding, Known, MAX_FINDINGS};
 
 /// A stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,7 +338,7 @@ mod tests {
         assert!(many.cell_count <= MAX_CELLS);
         assert!(many.stretch_blocks < 64, "blocks became longer");
         assert!(many.cells.iter().all(|cells| cells.is_sorted_by_key(|cell| cell.block)));
-        let explanation = many.finish(|_| None);
+        let explanation = many.finish(|_: &str| None);
         assert_eq!((explanation.baseline_count, explanation.count), (all / 2, all / 2));
         assert_eq!(explanation.findings, []);
     }
@@ -354,7 +354,7 @@ mod tests {
         }
         // In neither stretch.
         add(&mut some, 2 * LENGTH, "shop", "2");
-        let explanation = some.finish(|_| None);
+        let explanation = some.finish(|_: &str| None);
         let [finding] = &explanation.findings[..] else { panic!("{explanation:?}") };
         assert_eq!(finding.conditions, [(Dimension::Fault, "2".to_owned())]);
         assert_eq!((finding.count, finding.baseline_count, finding.ratio), (32, 0, None));
@@ -368,15 +368,15 @@ mod tests {
     /// No event before, none after, none at all, and stretches without length.
     #[test]
     fn emptiness_is_compared_as_well() {
-        assert_eq!(comparison().finish(|_| None).findings, []);
+        assert_eq!(comparison().finish(|_: &str| None).findings, []);
         for from in [0, LENGTH] {
             let mut some = comparison();
             for at in 0..1000 {
                 add(&mut some, from + at * LENGTH / 1000, "shop", "1");
             }
-            assert_eq!(some.finish(|_| None).findings.len(), 1);
+            assert_eq!(some.finish(|_: &str| None).findings.len(), 1);
         }
         let moment = Stretch { from: Timestamp::MAX, to: Timestamp::MAX };
-        assert_eq!(Comparison::new(moment, moment).finish(|_| None).findings, []);
+        assert_eq!(Comparison::new(moment, moment).finish(|_: &str| None).findings, []);
     }
 }

@@ -1,6 +1,7 @@
 //! The search for what changed: the most striking change first, then what is left without it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use super::statistic::{Change, MIN_EXCESS, change};
 use super::{
@@ -30,6 +31,40 @@ pub struct Known {
     pub first_seen: Timestamp,
 }
 
+/// A version that a node began to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// The application.
+    pub application: String,
+    /// Its version.
+    pub version: String,
+    /// The one before.
+    pub before: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What is known beside the occurrences.
+pub trait Background {
+    /// What is known of the fault with this id.
+    fn fault(&self, id: &str) -> Option<Known>;
+
+    /// The last version that a node began to run within a stretch of time, in place of another.
+    fn deployed(&self, _node: &str, _from: Timestamp, _to: Timestamp) -> Option<Deployed> {
+        None
+    }
+}
+
+impl<F: Fn(&str) -> Option<Known>> Background for F {
+    fn fault(&self, id: &str) -> Option<Known> {
+        self(id)
+    }
+}
+
+/// So long before a change a deployment may have brought it about; and so long after, as it takes a while to be known.
+const DEPLOYED_BEFORE: Duration = Duration::from_secs(1800);
+const DEPLOYED_AFTER: Duration = Duration::from_secs(5);
+
 /// Something that changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -41,6 +76,8 @@ pub struct Finding {
     pub is_new: bool,
     /// The node that at least nine of ten of them are on, whether it is a condition or not.
     pub node: Option<String>,
+    /// What that node began to run shortly before.
+    pub deployed: Option<Deployed>,
     /// How many there are in the stretch, and each minute.
     pub count: u64,
     /// See `count`.
@@ -127,10 +164,10 @@ struct Found {
 }
 
 impl Comparison {
-    /// Explains the difference; `known` says what is known of the fault with this id.
+    /// Explains the difference; `background` says what is known beside.
     ///
     /// Costs some 25 ms for 400,000 cells, for each finding and once more.
-    pub fn finish(self, known: impl Fn(&str) -> Option<Known>) -> Explanation {
+    pub fn finish(self, background: impl Background) -> Explanation {
         let baseline_blocks = self.baseline_blocks as usize;
         let due = self.stretch.micros() as f64 / self.baseline.micros() as f64;
         let mut rest = Rest {
@@ -153,7 +190,7 @@ impl Comparison {
         while findings.len() < MAX_FINDINGS
             && let Some(found) = rest.most_striking(baseline_blocks)
         {
-            let (mut finding, excess) = frame.finding(&rest, &found, &known);
+            let (mut finding, excess) = frame.finding(&rest, &found, &background);
             changed += excess;
             finding.share = excess;
             findings.push(finding);
@@ -273,12 +310,7 @@ struct Frame<'a> {
 
 impl Frame<'_> {
     /// A finding, but for its share; and how many occurrences were too many, or missing.
-    fn finding(
-        &self,
-        rest: &Rest,
-        found: &Found,
-        known: &impl Fn(&str) -> Option<Known>,
-    ) -> (Finding, f64) {
+    fn finding(&self, rest: &Rest, found: &Found, background: &impl Background) -> (Finding, f64) {
         let Found { candidate, change, significance } = *found;
         let baseline_blocks = self.baseline_blocks as usize;
         let start =
@@ -293,7 +325,7 @@ impl Frame<'_> {
             })
             .collect();
         let known = match conditions.first() {
-            Some((Dimension::Fault, id)) => known(id),
+            Some((Dimension::Fault, id)) => background.fault(id),
             _ => None,
         };
         let per_minute = self.stretch.per_minute(count);
@@ -306,9 +338,16 @@ impl Frame<'_> {
         let first =
             rest.cells(candidate).filter(|cell| cell.block >= start).map(|cell| cell.first).min();
         let due: f64 = rest.pace.iter().sum();
+        let since_moment = first.filter(|_| change.is_rise).unwrap_or(tail.from);
+        let node = self.home(rest, candidate, change.is_rise);
+        let deployed = node.as_ref().and_then(|node| {
+            let from = since_moment.saturating_sub(DEPLOYED_BEFORE);
+            background.deployed(node, from, since_moment.saturating_add(DEPLOYED_AFTER))
+        });
         let finding = Finding {
+            deployed,
             is_new: known.as_ref().is_some_and(|known| known.first_seen >= self.stretch.from),
-            node: self.home(rest, candidate, change.is_rise),
+            node,
             conditions,
             known,
             count,
@@ -318,7 +357,7 @@ impl Frame<'_> {
             ratio: ratio(per_minute),
             ratio_since: ratio(tail.per_minute(since)),
             is_rise: change.is_rise,
-            since: first.filter(|_| change.is_rise).unwrap_or(tail.from),
+            since: since_moment,
             significance,
             share: 0.0,
             samples: samples(rest.cells(candidate), self.baseline_blocks),

@@ -1,6 +1,6 @@
 //! What is different, in sentences for the one who is on call.
 
-use super::search::{Explanation, Finding};
+use super::search::{Deployed, Explanation, Finding};
 use super::{Dimension, Stretch};
 use crate::time::{Timestamp, moment};
 
@@ -20,6 +20,13 @@ pub(super) fn of(explanation: &Explanation, stretch: Stretch, baseline: Stretch)
         );
     };
     let mut text = words.first(first);
+    if let Some(Deployed { application, version, before, since }) = &first.deployed {
+        let since = words.clock(*since);
+        text.pop();
+        text.push_str(&format!(
+            "; {application} {version} runs there since {since}, {before} before."
+        ));
+    }
     if !others.is_empty() {
         let named: Vec<_> = others.iter().take(NAMED).map(other).collect();
         text.push_str(&format!(" Besides, {}", named.join("; ")));
@@ -181,7 +188,7 @@ fn duration(stretch: Stretch) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Comparison, Known, Occurrence};
+    use super::super::{Background, Comparison, Known, Occurrence};
     use super::*;
     use crate::analysis::kind::{Kind, Level};
 
@@ -210,11 +217,24 @@ mod tests {
                 });
             }
         }
-        let known = |id: &str| match id {
-            "1" => Some(Known { title: "timeout calling db".to_owned(), first_seen: at(731) }),
-            _ => None,
-        };
-        assert_eq!(comparison.finish(known).text, due);
+        assert_eq!(comparison.finish(Shop).text, due);
+    }
+
+    /// One fault is known, and one deployment.
+    struct Shop;
+
+    impl Background for Shop {
+        fn fault(&self, id: &str) -> Option<Known> {
+            let title = "timeout calling db".to_owned();
+            (id == "1").then(|| Known { title, first_seen: at(731) })
+        }
+
+        fn deployed(&self, node: &str, from: Timestamp, to: Timestamp) -> Option<Deployed> {
+            let [application, version, before] = ["shop", "1.4.2", "1.4.1"].map(str::to_owned);
+            let since = at(700);
+            let is_it = node == "c@host" && from <= since && since <= to;
+            is_it.then_some(Deployed { application, version, before, since })
+        }
     }
 
     #[test]
@@ -229,6 +249,11 @@ mod tests {
             1800,
             &[noise.clone(), ("b@host", "1", 731..1800, 5)],
             "On b@host, `timeout calling db` (new, first seen 12:12:11) happened 214 times in 30 min, never before. In all 814 events in 30 min, 1.4 times the 600 of the 30 min before.",
+        );
+        check(
+            1800,
+            &[noise.clone(), ("c@host", "1", 731..1800, 5)],
+            "On c@host, `timeout calling db` (new, first seen 12:12:11) happened 214 times in 30 min, never before; shop 1.4.2 runs there since 12:11:40, 1.4.1 before. In all 814 events in 30 min, 1.4 times the 600 of the 30 min before.",
         );
         check(
             1800,
