@@ -208,11 +208,7 @@ impl Watched {
 
 impl FaultWatcher {
     /// Starts, if there is an instance to write to.
-    pub fn start(
-        config: FaultConfig,
-        instances: &Instances,
-        asked: Option<Asked>,
-    ) -> Option<Self> {
+    pub fn start(config: FaultConfig, instances: &Instances, asked: Option<Asked>) -> Option<Self> {
         let FaultConfig { instances: names, rules, dir } = config;
         let told = instances.get(INSTANCE)?.clone();
         let mut watched = BTreeMap::new();
