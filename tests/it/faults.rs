@@ -2,16 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use logmachine::analysis::fault::News;
 use logmachine::analysis::fault_event::FaultEvent;
+use logmachine::analysis::fingerprint::FaultId;
 use logmachine::etf::text;
 use logmachine::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::{Erl, World, has_erlang, wait_for};
-use crate::http::{Answer, ENTRIES, Served, request};
+use crate::harness::{Erl, World, free_port, has_erlang, wait_for};
+use crate::http::{Answer, ENTRIES, Served, parse, request};
 use crate::releases::releases;
 
 /// A program with the instances `quotes` and `error_logger`, whose faults are asked for.
@@ -20,6 +23,14 @@ struct Kept(Served);
 impl Kept {
     fn start(world: &World, flags: &[&str]) -> Self {
         Kept(Served::start(world, &[&["--instance", "error_logger"], flags].concat()))
+    }
+
+    fn start_at(world: &World, port: u16) -> Self {
+        Kept(Served::start_at(world, port, &[]))
+    }
+
+    fn stop(self) {
+        assert_eq!(self.0.program.stop(), Some(0));
     }
 
     /// What is told of some faults.
@@ -103,20 +114,20 @@ impl Kept {
 /// The same, whether somebody is there or not.
 fn append(port: u16, events: &[String]) -> bool {
     let body = events.iter().map(|event| format!("{event}.\n")).collect::<String>();
-    try_request(port, "POST", ENTRIES, &body) == Some(200)
+    try_request(port, "POST", ENTRIES, &body).is_some_and(|answer| answer.status == 200)
 }
 
-/// The status of an answer, if there is one.
-fn try_request(port: u16, method: &str, path: &str, body: &str) -> Option<u16> {
+/// The answer, if there is a whole one.
+fn try_request(port: u16, method: &str, path: &str, body: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Type: text/x-erlang\r\nContent-Length: {length}\r\n\r\n"
     );
     stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    answer.split(' ').nth(1)?.parse().ok()
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    answer.windows(4).any(|four| four == b"\r\n\r\n").then(|| parse(&answer))
 }
 
 /// An error that is the `n`th fault, with data that differs from one occurrence to another.
@@ -406,4 +417,236 @@ fn a_fault_resolved_in_the_next_version_comes_back_there() {
     }
     node.eval("shop:order(5)");
     assert_eq!(kept.only(5)["state"], "regressed");
+}
+
+/// Numbers that depend on the seed alone.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn checkpoint(world: &World, instance: &str) -> PathBuf {
+    world.path(&format!("data/faults/known/{instance}.checkpoint"))
+}
+
+/// Which fault a title of [`error`] is of.
+fn number(fault: &Value) -> usize {
+    let title = fault["title"].as_str().expect("a title");
+    let number = title.strip_prefix("fault ").and_then(|rest| rest.split(':').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{title}"))
+}
+
+/// One client appends, another resolves what is not, while the program is killed, or stopped, at random moments; what it
+/// has stored then stays, is gone, or is damaged. In the end the logs say what has to be known.
+#[test]
+fn kills_under_load_neither_lose_nor_repeat_an_occurrence_or_a_word() {
+    const FAULTS: u64 = 60;
+    const ROUNDS: u64 = 12;
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut chance = Chance(seed);
+    let (world, port) = (World::new(), free_port());
+    let (is_over, appended) = (AtomicBool::new(false), AtomicU64::new(0));
+    let kept = std::thread::scope(|scope| {
+        let goes_on = || !is_over.load(Ordering::Relaxed);
+        let mut mine = Chance(seed + 1);
+        let appended = &appended;
+        scope.spawn(move || {
+            while goes_on() {
+                let batch = 1 + mine.below(40);
+                let mut next = |_| error(mine.below(FAULTS) as usize, mine.below(1 << 40) as usize);
+                let events: Vec<_> = (0..batch).map(&mut next).collect();
+                if append(port, &events) {
+                    appended.fetch_add(batch, Ordering::Relaxed);
+                }
+            }
+        });
+        let mut mine = Chance(seed + 2);
+        scope.spawn(move || {
+            while goes_on() {
+                let path = "/api/v1/faults?state=new,regressed&limit=1000";
+                let answer = try_request(port, "GET", path, "");
+                let faults: Option<Value> =
+                    answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+                let faults = faults.and_then(|it| it["faults"].as_array().cloned());
+                let Some(faults) = faults.filter(|it| !it.is_empty()) else { continue };
+                let fault = &faults[mine.below(faults.len() as u64) as usize];
+                let path = format!("/api/v1/faults/{}", fault["id"].as_str().expect("an id"));
+                try_request(port, "PATCH", &path, r#"{"state": "resolved"}"#);
+            }
+        });
+        let mut kept = Kept::start_at(&world, port);
+        for _ in 0..ROUNDS {
+            let due = appended.load(Ordering::Relaxed) + chance.below(3_000);
+            wait_for("appends", || (appended.load(Ordering::Relaxed) > due).then_some(()));
+            match chance.below(3) {
+                0 => kept.stop(),
+                _ => kept.0.program.kill(),
+            }
+            let file = checkpoint(&world, "quotes");
+            if let Ok(mut bytes) = std::fs::read(&file) {
+                let at = chance.below(bytes.len() as u64) as usize;
+                match chance.below(6) {
+                    0 => std::fs::remove_file(&file).unwrap(),
+                    1 => std::fs::write(&file, &bytes[..at]).unwrap(),
+                    2 => {
+                        bytes[at] ^= 1 << chance.below(8);
+                        std::fs::write(&file, bytes).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            kept = Kept::start_at(&world, port);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        kept
+    });
+    agrees_with_the_logs(&kept);
+    kept.stop();
+    std::fs::remove_file(checkpoint(&world, "quotes")).unwrap();
+    let kept = Kept::start_at(&world, port);
+    let told = agrees_with_the_logs(&kept);
+    println!("{} appended, {told} told", appended.load(Ordering::Relaxed));
+}
+
+/// That each fault is counted as often as it is in the log, was told of as new once, and as regressed once for each time
+/// that it was resolved and came back. How much was told.
+fn agrees_with_the_logs(kept: &Kept) -> usize {
+    let mut occurred: BTreeMap<usize, Vec<Timestamp>> = BTreeMap::new();
+    for (at, event) in kept.entries("quotes", "") {
+        let (_, rest) = event.split_once("\"fault ").expect("nothing else was appended");
+        let (number, _) = rest.split_once(':').expect("a number comes first");
+        occurred.entry(number.parse().unwrap()).or_default().push(at);
+    }
+    let counts: BTreeMap<_, _> = occurred.iter().map(|(n, all)| (*n, all.len() as u64)).collect();
+    let mut last = BTreeMap::new();
+    let faults = wait_for("the counts of the log", || {
+        let faults = kept.faults("limit=1000");
+        let count = |fault: &Value| (number(fault), fault["count"].as_u64().expect("a count"));
+        last = faults.iter().map(count).collect();
+        (last == counts).then_some(faults)
+    });
+    let ids: BTreeMap<_, _> = faults
+        .iter()
+        .map(|fault| (number(fault), FaultId::parse(fault["id"].as_str().unwrap()).unwrap()))
+        .collect();
+    let mut decided: BTreeMap<FaultId, Vec<Timestamp>> = BTreeMap::new();
+    for (at, event) in kept.told() {
+        if let FaultEvent::Decision(decision) = event {
+            decided.entry(decision.id).or_default().push(at);
+        }
+    }
+    let mut due = Vec::new();
+    for (number, occurred) in &occurred {
+        let id = ids[number];
+        due.push((id, None));
+        let decided = decided.remove(&id).unwrap_or_default();
+        for (n, at) in decided.iter().enumerate() {
+            let until = decided.get(n + 1).copied().unwrap_or(Timestamp::MAX);
+            if occurred.iter().any(|occurred| at < occurred && *occurred < until) {
+                due.push((id, Some(*at)));
+            }
+        }
+    }
+    assert!(decided.is_empty(), "of faults that are not known: {decided:?}");
+    due.sort();
+    wait_for("each word once", || {
+        let mut told = Vec::new();
+        for (_, event) in kept.told() {
+            match event {
+                FaultEvent::News(id, News::New) => told.push((id, None)),
+                FaultEvent::News(id, News::Regressed { resolved }) => told.push((id, Some(resolved))),
+                FaultEvent::Decision(_) => {}
+            }
+        }
+        told.sort();
+        (told == due).then_some(told.len())
+    })
+}
+
+/// What is stored is a help and no more: whatever becomes of it, the same is known as before, and nothing is told again.
+#[test]
+fn what_is_known_comes_back_from_the_log_whatever_became_of_the_checkpoint() {
+    let (world, port) = (World::new(), free_port());
+    let file = checkpoint(&world, "quotes");
+    let mut kept = Kept::start_at(&world, port);
+    let events = (0..200).map(|n| error(n % 17, n)).collect::<Vec<_>>();
+    assert!(kept.append(&events));
+    let ids = wait_for("the faults", || {
+        let faults = kept.faults("sort=first_seen");
+        (faults.len() == 17).then(|| faults.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    });
+    for id in &ids[..6] {
+        kept.decide(id, &json!({"state": "resolved"}));
+    }
+    kept.decide(&ids[7], &json!({"state": "muted", "for": "1h"}));
+    kept.decide(&ids[8], &json!({"state": "ongoing"}));
+    assert!(kept.append(&events[..14]));
+    let known = |kept: &Kept| {
+        let mut faults = kept.faults("sort=first_seen");
+        for fault in &mut faults {
+            // Minutes go by.
+            fault["last_hour"] = Value::Null;
+        }
+        faults
+    };
+    let regressed = wait_for("those that came back", || {
+        let count = kept.faults("state=regressed").len();
+        (count > 0 && kept.words().iter().filter(|word| *word == "regressed").count() == count).then_some(count)
+    });
+    let mut due = known(&kept);
+    assert!(!file.exists(), "it is stored once a minute, and at the end");
+    let mut oldest = Vec::new();
+    let damage: [(&str, &dyn Fn(&[u8], &[u8]) -> Option<Vec<u8>>); 9] = [
+        ("untouched", &|now, _| Some(now.to_vec())),
+        ("gone", &|_, _| None),
+        ("an older one", &|_, oldest| Some(oldest.to_vec())),
+        ("a bit of it flipped", &|now, _| {
+            let mut bytes = now.to_vec();
+            bytes[now.len() / 2] ^= 4;
+            Some(bytes)
+        }),
+        ("its first line changed", &|now, _| Some([b"L", &now[1..]].concat())),
+        ("cut", &|now, _| Some(now[..now.len() / 2].to_vec())),
+        ("empty", &|_, _| Some(Vec::new())),
+        ("longer", &|now, _| Some([now, b"x"].concat())),
+        ("noise", &|now, _| Some(now.iter().map(|byte| byte ^ 0x5a).collect())),
+    ];
+    for (what, become_of) in damage {
+        let told = kept.words();
+        kept.stop();
+        let now = std::fs::read(&file).expect("it is stored");
+        if oldest.is_empty() {
+            oldest.clone_from(&now);
+        }
+        match become_of(&now, &oldest) {
+            Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        kept = Kept::start_at(&world, port);
+        let mut last = Vec::new();
+        wait_for(what, || {
+            last = known(&kept);
+            (last == due).then_some(())
+        });
+        assert_eq!(kept.words(), told, "{what}");
+        let says = kept.0.program.diagnostics().contains("damaged or of another version");
+        assert_eq!(says, !["untouched", "gone", "an older one"].contains(&what), "{what}");
+        // It goes on from there.
+        assert!(kept.append(&events[5..12]));
+        due = wait_for(what, || {
+            let next = known(&kept);
+            let sum = |faults: &[Value]| faults.iter().filter_map(|it| it["count"].as_u64()).sum::<u64>();
+            (sum(&next) == sum(&due) + 7).then_some(next)
+        });
+        let words = kept.words();
+        assert_eq!(words.iter().filter(|word| *word == "new").count(), 17, "{what}");
+        assert!(words.iter().filter(|word| *word == "regressed").count() >= regressed, "{what}");
+    }
 }
