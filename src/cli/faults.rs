@@ -168,8 +168,8 @@ impl List {
         }
         let answer: Value = client.get_json(&address)?;
         let Some(faults) = answer["faults"].as_array() else { return Err(client.strange()) };
-        let text = match self.output {
-            Form::Json => format!("{answer:#}\n"),
+        match self.output {
+            Form::Json => output::write(&output::json_lines(&answer)),
             Form::Pretty => {
                 let mut text = String::new();
                 if faults.is_empty() {
@@ -181,10 +181,9 @@ impl List {
                     writeln!(text, "and more: -n {}", u64::from(self.lines) * 10)
                         .expect("strings take everything");
                 }
-                text
+                output::write(&text)
             }
-        };
-        output::write(&text)
+        }
     }
 }
 
@@ -193,7 +192,7 @@ impl Show {
         let client = self.remote.client()?;
         let fault: Value = client.get_json(&Address::new(&["faults", &self.id]))?;
         match self.output {
-            Form::Json => output::write(&format!("{fault:#}\n")),
+            Form::Json => output::write(&output::json_lines(&fault)),
             Form::Pretty => {
                 let mut text = String::new();
                 write_whole(&mut text, &fault, Clock::system().now());
