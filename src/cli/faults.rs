@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ struct List {
     #[arg(long, value_enum, default_value = "last-seen")]
     sort: Sort,
     /// At most so many
-    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = value_parser!(u32).range(1..=MAX_LINES))]
     lines: u32,
     /// In which form
     #[arg(short, long, value_enum, default_value = "pretty")]
@@ -145,6 +145,9 @@ impl Faults {
     }
 }
 
+/// So many the API lists at once.
+const MAX_LINES: i64 = 10_000;
+
 impl List {
     fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
@@ -178,8 +181,12 @@ impl List {
                 let now = Clock::system().now();
                 faults.iter().for_each(|fault| write_line(&mut text, fault, now));
                 if !answer["next"].is_null() {
-                    writeln!(text, "and more: -n {}", u64::from(self.lines) * 10)
-                        .expect("strings take everything");
+                    let more = i64::from(self.lines) * 10;
+                    let hint = match more <= MAX_LINES {
+                        true => format!("-n {more}"),
+                        false => "choose with --state, --instance or --since".to_owned(),
+                    };
+                    writeln!(text, "and more: {hint}").expect("strings take everything");
                 }
                 output::write(&text)
             }
