@@ -1,9 +1,11 @@
-//! Faults: what keeps breaking, what people decide about it, what is different about a stretch of time.
+//! Faults: what keeps breaking, what people decide about it, and that it stays so whatever happens.
 
-use std::io::{Read, Write};
+mod answers;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use logmachine::analysis::fault::News;
@@ -13,7 +15,7 @@ use logmachine::etf::text;
 use logmachine::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::{Erl, World, free_port, has_erlang, wait_for};
+use crate::harness::{Erl, PATIENCE, World, free_port, has_erlang, wait_for};
 use crate::http::{Answer, ENTRIES, Served, parse, request};
 use crate::releases::releases;
 
@@ -25,8 +27,11 @@ impl Kept {
         Kept(Served::start(world, &[&["--instance", "error_logger"], flags].concat()))
     }
 
+    /// With segments so small that there are many.
     fn start_at(world: &World, port: u16) -> Self {
-        Kept(Served::start_at(world, port, &[]))
+        let small = "[instance_defaults]\nsegment_bytes = \"64KiB\"\n";
+        std::fs::write(world.path("small.toml"), small).unwrap();
+        Kept(Served::start_at(world, port, &["--config", "small.toml"]))
     }
 
     fn stop(self) {
@@ -128,6 +133,15 @@ fn try_request(port: u16, method: &str, path: &str, body: &str) -> Option<Answer
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     answer.windows(4).any(|four| four == b"\r\n\r\n").then(|| parse(&answer))
+}
+
+/// Lines of cells between bars.
+fn rows<const N: usize>(table: &str) -> impl Iterator<Item = [&str; N]> {
+    let lines = table.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| {
+        let cells: Vec<_> = line.split(" | ").map(str::trim).collect();
+        cells.try_into().unwrap_or_else(|_| panic!("{line}"))
+    })
 }
 
 /// An error that is the `n`th fault, with data that differs from one occurrence to another.
@@ -249,47 +263,33 @@ fn what_people_decide_holds_until_the_fault_comes_back() {
     assert_eq!(kept.words(), told);
 
     let one = format!("/api/v1/faults/{id}");
-    let cases = [
-        (r#"{"state": "new"}"#, "state", "write resolved, muted or ongoing"),
-        (r#"{"state": "gone"}"#, "state", "write resolved, muted or ongoing"),
-        ("{}", "body", "missing field `state`"),
-        ("", "body", "EOF"),
-        ("resolved", "body", "expected"),
-        (r#"{"state": "resolved", "who": "ann"}"#, "body", "unknown field `who`"),
-        (
-            r#"{"state": "resolved", "until": "2099-01-01T00:00:00Z"}"#,
-            "until",
-            "only what is muted",
-        ),
-        (r#"{"state": "ongoing", "for": "1h"}"#, "for", "only what is muted"),
-        (
-            r#"{"state": "muted", "for": "1h", "until": "2099-01-01T00:00:00Z"}"#,
-            "until",
-            "until or for",
-        ),
-        (r#"{"state": "muted", "for": "soon"}"#, "for", "write 30m, 2h, 7d"),
-        (r#"{"state": "muted", "for": "-1h"}"#, "for", "write 30m, 2h, 7d"),
-        (r#"{"state": "muted", "until": "soon"}"#, "until", "no moment"),
-        (r#"{"state": "muted", "until": "2h"}"#, "until", "is over"),
-        (r#"{"state": "muted", "until": "2001-01-01T00:00:00Z"}"#, "until", "is over"),
-        (r#"{"state": "muted", "in_next_version": true}"#, "in_next_version", "goes with resolved"),
-    ];
-    for (body, place, message) in cases {
+    for [body, place, message] in rows(
+        r#"
+        {"state": "new"} | state | write resolved, muted or ongoing
+        {"state": "gone"} | state | write resolved, muted or ongoing
+        {} | body | missing field `state`
+        resolved | body | expected value
+        {"state": "resolved", "who": "ann"} | body | unknown field `who`
+        {"state": "resolved", "until": "2099-01-01T00:00:00Z"} | until | only what is muted
+        {"state": "ongoing", "for": "1h"} | for | only what is muted
+        {"state": "muted", "for": "1h", "until": "2099-01-01T00:00:00Z"} | until | until or for
+        {"state": "muted", "for": "soon"} | for | write 30m, 2h, 7d
+        {"state": "muted", "for": "-1h"} | for | write 30m, 2h, 7d
+        {"state": "muted", "until": "soon"} | until | no moment
+        {"state": "muted", "until": "2h"} | until | is over
+        {"state": "muted", "until": "2001-01-01T00:00:00Z"} | until | is over
+        {"state": "muted", "in_next_version": true} | in_next_version | goes with resolved
+        "#,
+    ) {
         let (status, at, said) = kept.refused("PATCH", &one, body);
         assert_eq!((status, &*at), (400, place), "{body}: {said}");
         assert!(said.contains(message), "{body}: {said}");
     }
     assert_eq!(kept.refused("PATCH", &one, &" ".repeat(20_000)).0, 400);
-    let upper = id.to_uppercase();
-    for unknown in ["0000000000000000", "1", "nothing", "%00", &upper, &id[1..], &format!("{id}0")]
-    {
-        if unknown == id {
-            continue;
-        }
+    for unknown in ["0000000000000000", "1", "nothing", "%00", &id[1..], &format!("{id}0")] {
         for (method, body) in [("GET", ""), ("PATCH", r#"{"state": "resolved"}"#)] {
-            let (status, at, said) =
-                kept.refused(method, &format!("/api/v1/faults/{unknown}"), body);
-            assert_eq!((status, &*at, &*said), (404, "id", "there is no such fault"), "{unknown}");
+            let refused = kept.refused(method, &format!("/api/v1/faults/{unknown}"), body);
+            assert_eq!(refused, (404, "id".to_owned(), "there is no such fault".to_owned()));
         }
     }
     assert_eq!(kept.words(), told, "what was refused is no event");
@@ -447,7 +447,7 @@ fn number(fault: &Value) -> usize {
 #[test]
 fn kills_under_load_neither_lose_nor_repeat_an_occurrence_or_a_word() {
     const FAULTS: u64 = 60;
-    const ROUNDS: u64 = 12;
+    const ROUNDS: u64 = 20;
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut chance = Chance(seed);
@@ -561,7 +561,9 @@ fn agrees_with_the_logs(kept: &Kept) -> usize {
         for (_, event) in kept.told() {
             match event {
                 FaultEvent::News(id, News::New) => told.push((id, None)),
-                FaultEvent::News(id, News::Regressed { resolved }) => told.push((id, Some(resolved))),
+                FaultEvent::News(id, News::Regressed { resolved }) => {
+                    told.push((id, Some(resolved)))
+                }
                 FaultEvent::Decision(_) => {}
             }
         }
@@ -580,7 +582,9 @@ fn what_is_known_comes_back_from_the_log_whatever_became_of_the_checkpoint() {
     assert!(kept.append(&events));
     let ids = wait_for("the faults", || {
         let faults = kept.faults("sort=first_seen");
-        (faults.len() == 17).then(|| faults.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+        (faults.len() == 17).then(|| {
+            faults.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        })
     });
     for id in &ids[..6] {
         kept.decide(id, &json!({"state": "resolved"}));
@@ -598,7 +602,8 @@ fn what_is_known_comes_back_from_the_log_whatever_became_of_the_checkpoint() {
     };
     let regressed = wait_for("those that came back", || {
         let count = kept.faults("state=regressed").len();
-        (count > 0 && kept.words().iter().filter(|word| *word == "regressed").count() == count).then_some(count)
+        (count > 0 && kept.words().iter().filter(|word| *word == "regressed").count() == count)
+            .then_some(count)
     });
     let mut due = known(&kept);
     assert!(!file.exists(), "it is stored once a minute, and at the end");
@@ -642,11 +647,350 @@ fn what_is_known_comes_back_from_the_log_whatever_became_of_the_checkpoint() {
         assert!(kept.append(&events[5..12]));
         due = wait_for(what, || {
             let next = known(&kept);
-            let sum = |faults: &[Value]| faults.iter().filter_map(|it| it["count"].as_u64()).sum::<u64>();
+            let sum =
+                |faults: &[Value]| faults.iter().filter_map(|it| it["count"].as_u64()).sum::<u64>();
             (sum(&next) == sum(&due) + 7).then_some(next)
         });
         let words = kept.words();
         assert_eq!(words.iter().filter(|word| *word == "new").count(), 17, "{what}");
         assert!(words.iter().filter(|word| *word == "regressed").count() >= regressed, "{what}");
+    }
+}
+
+/// The server's own report does not tell where it came up, so it waits for those that do.
+#[test]
+fn reports_of_one_death_are_one_occurrence_whatever_comes_between() {
+    let report = |n: usize, label: &str, rest: &str| {
+        format!(
+            "{{log,'n@10.0.0.1',error,{{report,#{{label => {label},{rest}}}}},#{{pid => {{'$pid','n@10.0.0.1',{n},0,7}},time => 1}}}}"
+        )
+    };
+    let calls = "[{lists,nth,2,[]},{shop,find,1,[]}]";
+    let reports = |n: usize| {
+        let pid = format!("{{'$pid','n@10.0.0.1',{n},0,7}}");
+        [
+            report(
+                n,
+                "{gen_server,terminate}",
+                "name => shop_cart,last_message => x,state => s,reason => badarg,client_info => undefined",
+            ),
+            report(
+                n,
+                "{proc_lib,crash}",
+                &format!("report => [[{{pid,{pid}}},{{error_info,{{error,badarg,{calls}}}}}],[]]"),
+            ),
+            report(
+                n,
+                "{supervisor,child_terminated}",
+                &format!(
+                    "report => [{{supervisor,{{local,shop_sup}}}},{{errorContext,child_terminated}},{{reason,{{badarg,{calls}}}}},{{offender,[{{pid,{pid}}},{{id,cart}}]}}]"
+                ),
+            ),
+        ]
+    };
+    let (world, port) = (World::new(), free_port());
+    let mut kept = Kept::start_at(&world, port);
+    assert!(kept.append(&reports(1)));
+    let fault = kept.only(1);
+    assert_eq!(fault["title"], "badarg in lists, called by shop:find/1");
+    for (n, is_killed) in [(2, true), (3, false)] {
+        let [first, second, third] = reports(n);
+        assert!(kept.append(&[first]));
+        if is_killed {
+            kept.0.program.kill()
+        } else {
+            kept.stop()
+        }
+        kept = Kept::start_at(&world, port);
+        assert!(kept.append(&[second, third]));
+    }
+    let sum = || kept.faults("").iter().filter_map(|fault| fault["count"].as_u64()).sum::<u64>();
+    wait_for("three deaths", || (sum() == 3).then_some(()));
+    assert!(kept.append(&reports(4)));
+    wait_for("one more", || (sum() == 4).then_some(()));
+    println!(
+        "{:#?}",
+        kept.faults("")
+            .iter()
+            .map(|it| format!("{} {}", it["count"], it["title"]))
+            .collect::<Vec<_>>()
+    );
+}
+
+/// What an operator says of grouping: one rule splits what is one fault, one merges what are two.
+const RULES: [(&str, &str); 2] = [
+    ("[{{log,'_',error,{\"payment ~p\",['$1'|'_']},'_'},[],['$1']}]", "payment by $1"),
+    (
+        "[{{log,'_',error,'_',#{mfa => {'$1','_','_'}}},[{'orelse',{'=:=','$1',mail},{'=:=','$1',sms}}],[any]}]",
+        "message not sent",
+    ),
+];
+
+#[test]
+fn rules_split_merge_and_name_faults_in_both_forms_of_configuration() {
+    let toml = RULES
+        .map(|(spec, name)| format!("[[fault_rule]]\nmatch = {spec:?}\nfingerprint = {name:?}\n"));
+    let erlang =
+        RULES.map(|(spec, name)| format!("[{{match, {spec:?}}}, {{fingerprint, {name:?}}}]"));
+    let files = [
+        ("c.toml", toml.concat() + "[[instance]]\nname = \"deaf\"\nfaults = false\n"),
+        (
+            "c.config",
+            format!(
+                "[{{logmachine, [{{fault_rule, [{}]}}, {{instances, [{{deaf, [{{faults, false}}]}}]}}]}}].\n",
+                erlang.join(",\n")
+            ),
+        ),
+    ];
+    let logged = |module: &str, message: &str| {
+        format!("{{log,'n@10.0.0.1',error,{message},#{{mfa => {{{module},f,1}},time => 1}}}}")
+    };
+    let events = [
+        logged("pay", "{\"payment ~p\",[card]}"),
+        logged("pay", "{\"payment ~p\",[paypal]}"),
+        logged("pay", "{\"payment ~p\",[card]}"),
+        logged("pay", "{\"payment ~p\",[<<\"by mail\">>]}"),
+        logged("mail", "{\"no route to ~p\",[1]}"),
+        logged("sms", "{string,<<\"gateway is down\">>}"),
+        logged("stock", "{\"nothing left of ~p\",[1]}"),
+    ];
+    let mut seen = Vec::new();
+    for (file, content) in files {
+        let world = World::new();
+        std::fs::write(world.path(file), content).unwrap();
+        let kept = Kept::start(&world, &["--config", file]);
+        assert!(kept.append(&events));
+        let path = "/api/v1/instances/deaf/entries";
+        let body = format!("{}.\n", events[0]);
+        assert_eq!(try_request(kept.0.port, "POST", path, &body).unwrap().status, 200);
+        let faults = wait_for("the faults", || {
+            let faults = kept.faults("sort=first_seen");
+            let named = faults.iter().map(|fault| (fault["title"].clone(), fault["count"].clone()));
+            let mut named: Vec<_> =
+                named.map(|(title, count)| format!("{count} {title}")).collect();
+            named.sort();
+            (named
+                == [
+                    "1 \"nothing left of ~p in stock:f/1\"",
+                    "1 \"payment by by mail\"",
+                    "1 \"payment by paypal\"",
+                    "2 \"message not sent\"",
+                    "2 \"payment by card\"",
+                ])
+            .then_some(faults)
+        });
+        assert_eq!(kept.faults("instance=deaf"), Vec::<Value>::new());
+        seen.push(faults.iter().map(|fault| fault["id"].clone()).collect::<Vec<_>>());
+        kept.stop();
+        assert!(checkpoint(&world, "quotes").exists() && !checkpoint(&world, "deaf").exists());
+    }
+    assert_eq!(seen[0], seen[1]);
+
+    let world = World::new();
+    let check = |file: &str, text: &str| {
+        std::fs::write(world.path(file), text).unwrap();
+        let output = world.command("check-config").arg(file).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{text}: {said}");
+        said
+    };
+    let good = "match = \"[{'_',[],[a]}]\"";
+    let expected = "expected a match spec such as \"[{{log,";
+    for [rule, said] in rows(&format!(
+        r#"match = "[{{"; fingerprint = "x" | 3: match: invalid value: string "[{{", {expected}
+        fingerprint = "x"; match = "[{{'$1',[{{foo}}],['$1']}}]" | 4: match: invalid value: string "[{{'$1',[{{foo}}],['$1']}}]", {expected}
+        match = 1; fingerprint = "x" | 3: match: invalid value: integer `1`, {expected}
+        {good}; fingerprnt = "x" | 4: fingerprnt: unknown field `fingerprnt`; did you mean `fingerprint`?
+        {good} | 2: missing field `fingerprint`"#
+    )) {
+        let line = check("w.toml", &format!("\n[[fault_rule]]\n{}\n", rule.replace("; ", "\n")));
+        assert!(line.starts_with(&format!("logmachine: w.toml:{said}")), "{line}");
+    }
+    for [rules, said] in rows(&format!(
+        r#"[GOOD;[{{fingerprint, "x"}};{{match, "[{{"}}]] | 4: match: "[{{" is not what belongs here: {expected}
+        [GOOD;GOOD;[{{match, "[{{'_',[],[a]}}]"}}, {{fingerprnt, x}}]] | 4: fingerprnt: unknown field `fingerprnt`; did you mean `fingerprint`?
+        [GOOD;[{{fingerprint, x}}]] | 3: fault_rule: missing field `match`
+        x | 2: fault_rule: expected a list of rules
+        [x] | 2: fault_rule: not a list of {{Key, Value}}"#
+    )) {
+        let good = "[{fingerprint, \"y\"}, {match, \"[{'_',[],[a]}]\"}]";
+        let rules = rules.replace("GOOD", good).replace(';', ",\n");
+        let line = check("w.config", &format!("[{{logmachine,\n [{{fault_rule, {rules}}}]}}].\n"));
+        assert!(line.starts_with(&format!("logmachine: w.config:{said}")), "{line}");
+    }
+}
+
+/// More faults than are kept, in pages: none is left out, none comes twice, the least recently seen are gone.
+#[test]
+fn at_most_ten_thousand_faults_are_known_and_pages_show_each_once() {
+    const MORE: usize = 300;
+    let (world, port) = (World::with_epmd(), free_port());
+    let mut kept = Kept::start_at(&world, port);
+    let numbers: Vec<_> = (0..10_000 + MORE).collect();
+    for part in numbers.chunks(1000) {
+        assert!(kept.append(&part.iter().map(|n| error(*n, *n)).collect::<Vec<_>>()));
+    }
+    // Some more often than others.
+    let again: Vec<_> = (MORE..10_000).filter(|n| n % 7 == 0).map(|n| error(n, n)).collect();
+    assert!(kept.append(&again) && kept.append(&again[..500]));
+    let forgotten = |kept: &Kept| {
+        let metrics = request(port, "GET", "/metrics", &[], b"").text();
+        let value = |name: &str| {
+            let line = format!("{name}{{instance=\"quotes\"}} ");
+            metrics.lines().find_map(|it| it.strip_prefix(&line)?.parse::<usize>().ok())
+        };
+        let _ = kept;
+        (value("logmachine_faults_known"), value("logmachine_faults_forgotten_total"))
+    };
+    wait_for("all of them", || (forgotten(&kept) == (Some(10_000), Some(MORE))).then_some(()));
+    let sum: u64 = kept.faults("limit=10000").iter().filter_map(|it| it["count"].as_u64()).sum();
+    assert_eq!(sum, 10_000 + again.len() as u64 + 500);
+    let pages = |kept: &Kept, query: &str, limit: usize| {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = kept.0.get(&format!("/api/v1/faults?{query}&limit={limit}{cursor}"));
+            let faults = page["faults"].as_array().unwrap();
+            assert!(faults.len() == limit || page["next"].is_null());
+            all.extend(faults.iter().cloned());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return all,
+            }
+        }
+    };
+    for (sort, key) in
+        [("last_seen", "last_seen_micros"), ("first_seen", "first_seen_micros"), ("count", "count")]
+    {
+        let all = pages(&kept, &format!("sort={sort}"), 997);
+        let keys: Vec<_> = all.iter().map(|fault| fault[key].as_u64().unwrap()).collect();
+        assert!(keys.is_sorted_by(|a, b| a >= b), "{sort}");
+        let mut found: Vec<_> = all.iter().map(number).collect();
+        found.sort_unstable();
+        assert_eq!(found, numbers[MORE..], "{sort}");
+    }
+    // Those that were seen within a stretch, to the microsecond.
+    let by_time = kept.faults("sort=first_seen&limit=10000");
+    let (newest, oldest) = (&by_time[99], &by_time[349]);
+    let query = format!(
+        "sort=first_seen&from={}&to={}",
+        oldest["first_seen_micros"], newest["first_seen_micros"]
+    );
+    let within = pages(&kept, &query, 100);
+    assert_eq!(
+        within.iter().map(number).filter(|n| n % 7 != 0).collect::<Vec<_>>(),
+        by_time[99..350].iter().map(number).filter(|n| n % 7 != 0).collect::<Vec<_>>()
+    );
+    assert_eq!(kept.faults("").len(), 100);
+    assert_eq!(kept.faults("from=now").len(), 0);
+    assert_eq!(kept.faults("to=2001-01-01T00:00:00Z").len(), 0);
+    assert_eq!(kept.faults("instance=quotes&state=new,ongoing&from=1h&limit=3").len(), 3);
+    if has_erlang() {
+        let mut a = world.erl("a");
+        let call = "{ok, All} = gen_server:call({'.quotes.receiver.srv', 'logmachine@127.0.0.1'}, {faults, #{limit => 10000}}, 30000), length(lists:usort([Id || #{id := Id} <- All]))";
+        assert_eq!(a.eval(call), "10000");
+    }
+    for [query, place] in rows(
+        "limit=0 | limit
+        limit=10001 | limit
+        limit=x | limit
+        sort=title | sort
+        state=gone | state
+        state= | state
+        state=new, | state
+        from=soon | from
+        to=soon | to
+        cursor=1 | cursor
+        cursor=1-2 | cursor
+        sates=new | query
+        limit=1&limit=2 | query",
+    ) {
+        let (status, at, said) = kept.refused("GET", &format!("/api/v1/faults?{query}"), "");
+        assert_eq!((status, &*at), (400, place), "{query}: {said}");
+    }
+    assert_eq!(kept.refused("GET", "/api/v1/faults?instance=nowhere", "").0, 404);
+    // One that was forgotten is new again.
+    assert!(kept.append(&[error(0, 0)]));
+    wait_for("it is back", || (forgotten(&kept).1 == Some(MORE + 1)).then_some(()));
+    for is_kept in [true, false] {
+        wait_for("words", || (kept.told().len() == 10_000 + MORE + 1).then_some(()));
+        kept.stop();
+        if !is_kept {
+            std::fs::remove_file(checkpoint(&world, "quotes")).unwrap();
+        }
+        kept = Kept::start_at(&world, port);
+        wait_for("all of them", || {
+            (forgotten(&kept) == (Some(10_000), Some(MORE + 1))).then_some(())
+        });
+        assert_eq!(number(&kept.faults("limit=1")[0]), 0);
+    }
+    assert_eq!(kept.told().len(), 10_000 + MORE + 1);
+}
+
+/// Entries of one fault, wherever entries are asked for; also where one place logs more sorts of texts than are compared.
+#[test]
+fn a_fault_chooses_entries() {
+    const TEXTS: usize = 150;
+    let (world, port) = (World::new(), free_port());
+    let kept = Kept::start_at(&world, port);
+    // Letters, since digits are data.
+    let word = |n: usize| {
+        n.to_string().chars().map(|digit| (b'a' + digit as u8 - b'0') as char).collect::<String>()
+    };
+    let texts: Vec<_> = (0..TEXTS).map(|n| {
+        let word = word(n);
+        format!("{{log,'n@10.0.0.1',error,{{string,<<\"x{word} y{word} z{word}\">>}},#{{mfa => {{stock,find,1}}}}}}")
+    }).collect();
+    assert!(kept.append(&texts));
+    let mixed: Vec<_> = (0..90).map(|n| error(n % 3, n)).collect();
+    assert!(
+        kept.append(&mixed)
+            && kept.append(&[
+                "{log,'n@10.0.0.1',info,{\"fault 1: ~p\",[1]},#{mfa => {stock,find,1}}}".to_owned(),
+                "fault".to_owned()
+            ])
+    );
+    let faults = wait_for("all faults", || {
+        let faults = kept.faults("limit=1000");
+        (faults.len() == TEXTS + 3).then_some(faults)
+    });
+    for fault in &faults {
+        let id = fault["id"].as_str().unwrap();
+        let found = kept.entries("quotes", &format!("fault={id}"));
+        assert_eq!(json!(found.len()), fault["count"], "{fault:#}");
+        assert_eq!(json!(found[0].0.micros()), fault["first_seen_micros"]);
+    }
+    let one = faults.iter().find(|fault| fault["count"] == 30).unwrap();
+    let id = one["id"].as_str().unwrap();
+    let page = kept.0.get(&format!("{ENTRIES}?fault={id}&limit=20"));
+    assert_eq!(page["entries"].as_array().unwrap().len(), 20);
+    let page =
+        kept.0.get(&format!("{ENTRIES}?fault={id}&cursor={}", page["next"].as_str().unwrap()));
+    assert_eq!(page["entries"].as_array().unwrap().len(), 10);
+    let histogram = kept.0.get(&format!("/api/v1/instances/quotes/histogram?fault={id}"));
+    let counts =
+        histogram["histogram"].as_array().unwrap().iter().filter_map(|it| it["count"].as_u64());
+    assert_eq!(counts.sum::<u64>(), 30);
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /api/v1/instances/quotes/stream?from=earliest&fault={id} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();
+    let stream = BufReader::new(stream);
+    assert!(kept.append(&mixed[..4]));
+    let data =
+        stream.lines().map_while(Result::ok).filter(|line| line.starts_with("data: ")).take(31);
+    let title = one["title"].as_str().unwrap().split(':').next().unwrap();
+    assert_eq!(data.filter(|line| line.contains(title)).count(), 31);
+    for unknown in ["0000000000000000", "x", ""] {
+        for path in [
+            format!("{ENTRIES}?fault={unknown}"),
+            format!("/api/v1/instances/quotes/histogram?fault={unknown}"),
+            format!("/api/v1/instances/quotes/stream?fault={unknown}"),
+        ] {
+            let (status, at, said) = kept.refused("GET", &path, "");
+            assert_eq!(
+                (status, &*at, &*said),
+                (400, "fault", "there is no fault with this id"),
+                "{path}"
+            );
+        }
     }
 }
