@@ -3,7 +3,7 @@
 mod answers;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use logmachine::etf::text;
 use logmachine::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::{Erl, PATIENCE, World, free_port, has_erlang, wait_for};
+use crate::harness::{Erl, World, free_port, has_erlang, wait_for};
 use crate::http::{Answer, ENTRIES, Served, parse, request};
 use crate::releases::releases;
 
@@ -329,6 +329,15 @@ fn only_an_admin_decides() {
         }
         let due = format!("token {role:?} has the role {role}, this needs admin");
         assert_eq!((decided.status, &said["error"]["message"]), (403, &json!(due)));
+    }
+    // Nor is a decision smuggled in as an event.
+    let decision = format!("{{fault,<<\"{id}\">>,muted,#{{by => <<\"ann\">>}}}}.");
+    for path in
+        ["faults", "f%61ults", "nodes"].map(|name| format!("/api/v1/instances/{name}/entries"))
+    {
+        for ((role, token), status) in tokens.iter().zip([403, 403, 200]) {
+            assert_eq!(request(token, "POST", &path, &decision).status, status, "{role}: {path}");
+        }
     }
     assert_eq!(request("Bearer nobody", "PATCH", &one, r#"{"state": "resolved"}"#).status, 401);
     assert_eq!(request("Bearer nobody", "GET", "/api/v1/faults", "").status, 401);
@@ -708,13 +717,6 @@ fn reports_of_one_death_are_one_occurrence_whatever_comes_between() {
     wait_for("three deaths", || (sum() == 3).then_some(()));
     assert!(kept.append(&reports(4)));
     wait_for("one more", || (sum() == 4).then_some(()));
-    println!(
-        "{:#?}",
-        kept.faults("")
-            .iter()
-            .map(|it| format!("{} {}", it["count"], it["title"]))
-            .collect::<Vec<_>>()
-    );
 }
 
 /// What an operator says of grouping: one rule splits what is one fault, one merges what are two.
@@ -924,73 +926,4 @@ fn at_most_ten_thousand_faults_are_known_and_pages_show_each_once() {
         assert_eq!(number(&kept.faults("limit=1")[0]), 0);
     }
     assert_eq!(kept.told().len(), 10_000 + MORE + 1);
-}
-
-/// Entries of one fault, wherever entries are asked for; also where one place logs more sorts of texts than are compared.
-#[test]
-fn a_fault_chooses_entries() {
-    const TEXTS: usize = 150;
-    let (world, port) = (World::new(), free_port());
-    let kept = Kept::start_at(&world, port);
-    // Letters, since digits are data.
-    let word = |n: usize| {
-        n.to_string().chars().map(|digit| (b'a' + digit as u8 - b'0') as char).collect::<String>()
-    };
-    let texts: Vec<_> = (0..TEXTS).map(|n| {
-        let word = word(n);
-        format!("{{log,'n@10.0.0.1',error,{{string,<<\"x{word} y{word} z{word}\">>}},#{{mfa => {{stock,find,1}}}}}}")
-    }).collect();
-    assert!(kept.append(&texts));
-    let mixed: Vec<_> = (0..90).map(|n| error(n % 3, n)).collect();
-    assert!(
-        kept.append(&mixed)
-            && kept.append(&[
-                "{log,'n@10.0.0.1',info,{\"fault 1: ~p\",[1]},#{mfa => {stock,find,1}}}".to_owned(),
-                "fault".to_owned()
-            ])
-    );
-    let faults = wait_for("all faults", || {
-        let faults = kept.faults("limit=1000");
-        (faults.len() == TEXTS + 3).then_some(faults)
-    });
-    for fault in &faults {
-        let id = fault["id"].as_str().unwrap();
-        let found = kept.entries("quotes", &format!("fault={id}"));
-        assert_eq!(json!(found.len()), fault["count"], "{fault:#}");
-        assert_eq!(json!(found[0].0.micros()), fault["first_seen_micros"]);
-    }
-    let one = faults.iter().find(|fault| fault["count"] == 30).unwrap();
-    let id = one["id"].as_str().unwrap();
-    let page = kept.0.get(&format!("{ENTRIES}?fault={id}&limit=20"));
-    assert_eq!(page["entries"].as_array().unwrap().len(), 20);
-    let page =
-        kept.0.get(&format!("{ENTRIES}?fault={id}&cursor={}", page["next"].as_str().unwrap()));
-    assert_eq!(page["entries"].as_array().unwrap().len(), 10);
-    let histogram = kept.0.get(&format!("/api/v1/instances/quotes/histogram?fault={id}"));
-    let counts =
-        histogram["histogram"].as_array().unwrap().iter().filter_map(|it| it["count"].as_u64());
-    assert_eq!(counts.sum::<u64>(), 30);
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET /api/v1/instances/quotes/stream?from=earliest&fault={id} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();
-    let stream = BufReader::new(stream);
-    assert!(kept.append(&mixed[..4]));
-    let data =
-        stream.lines().map_while(Result::ok).filter(|line| line.starts_with("data: ")).take(31);
-    let title = one["title"].as_str().unwrap().split(':').next().unwrap();
-    assert_eq!(data.filter(|line| line.contains(title)).count(), 31);
-    for unknown in ["0000000000000000", "x", ""] {
-        for path in [
-            format!("{ENTRIES}?fault={unknown}"),
-            format!("/api/v1/instances/quotes/histogram?fault={unknown}"),
-            format!("/api/v1/instances/quotes/stream?fault={unknown}"),
-        ] {
-            let (status, at, said) = kept.refused("GET", &path, "");
-            assert_eq!(
-                (status, &*at, &*said),
-                (400, "fault", "there is no fault with this id"),
-                "{path}"
-            );
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! Who asks for faults, and for what is different: over HTTP, by the command line, from Erlang code.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -7,7 +9,77 @@ use logmachine::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Chance, Kept, error, rows, shop, try_request};
-use crate::harness::{World, has_erlang, wait_for};
+use crate::harness::{PATIENCE, World, free_port, has_erlang, wait_for};
+use crate::http::ENTRIES;
+
+/// Entries of one fault, wherever entries are asked for; also where one place logs more sorts of texts than are compared.
+#[test]
+fn a_fault_chooses_entries() {
+    const TEXTS: usize = 150;
+    let (world, port) = (World::new(), free_port());
+    let kept = Kept::start_at(&world, port);
+    // Letters, since digits are data.
+    let word = |n: usize| {
+        n.to_string().chars().map(|digit| (b'a' + digit as u8 - b'0') as char).collect::<String>()
+    };
+    let texts: Vec<_> = (0..TEXTS).map(|n| {
+        let word = word(n);
+        format!("{{log,'n@10.0.0.1',error,{{string,<<\"x{word} y{word} z{word}\">>}},#{{mfa => {{stock,find,1}}}}}}")
+    }).collect();
+    assert!(kept.append(&texts));
+    let mixed: Vec<_> = (0..90).map(|n| error(n % 3, n)).collect();
+    assert!(
+        kept.append(&mixed)
+            && kept.append(&[
+                "{log,'n@10.0.0.1',info,{\"fault 1: ~p\",[1]},#{mfa => {stock,find,1}}}".to_owned(),
+                "fault".to_owned()
+            ])
+    );
+    let faults = wait_for("all faults", || {
+        let faults = kept.faults("limit=1000");
+        (faults.len() == TEXTS + 3).then_some(faults)
+    });
+    for fault in &faults {
+        let id = fault["id"].as_str().unwrap();
+        let found = kept.entries("quotes", &format!("fault={id}"));
+        assert_eq!(json!(found.len()), fault["count"], "{fault:#}");
+        assert_eq!(json!(found[0].0.micros()), fault["first_seen_micros"]);
+    }
+    let one = faults.iter().find(|fault| fault["count"] == 30).unwrap();
+    let id = one["id"].as_str().unwrap();
+    let page = kept.0.get(&format!("{ENTRIES}?fault={id}&limit=20"));
+    assert_eq!(page["entries"].as_array().unwrap().len(), 20);
+    let page =
+        kept.0.get(&format!("{ENTRIES}?fault={id}&cursor={}", page["next"].as_str().unwrap()));
+    assert_eq!(page["entries"].as_array().unwrap().len(), 10);
+    let histogram = kept.0.get(&format!("/api/v1/instances/quotes/histogram?fault={id}"));
+    let counts =
+        histogram["histogram"].as_array().unwrap().iter().filter_map(|it| it["count"].as_u64());
+    assert_eq!(counts.sum::<u64>(), 30);
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /api/v1/instances/quotes/stream?from=earliest&fault={id} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();
+    let stream = BufReader::new(stream);
+    assert!(kept.append(&mixed[..4]));
+    let data =
+        stream.lines().map_while(Result::ok).filter(|line| line.starts_with("data: ")).take(31);
+    let title = one["title"].as_str().unwrap().split(':').next().unwrap();
+    assert_eq!(data.filter(|line| line.contains(title)).count(), 31);
+    for unknown in ["0000000000000000", "x", ""] {
+        for path in [
+            format!("{ENTRIES}?fault={unknown}"),
+            format!("/api/v1/instances/quotes/histogram?fault={unknown}"),
+            format!("/api/v1/instances/quotes/stream?fault={unknown}"),
+        ] {
+            let (status, at, said) = kept.refused("GET", &path, "");
+            assert_eq!(
+                (status, &*at, &*said),
+                (400, "fault", "there is no fault with this id"),
+                "{path}"
+            );
+        }
+    }
+}
 
 /// A database on one of three nodes stops answering, while mails fail everywhere as they always do.
 #[test]
