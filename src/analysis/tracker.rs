@@ -74,7 +74,8 @@ impl Tracker {
     pub fn fault_of(&self, error: &Error) -> Option<FaultId> {
         let mut text = error.evidence.text();
         if let Some(words) = error.evidence.words() {
-            text = format!("{text}|{}", self.texts.find(&text, words)?);
+            // Where too many texts are known to learn more, each is of its own kind.
+            text = format!("{text}|{}", self.texts.find(&text, words).unwrap_or(words));
         }
         let id = FaultId::of(&self.instance, &text);
         self.faults.get(id).map(|fault| fault.id)

@@ -69,6 +69,22 @@ pub(super) struct Caller {
     role: Role,
 }
 
+impl Caller {
+    /// Refuses what needs a role that the caller has not.
+    pub(super) fn check(&self, role: Role) -> Result<(), Refusal> {
+        if self.role >= role {
+            return Ok(());
+        }
+        let message = format!(
+            "token {:?} has the role {}, this needs {}",
+            self.name,
+            self.role.as_str(),
+            role.as_str()
+        );
+        Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message))
+    }
+}
+
 /// A browser that has shown a token.
 #[derive(Debug)]
 struct Session {
@@ -204,15 +220,7 @@ impl Access {
                 warn!(from = %connection.from, "HTTP request refused: {}", refusal.message());
             }
         })?;
-        if caller.role < role {
-            let message = format!(
-                "token {:?} has the role {}, this needs {}",
-                caller.name,
-                caller.role.as_str(),
-                role.as_str()
-            );
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
-        }
+        caller.check(role)?;
         Ok(caller)
     }
 

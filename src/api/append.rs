@@ -9,15 +9,16 @@ use axum::extract::{self, Extension};
 use axum::http::{HeaderMap, StatusCode, header};
 use ring::digest::{Context, SHA256};
 
-use super::ETF;
 use super::access::Caller;
 use super::error::{ErrorBody, Refusal};
 use super::idempotency::Appended;
 use super::state::{Named, Shared};
+use super::{ETF, Role};
 use crate::etf::tag::{COMPRESSED, VERSION};
 use crate::etf::{Term, TermBuf, TermRef, inflate, json, text};
 use crate::instance::Stamped;
 use crate::time::{moment, monotonic};
+use crate::watchers::{deployments, faults};
 
 /// The largest body.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -72,6 +73,10 @@ pub(super) async fn append(
         true => body_too_large(),
         false => Refusal::bad("body", format!("it broke off: {error}")),
     })?;
+    // There an event is a decision, or says what runs where. An address can be written in many ways, a name cannot.
+    if [faults::INSTANCE, deployments::INSTANCE].contains(&instance.name()) {
+        caller.check(Role::Admin)?;
+    }
     let form = Form::of(&headers)?;
     let key = idempotency_key(&headers)?;
     // The same bytes are other events in another form.

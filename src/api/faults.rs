@@ -379,12 +379,20 @@ fn decision(
     };
     let until = match (&body.until, &body.r#for) {
         (None, None) => None,
-        _ if state != State::Muted => {
-            return Err(Refusal::bad("until", "only what is muted has an end"));
+        (until, _) if state != State::Muted => {
+            let place = if until.is_some() { "until" } else { "for" };
+            return Err(Refusal::bad(place, "only what is muted has an end"));
         }
         (Some(_), Some(_)) => return Err(Refusal::bad("until", "write until or for")),
-        (Some(until), None) => {
-            Some(moment::parse(until, now).map_err(|wrong| Refusal::bad("until", wrong))?)
+        (Some(text), None) => {
+            let until = moment::parse(text, now).map_err(|wrong| Refusal::bad("until", wrong))?;
+            // `2h` is a moment of the past; who writes it wants a span.
+            if until <= now {
+                let over =
+                    format!("{} is over; a span from now on is `for`", moment::rfc3339(until));
+                return Err(Refusal::bad("until", over));
+            }
+            Some(until)
         }
         (None, Some(span)) => {
             let span: Duration = humantime::parse_duration(span)

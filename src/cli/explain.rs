@@ -54,11 +54,10 @@ impl Explain {
         if !answer["findings"].is_array() {
             return Err(client.strange());
         }
-        let text = match self.output {
-            Form::Json => format!("{answer:#}\n"),
-            Form::Pretty => pretty(&answer),
-        };
-        output::write(&text)
+        match self.output {
+            Form::Json => output::write(&output::json_lines(&answer)),
+            Form::Pretty => output::write(&pretty(&answer)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ struct List {
     #[arg(long, value_enum, default_value = "last-seen")]
     sort: Sort,
     /// At most so many
-    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = value_parser!(u32).range(1..=MAX_LINES))]
     lines: u32,
     /// In which form
     #[arg(short, long, value_enum, default_value = "pretty")]
@@ -145,6 +145,9 @@ impl Faults {
     }
 }
 
+/// So many the API lists at once.
+const MAX_LINES: i64 = 10_000;
+
 impl List {
     fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
@@ -168,8 +171,8 @@ impl List {
         }
         let answer: Value = client.get_json(&address)?;
         let Some(faults) = answer["faults"].as_array() else { return Err(client.strange()) };
-        let text = match self.output {
-            Form::Json => format!("{answer:#}\n"),
+        match self.output {
+            Form::Json => output::write(&output::json_lines(&answer)),
             Form::Pretty => {
                 let mut text = String::new();
                 if faults.is_empty() {
@@ -178,13 +181,16 @@ impl List {
                 let now = Clock::system().now();
                 faults.iter().for_each(|fault| write_line(&mut text, fault, now));
                 if !answer["next"].is_null() {
-                    writeln!(text, "and more: -n {}", u64::from(self.lines) * 10)
-                        .expect("strings take everything");
+                    let more = i64::from(self.lines) * 10;
+                    let hint = match more <= MAX_LINES {
+                        true => format!("-n {more}"),
+                        false => "choose with --state, --instance or --since".to_owned(),
+                    };
+                    writeln!(text, "and more: {hint}").expect("strings take everything");
                 }
-                text
+                output::write(&text)
             }
-        };
-        output::write(&text)
+        }
     }
 }
 
@@ -193,7 +199,7 @@ impl Show {
         let client = self.remote.client()?;
         let fault: Value = client.get_json(&Address::new(&["faults", &self.id]))?;
         match self.output {
-            Form::Json => output::write(&format!("{fault:#}\n")),
+            Form::Json => output::write(&output::json_lines(&fault)),
             Form::Pretty => {
                 let mut text = String::new();
                 write_whole(&mut text, &fault, Clock::system().now());

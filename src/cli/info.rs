@@ -67,9 +67,9 @@ impl Info {
         };
         let text = match (self.output, node) {
             (Form::Json, Some(node)) => {
-                format!("{:#}\n", json!({"node": node, "instances": now}))
+                output::json_lines(&json!({"node": node, "instances": now}))
             }
-            (Form::Json, None) => now.iter().map(|instance| format!("{instance:#}\n")).collect(),
+            (Form::Json, None) => now.iter().map(output::json_lines).collect(),
             (Form::Pretty, node) => {
                 let mut text = String::new();
                 if let Some(node) = &node {

@@ -119,6 +119,16 @@ pub(super) fn write(text: &str) -> Result<(), Failure> {
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::failed)
 }
 
+/// What the API said, as lines of JSON in which nothing does anything to a terminal.
+pub(super) fn json_lines(value: &serde_json::Value) -> String {
+    let mut text = String::new();
+    for line in format!("{value:#}").lines() {
+        escape(&mut text, line, |out, c| write!(out, "\\u{:04x}", u32::from(c)));
+        text.push('\n');
+    }
+    text
+}
+
 /// The event of an entry.
 pub(super) fn event(entry: &Entry<'_>) -> Result<crate::etf::TermBuf, Failure> {
     json::parse(entry.event).map_err(|wrong| Failure::failed(format!("this is no event: {wrong}")))

@@ -5,6 +5,7 @@
 //! the file is left alone. Each value is rewritten the way TOML has it and read by the same code, so that a key
 //! means the same in both forms.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -12,8 +13,8 @@ use toml::{Table, Value};
 
 use super::check::{Section, check};
 use super::{
-    ConfigError, File, InstanceSection, LocateEm, LoggerFilters, Size, Span, SyncSetting, Written,
-    with_nearest,
+    ConfigError, FaultRuleSection, File, InstanceSection, LocateEm, LoggerFilters, MatchSpecText,
+    Size, Span, SyncSetting, Written, with_nearest,
 };
 use crate::etf::{Cells, Term, TermBuf, TermRef, text};
 
@@ -163,11 +164,7 @@ impl<'a> Parameters<'a> {
                 "instances" => file.instance = reader.instances(*value)?,
                 "node" => file.node = reader.section(&["logmachine", "node"], *value)?,
                 "http" => file.http = reader.section(&["logmachine", "http"], *value)?,
-                "fault_rule" => {
-                    let rules = reader.value::<File>(&top, key, *value)?;
-                    let table = Table::from_iter([(key.clone(), rules)]).try_into::<File>();
-                    file.fault_rule = table.map(|file| file.fault_rule).unwrap_or_default();
-                }
+                "fault_rule" => file.fault_rule = reader.fault_rules(*value)?,
                 "name" => {
                     let line = reader.line(&["logmachine", "name"]);
                     return Err(reader.error(line, "name", "belongs into {node, [...]}"));
@@ -235,16 +232,19 @@ impl Reader {
 
     /// The line of a key inside keys; of the innermost one that is there.
     fn line(&self, keys: &[&str]) -> usize {
+        self.nth_line(keys, 0)
+    }
+
+    /// The same, of the last key the `nth` one, counted from 0.
+    fn nth_line(&self, keys: &[&str], nth: usize) -> usize {
         let (mut from, mut to, mut line) = (0, self.opens.len(), 1);
-        for key in keys {
+        for (place, key) in keys.iter().enumerate() {
             let inside = self.opens[from..to].iter();
             let least = inside.clone().map(|open| open.depth).min();
-            let mut found = inside.enumerate();
-            let Some((at, open)) =
-                found.find(|(_, open)| open.key == *key && Some(open.depth) == least)
-            else {
-                break;
-            };
+            let mut found =
+                inside.enumerate().filter(|(_, it)| it.key == *key && Some(it.depth) == least);
+            let nth = if place + 1 == keys.len() { nth } else { 0 };
+            let Some((at, open)) = found.nth(nth) else { break };
             line = open.line;
             from += at + 1;
             let end = self.opens[from..to].iter().position(|inner| inner.depth <= open.depth);
@@ -268,6 +268,52 @@ impl Reader {
             instances.push(section);
         }
         Ok(instances)
+    }
+
+    /// Rules stand in a list without names, so a key's line is found by how many rules before have the key.
+    fn fault_rules(&self, list: TermRef<'_>) -> Result<Vec<FaultRuleSection>, ConfigError> {
+        /// One of them, of which a key may be missing.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, default, rename = "FaultRuleSection")]
+        #[derive(Default)]
+        struct Draft {
+            #[serde(rename = "match")]
+            _match: Option<MatchSpecText>,
+            #[serde(rename = "fingerprint")]
+            _fingerprint: Option<String>,
+        }
+        let keys = ["logmachine", "fault_rule"];
+        let Some(list) = list.as_list() else {
+            let message = "expected a list of rules, [[{match, MatchSpec}, {fingerprint, Text}]]";
+            return Err(self.error(self.line(&keys), "fault_rule", message));
+        };
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut rules = Vec::new();
+        for rule in list {
+            let mut table = Table::new();
+            let mut begins = None;
+            for pair in pairs(rule) {
+                let (key, term) = self.pair(pair, &keys)?;
+                let nth = seen.entry(key.clone()).or_default();
+                let line = self.nth_line(&[keys[0], keys[1], &key], *nth);
+                *nth += 1;
+                begins.get_or_insert(line);
+                let value =
+                    self.value::<Draft>(&keys, &key, term).map_err(|error| match error {
+                        ConfigError::Content { path, key, message, .. } => {
+                            ConfigError::Content { path, line, key, message }
+                        }
+                        error => error,
+                    })?;
+                table.entry(key).or_insert(value);
+            }
+            let line = begins.unwrap_or_else(|| self.line(&keys));
+            let whole = table.try_into::<FaultRuleSection>();
+            rules.push(
+                whole.map_err(|error| self.error(line, "fault_rule", error.message().trim()))?,
+            );
+        }
+        Ok(rules)
     }
 
     /// Key and value; an error for what is not `{Key, Value}`.

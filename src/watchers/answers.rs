@@ -172,13 +172,14 @@ fn write_finding(out: &mut Vec<u8>, finding: &Finding) {
 #[derive(Clone, Copy)]
 struct Times {
     now: Timestamp,
-    /// Later than every entry there is.
+    /// Later than every entry there is, and no earlier than now, however long there has been none.
     next: Timestamp,
 }
 
 impl Times {
     fn of(instance: &Instance) -> Self {
-        Times { now: instance.clock().now(), next: instance.tail().next_stamp() }
+        let now = instance.clock().now();
+        Times { now, next: instance.tail().next_stamp().max(now) }
     }
 
     fn from(self, term: TermRef<'_>) -> Option<Timestamp> {

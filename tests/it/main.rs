@@ -20,6 +20,7 @@ mod delivery; // each event once, in order, without a gap; also across kill -9
 mod deployments; // nodes that come up and go, and what runs on them
 mod doors; // strangers of this host and others: what they learn, take and write
 mod examples; // the Rust programs of examples/
+mod faults; // what keeps breaking, what people decide about it, what is different now
 mod first_session; // what a newcomer does, word for word
 mod formats; // texts are those of every release's io_lib and logger_formatter
 mod hostile; // peers that break the rules
