@@ -17,6 +17,7 @@ claims() ->
         {the_originals_live_registry_serves_every_method, fun registry/0},
         {the_originals_sessions_are_linked_both_ways, fun links/0},
         {a_last_stamp_gives_one_entry_of_overlap_and_the_next_microsecond_none, fun overlap/0},
+        {faults_and_what_is_different_are_told, fun faults/0},
         {a_consumer_survives_restarts_of_the_node, fun() -> consumer(fun restart/1, ?QUOTES) end},
         {a_consumer_survives_kill_9_of_the_node, fun() -> consumer(fun crash/1, ?QUOTES) end},
         {a_consumer_survives_netsplits, fun() -> consumer(fun netsplit/1, ?QUOTES) end},
@@ -334,6 +335,25 @@ overlap() ->
     Next = (Mega * 1000000 + Sec) * 1000000 + Micro + 1,
     {ok, _} = logmachine:subscribe(?QUOTES, #{from => Next, marker => c}),
     ?assertEqual(lists:seq(6, 10), [N || {n, N} <- events(c, 5)]).
+
+faults() ->
+    _ = node_up(),
+    Log = {error_logger, ?NODE},
+    Error = fun(F, N) -> {log, node(), error, {"failed: ~p", [N]}, #{mfa => {shop, F, 1}}} end,
+    {ok, _, _} = logmachine:append_many(Log, [Error(f, 1), Error(g, 1), Error(f, 2)]),
+    wait(fun() -> {ok, All} = logmachine:faults(Log), length(All) =:= 2 end),
+    {ok, [#{id := Id, title := Title, modules := [shop], first_seen := First} = Fault]} =
+        logmachine:faults(Log, #{sort => count, limit => 1}),
+    ?assertMatch(#{count := 2, state := new, level := error, last_seen := Last} when Last > First,
+        Fault),
+    ?assertEqual(<<"failed: ~p in shop:f/1">>, Title),
+    gen_server:cast(logmachine:whereis({faults, ?NODE}), {fault, Id, resolved, #{by => ann}}),
+    wait(fun() -> {ok, R} = logmachine:faults(Log, #{state => resolved}), length(R) =:= 1 end),
+    {ok, [#{by := <<"ann">>}]} = rpc:call(?NODE, logmachine, faults, [error_logger,
+        #{state => [resolved, muted]}]),
+    {ok, #{text := <<"Nothing is different: 3 events", _/binary>>, findings := []}} =
+        logmachine:explain(Log, #{from => {ago, {10, min}}}),
+    ?assertEqual({error, {badarg, until}}, logmachine:explain(Log, #{until => now})).
 
 %% Whatever happens to the node, the consumer handles what is in the log: each entry once, in order.
 consumer(Trouble, Instance) ->

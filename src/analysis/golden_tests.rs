@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::facts::Facts;
+use super::grouping::Grouping;
 use super::kind::{Kind, Level};
 use super::view::{DETAIL_BYTES, MESSAGE_BYTES, View};
 use crate::etf::{AtomRef, TermBuf, TermRef, encode, inflate, text};
@@ -295,6 +296,9 @@ fn is_within_limits(view: &View) -> bool {
         && !view.message.contains('\n')
 }
 
+/// The longest title of a fault: shape, words, and five names, of 255 characters at most.
+const TITLE_BYTES: usize = 16 << 10;
+
 proptest! {
     /// Real events of which some bytes were replaced.
     #[test]
@@ -307,10 +311,12 @@ proptest! {
             let at = at.index(event.len());
             event[at] = byte;
         }
-        if let Ok(event) = TermRef::whole(&event)
-            && let Some(view) = View::of(event)
-        {
+        let Ok(event) = TermRef::whole(&event) else { return Ok(()) };
+        if let Some(view) = View::of(event) {
             prop_assert!(is_within_limits(&view), "{event}");
+        }
+        if let Some(error) = Grouping::default().error(event) {
+            prop_assert!(error.evidence.title().len() <= TITLE_BYTES, "{event}");
         }
     }
 }

@@ -8,14 +8,15 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// So many kinds of texts are told apart at one place, and so many places are known.
-const MAX_KINDS: usize = 100;
-const MAX_PLACES: usize = 10_000;
+/// So many kinds of texts are told apart at one place, and so many at all.
+const MAX_OF_PLACE: usize = 100;
+const MAX_KINDS: usize = 20_000;
 
 /// The kinds of texts that came from each place.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Kinds {
     by_place: HashMap<String, Vec<String>>,
+    count: usize,
 }
 
 impl Kinds {
@@ -31,10 +32,11 @@ impl Kinds {
         if let Some(kind) = self.find(place, words) {
             return kind.to_owned();
         }
-        if self.by_place.len() < MAX_PLACES || self.by_place.contains_key(place) {
+        if self.count < MAX_KINDS {
             let known = self.by_place.entry(place.to_owned()).or_default();
-            if known.len() < MAX_KINDS {
+            if known.len() < MAX_OF_PLACE {
                 known.push(words.to_owned());
+                self.count += 1;
             }
         }
         words.to_owned()

@@ -136,7 +136,7 @@ pub(super) struct SampleBody {
         (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
     )
 )]
-pub(super) async fn show(
+pub(super) async fn explanation(
     extract::State(state): extract::State<Shared>,
     Extension(caller): Extension<Caller>,
     uri: Uri,

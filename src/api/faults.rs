@@ -213,7 +213,7 @@ fn watcher(state: &Shared) -> Result<&Arc<FaultWatcher>, Refusal> {
     get, path = "/api/v1/faults", params(Parameters),
     responses((status = 200, body = FaultsBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
 )]
-pub(super) async fn list(
+pub(super) async fn faults(
     extract::State(state): extract::State<Shared>,
     uri: Uri,
 ) -> Result<Json<FaultsBody>, Refusal> {
@@ -281,7 +281,7 @@ fn cursor(text: &str) -> Result<(u64, FaultId), Refusal> {
     get, path = "/api/v1/faults/{id}", params(("id" = String, Path, description = "Its id")),
     responses((status = 200, body = WholeFaultBody), (status = 404, body = ErrorBody))
 )]
-pub(super) async fn show(
+pub(super) async fn fault(
     extract::State(state): extract::State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<WholeFaultBody>, Refusal> {

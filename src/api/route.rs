@@ -31,10 +31,10 @@ use super::{
         append::append,
         stream::follow,
         histogram::histogram,
-        faults::list,
-        faults::show,
+        faults::faults,
+        faults::fault,
         faults::decide,
-        explain::show,
+        explain::explanation,
         open_metrics::metrics,
         health::healthz,
         health::readyz,
@@ -61,9 +61,9 @@ pub(super) fn router(state: &Shared) -> Router {
         .route(&below("entries"), get(entries::read).post(append::append))
         .route(&below("stream"), get(stream::follow))
         .route(&below("histogram"), get(histogram::histogram))
-        .route("/api/v1/faults", get(faults::list))
-        .route("/api/v1/faults/{id}", get(faults::show).patch(faults::decide))
-        .route("/api/v1/explain", get(explain::show))
+        .route("/api/v1/faults", get(faults::faults))
+        .route("/api/v1/faults/{id}", get(faults::fault).patch(faults::decide))
+        .route("/api/v1/explain", get(explain::explanation))
         .route("/api/v1/session", post(log_in).delete(log_out))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(open_metrics::metrics))
