@@ -27,11 +27,8 @@ impl Kept {
         Kept(Served::start(world, &[&["--instance", "error_logger"], flags].concat()))
     }
 
-    /// With segments so small that there are many.
     fn start_at(world: &World, port: u16) -> Self {
-        let small = "[instance_defaults]\nsegment_bytes = \"64KiB\"\n";
-        std::fs::write(world.path("small.toml"), small).unwrap();
-        Kept(Served::start_at(world, port, &["--config", "small.toml"]))
+        Kept(Served::start_at(world, port, &[]))
     }
 
     fn stop(self) {
