@@ -32,7 +32,7 @@ pub struct Tracker {
     /// What was decided, and is to be taken up when the entries of that time have been dealt with.
     decisions: VecDeque<(Timestamp, Decision)>,
     /// What was told already, by who stopped before it could be stored: how often, of a fault, and since when it was resolved.
-    #[serde(skip)]
+    /// It is needed until the entries that led to it have been dealt with again, so it is stored, too.
     told: HashMap<(FaultId, Option<Timestamp>), u32>,
     /// How many entries were errors.
     pub errors: u64,
@@ -136,6 +136,10 @@ impl Tracker {
         self.deaths.pass(now, &mut |occurrence| filed.push(occurrence));
         filed.into_iter().for_each(|occurrence| self.file(&occurrence, grouping, tell));
         self.decide(Timestamp::MAX, tell);
+        if self.deaths.next_deadline().is_none() {
+            // What it was told of is known by now, or lost.
+            self.told.clear();
+        }
     }
 
     fn file(
@@ -310,7 +314,6 @@ mod tests {
                 if second % 10 == 7 {
                     let id = told.only();
                     told.decide(second, id, State::Resolved);
-                    told.pass(second);
                 }
             }
         };
@@ -324,7 +327,6 @@ mod tests {
                 if second % 10 == 7 {
                     let id = first.only();
                     first.decide(second, id, State::Resolved);
-                    first.pass(second);
                 }
             }
             let stored = postcard::to_allocvec(&first.tracker).unwrap();
@@ -355,5 +357,57 @@ mod tests {
         }
         assert_eq!((told.tracker.faults().len(), told.tracker.faults().forgotten), (MAX_FAULTS, 1));
         assert!(told.tracker.faults().iter().all(|fault| !fault.title.ends_with("shop:f0/1")));
+    }
+
+    const EVENT: &str = "{log,n@h,error,{\"lost ~p\",[1]},#{mfa => {shop,find,1}}}";
+
+    fn at(micros: u64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    /// Deals with one entry at each of these moments; what is told.
+    fn told(tracker: &mut Tracker, moments: &[u64]) -> Vec<FaultEvent> {
+        let (event, mut told) = (text::parse(EVENT).unwrap(), Vec::new());
+        for moment in moments {
+            tracker.entry(at(*moment), event.as_term(), &Grouping::default(), &mut |event| {
+                told.push(FaultEvent::decode(event.as_term()).unwrap());
+            });
+        }
+        told
+    }
+
+    /// Each stop stores what is known, wherever in what came before the last crash it is by then.
+    #[test]
+    fn a_stop_before_all_was_read_again_has_nothing_told_twice() {
+        let mut first = Tracker::new("x", Timestamp::MIN);
+        let mut words = told(&mut first, &[10]);
+        let FaultEvent::News(id, News::New) = words[0] else { panic!("{words:?}") };
+        let decision = Decision {
+            id,
+            state: State::Resolved,
+            by: "ann".to_owned(),
+            until: None,
+            in_next_version: false,
+        };
+        words.push(FaultEvent::Decision(decision));
+        first.learn(at(20), &words[1]);
+        words.extend(told(&mut first, &[30]));
+        assert_eq!(words[2..], [FaultEvent::News(id, News::Regressed { resolved: at(20) })]);
+        for stops_after in 0..2 {
+            let mut next = Tracker::new("x", Timestamp::MIN);
+            for (moment, word) in [11, 20, 31].into_iter().zip(&words) {
+                next.learn(at(moment), word);
+            }
+            next.has_learned(at(32));
+            let moments = [10, 30];
+            assert_eq!(told(&mut next, &moments[..stops_after]), []);
+            let stored = postcard::to_allocvec(&next).unwrap();
+            let mut last: Tracker = postcard::from_bytes(&stored).unwrap();
+            last.restore();
+            assert_eq!(told(&mut last, &moments[stops_after..]), []);
+            last.pass(at(40), &Grouping::default(), &mut |event| panic!("{event:?}"));
+            assert!(last.told.is_empty());
+            assert_eq!(last.faults().get(id).unwrap().count, 2);
+        }
     }
 }

@@ -507,11 +507,14 @@ impl Worker {
             Some(chunk) => Ok(Some(chunk)),
             None => source.cursor.next(FETCH_BYTES),
         };
-        let chunk = chunk.unwrap_or_else(|error| {
-            warn!(instance = %source.name, %error, "faults: cannot read the log");
-            std::thread::park_timeout(RETRY);
-            None
-        });
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                warn!(instance = %source.name, %error, "faults: cannot read the log");
+                std::thread::park_timeout(RETRY);
+                return false;
+            }
+        };
         let mut news = Vec::new();
         let mut tell = |event| news.push(event);
         let mut tracker = watched.tracker();

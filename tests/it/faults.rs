@@ -27,11 +27,8 @@ impl Kept {
         Kept(Served::start(world, &[&["--instance", "error_logger"], flags].concat()))
     }
 
-    /// With segments so small that there are many.
     fn start_at(world: &World, port: u16) -> Self {
-        let small = "[instance_defaults]\nsegment_bytes = \"64KiB\"\n";
-        std::fs::write(world.path("small.toml"), small).unwrap();
-        Kept(Served::start_at(world, port, &["--config", "small.toml"]))
+        Kept(Served::start_at(world, port, &[]))
     }
 
     fn stop(self) {
@@ -217,7 +214,7 @@ fn what_people_decide_holds_until_the_fault_comes_back() {
     let world = World::new();
     let kept = Kept::start(&world, &[]);
     let occurs = |count: u64| {
-        assert!(kept.append(&[error(1, count as usize)]));
+        assert!(kept.append(&[error(1, usize::try_from(count).unwrap())]));
         kept.only(count)
     };
     let id = occurs(1)["id"].as_str().unwrap().to_owned();
@@ -432,11 +429,11 @@ fn a_fault_resolved_in_the_next_version_comes_back_there() {
 struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
+    fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 % end
+        usize::try_from(self.0 % end as u64).expect("less than end")
     }
 }
 
@@ -455,7 +452,7 @@ fn number(fault: &Value) -> usize {
 /// has stored then stays, is gone, or is damaged. In the end the logs say what has to be known.
 #[test]
 fn kills_under_load_neither_lose_nor_repeat_an_occurrence_or_a_word() {
-    const FAULTS: u64 = 60;
+    const FAULTS: usize = 60;
     const ROUNDS: u64 = 20;
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
@@ -469,10 +466,10 @@ fn kills_under_load_neither_lose_nor_repeat_an_occurrence_or_a_word() {
         scope.spawn(move || {
             while goes_on() {
                 let batch = 1 + mine.below(40);
-                let mut next = |_| error(mine.below(FAULTS) as usize, mine.below(1 << 40) as usize);
+                let mut next = |_| error(mine.below(FAULTS), mine.below(1 << 40));
                 let events: Vec<_> = (0..batch).map(&mut next).collect();
                 if append(port, &events) {
-                    appended.fetch_add(batch, Ordering::Relaxed);
+                    appended.fetch_add(batch as u64, Ordering::Relaxed);
                 }
             }
         });
@@ -485,14 +482,14 @@ fn kills_under_load_neither_lose_nor_repeat_an_occurrence_or_a_word() {
                     answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
                 let faults = faults.and_then(|it| it["faults"].as_array().cloned());
                 let Some(faults) = faults.filter(|it| !it.is_empty()) else { continue };
-                let fault = &faults[mine.below(faults.len() as u64) as usize];
+                let fault = &faults[mine.below(faults.len())];
                 let path = format!("/api/v1/faults/{}", fault["id"].as_str().expect("an id"));
                 try_request(port, "PATCH", &path, r#"{"state": "resolved"}"#);
             }
         });
         let mut kept = Kept::start_at(&world, port);
         for _ in 0..ROUNDS {
-            let due = appended.load(Ordering::Relaxed) + chance.below(3_000);
+            let due = appended.load(Ordering::Relaxed) + chance.below(3_000) as u64;
             wait_for("appends", || (appended.load(Ordering::Relaxed) > due).then_some(()));
             match chance.below(3) {
                 0 => kept.stop(),
@@ -500,7 +497,7 @@ fn kills_under_load_neither_lose_nor_repeat_an_occurrence_or_a_word() {
             }
             let file = checkpoint(&world, "quotes");
             if let Ok(mut bytes) = std::fs::read(&file) {
-                let at = chance.below(bytes.len() as u64) as usize;
+                let at = chance.below(bytes.len());
                 match chance.below(6) {
                     0 => std::fs::remove_file(&file).unwrap(),
                     1 => std::fs::write(&file, &bytes[..at]).unwrap(),
@@ -617,7 +614,9 @@ fn what_is_known_comes_back_from_the_log_whatever_became_of_the_checkpoint() {
     let mut due = known(&kept);
     assert!(!file.exists(), "it is stored once a minute, and at the end");
     let mut oldest = Vec::new();
-    let damage: [(&str, &dyn Fn(&[u8], &[u8]) -> Option<Vec<u8>>); 9] = [
+    // From what is stored now, and what was stored first, to what will be found.
+    type Damage<'a> = &'a dyn Fn(&[u8], &[u8]) -> Option<Vec<u8>>;
+    let damage: [(&str, Damage<'_>); 9] = [
         ("untouched", &|now, _| Some(now.to_vec())),
         ("gone", &|_, _| None),
         ("an older one", &|_, oldest| Some(oldest.to_vec())),

@@ -140,16 +140,16 @@ fn three_hours(world: &World) -> u64 {
     let begin = u64::try_from(now.as_micros()).unwrap() - 3 * HOUR - HOUR / 60;
     let mut chance = Chance(0x5eed);
     let mut entries = Vec::new();
-    let mut add = |begin: u64, end: u64, apart: u64, event: &dyn Fn(&mut Chance) -> String| {
+    let mut add = |begin: u64, end: u64, apart: usize, event: &dyn Fn(&mut Chance) -> String| {
         let mut at = begin;
         while at < end {
             entries.push((at, event(&mut chance)));
-            at += 1 + chance.below(2 * apart);
+            at += 1 + chance.below(2 * apart) as u64;
         }
     };
     add(begin, begin + 3 * HOUR, 3_000_000, &|chance| {
-        let node = ["a@10.0.0.1", "b@10.0.0.1", "c@10.0.0.1"][chance.below(3) as usize];
-        error(chance.below(5) as usize, 1).replace("n@10.0.0.1", node)
+        let node = ["a@10.0.0.1", "b@10.0.0.1", "c@10.0.0.1"][chance.below(3)];
+        error(chance.below(5), 1).replace("n@10.0.0.1", node)
     });
     add(begin + 2 * HOUR + HOUR / 3, begin + 3 * HOUR, 10_000_000, &|_| {
         let calls = "[{gen_server,call,3,[]},{shop,visit,0,[]}]";
