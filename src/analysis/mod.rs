@@ -28,5 +28,6 @@ mod report;
 pub mod series;
 mod shape;
 mod template;
+mod told;
 pub mod tracker;
 pub mod view;
