@@ -113,7 +113,7 @@ fn write_explanation(out: &mut Vec<u8>, explanation: &Explanation, stretches: St
     pairs.add("count", |out| encode::unsigned(out, explanation.count));
     pairs.add("baseline_count", |out| encode::unsigned(out, explanation.baseline_count));
     pairs.add("findings", |out| {
-        encode::list(out, explanation.findings.iter(), |out, finding| write_finding(out, finding));
+        encode::list(out, explanation.findings.iter(), write_finding);
     });
     pairs.write(out);
 }
