@@ -130,7 +130,7 @@ pub(super) struct SampleBody {
 ///
 /// It reads every entry of the stretch and of the one before, some 2 µs for each.
 #[utoipa::path(
-    get, path = "/api/v1/explain", params(Parameters),
+    get, path = "/api/v1/explain", operation_id = "explain", params(Parameters),
     responses(
         (status = 200, body = ExplanationBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
