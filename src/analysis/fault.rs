@@ -169,6 +169,8 @@ pub struct Decision {
     pub until: Option<Timestamp>,
     /// Whether it is resolved in the next version only.
     pub in_next_version: bool,
+    /// The last occurrence that was known of; its stamp may be ahead of the decision's, which another instance gave.
+    pub seen: Option<Timestamp>,
 }
 
 impl Fault {
@@ -236,7 +238,7 @@ impl Fault {
         self.minutes.count(at);
         self.hours.count(at);
         let is_known_version =
-            version.as_ref().is_some_and(|version| self.versions.contains(version));
+            version.as_ref().is_none_or(|version| self.versions.contains(version));
         if let Some(version) = version {
             self.first_version.get_or_insert_with(|| version.clone());
             if !is_known_version && self.versions.len() < MAX_VERSIONS {
@@ -259,6 +261,7 @@ impl Fault {
     }
 
     fn decided(&mut self, at: Timestamp, decision: &Decision) -> Option<News> {
+        let at = at.max(decision.seen.unwrap_or(at));
         self.state = decision.state;
         self.since = at;
         self.by = Some(decision.by.clone());

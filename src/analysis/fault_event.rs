@@ -5,7 +5,7 @@
 //!                                            level => atom(), node => atom(), modules => [atom()],
 //!                                            application => atom(), version => binary(), resolved_at => erlang:timestamp()}}
 //! {fault, Id :: binary(), ongoing | resolved | muted, #{by => binary() | atom(), until => erlang:timestamp(),
-//!                                                        in_next_version => boolean()}}
+//!                                                        in_next_version => boolean(), seen => erlang:timestamp()}}
 //! ```
 //!
 //! What is not known is left out.
@@ -42,9 +42,12 @@ impl FaultEvent {
             State::Regressed => {
                 FaultEvent::News(id, News::Regressed { resolved: time("resolved_at")? })
             }
+            // One that cannot be read is no decision, least of all one for ever.
+            _ if about.map_get("until").is_some() && time("until").is_none() => return None,
             state => FaultEvent::Decision(Decision {
                 id,
                 state,
+                seen: time("seen"),
                 by: about.map_get("by").and_then(text).unwrap_or_else(|| "somebody".to_owned()),
                 until: time("until").filter(|_| state == State::Muted),
                 in_next_version: state == State::Resolved
@@ -64,6 +67,9 @@ impl Decision {
         }
         if self.in_next_version {
             about.add("in_next_version", |out| encode::boolean(out, true));
+        }
+        if let Some(seen) = self.seen {
+            about.add("seen", |out| encode::timestamp(out, seen));
         }
         event(self.id, self.state, &about)
     }
@@ -177,8 +183,14 @@ mod tests {
     fn decisions_are_read_as_they_were_written() {
         let id = FaultId::of("error_logger", "x");
         let until = Some(Timestamp::from_micros(1_700_000_000_000_000));
-        let muted =
-            Decision { id, state: State::Muted, by: "ann".into(), until, in_next_version: false };
+        let muted = Decision {
+            id,
+            state: State::Muted,
+            by: "ann".into(),
+            until,
+            in_next_version: false,
+            seen: until,
+        };
         let resolved = Decision {
             state: State::Resolved,
             until: None,

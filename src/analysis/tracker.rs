@@ -221,12 +221,14 @@ mod tests {
         tracker: Tracker,
         grouping: Grouping,
         told: Vec<TermBuf>,
+        /// The last occurrence that whoever decides knows of.
+        seen: Option<u64>,
     }
 
     impl Told {
         fn new() -> Self {
             let tracker = Tracker::new("error_logger", Timestamp::MIN);
-            Told { tracker, grouping: Grouping::default(), told: Vec::new() }
+            Told { tracker, grouping: Grouping::default(), told: Vec::new(), seen: None }
         }
 
         fn entry(&mut self, seconds: u64, function: &str) {
@@ -239,7 +241,8 @@ mod tests {
             let by = "ann".to_owned();
             let until = Some(Timestamp::from_micros((seconds + 100) * SECOND));
             let until = until.filter(|_| state == State::Muted);
-            let decision = Decision { id, state, by, until, in_next_version: false };
+            let seen = self.seen.map(|seconds| Timestamp::from_micros(seconds * SECOND));
+            let decision = Decision { id, state, by, until, in_next_version: false, seen };
             let at = Timestamp::from_micros(seconds * SECOND);
             self.tracker.learn(at, &FaultEvent::Decision(decision));
         }
@@ -305,6 +308,20 @@ mod tests {
         );
     }
 
+    /// Stamps of one instance may be ahead of another's, where decisions are.
+    #[test]
+    fn what_was_known_when_it_was_resolved_has_not_come_back() {
+        let mut told = Told::new();
+        told.entry(1000, "f");
+        told.entry(1008, "f");
+        told.seen = Some(1008);
+        told.decide(1001, told.only(), State::Resolved);
+        told.pass(1003);
+        assert_eq!(told.state(1009), State::Resolved);
+        told.entry(1010, "f");
+        assert_eq!((told.state(1010), told.states().len()), (State::Regressed, 2));
+    }
+
     /// `once`: stored at any entry, and read again from there with what was told since, it comes to the same.
     #[test]
     fn whoever_goes_on_from_what_was_stored_tells_nothing_twice() {
@@ -338,7 +355,8 @@ mod tests {
                 let event = FaultEvent::decode(event.as_term()).unwrap();
                 tracker.learn(Timestamp::MAX, &event);
             }
-            let mut again = Told { tracker, grouping: Grouping::default(), told: Vec::new() };
+            let mut again =
+                Told { tracker, grouping: Grouping::default(), told: Vec::new(), seen: None };
             script(&mut again, stop);
             assert_eq!(again.states(), Vec::<String>::new(), "stopped at {stop}");
             let counts = |told: &Told| -> Vec<u64> {
@@ -388,6 +406,7 @@ mod tests {
             by: "ann".to_owned(),
             until: None,
             in_next_version: false,
+            seen: None,
         };
         words.push(FaultEvent::Decision(decision));
         first.learn(at(20), &words[1]);

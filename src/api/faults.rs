@@ -404,5 +404,5 @@ fn decision(
         return Err(Refusal::bad("in_next_version", "it goes with resolved"));
     }
     let by = by.to_owned();
-    Ok(Decision { id, state, by, until, in_next_version: body.in_next_version })
+    Ok(Decision { id, state, by, until, in_next_version: body.in_next_version, seen: None })
 }

@@ -366,9 +366,8 @@ impl FaultWatcher {
     /// [`DecideError`].
     pub async fn decide(&self, decision: Decision) -> Result<(Arc<str>, Fault), DecideError> {
         let id = decision.id;
-        if self.find(id).is_none() {
-            return Err(DecideError::Unknown(id));
-        }
+        let (_, fault) = self.find(id).ok_or(DecideError::Unknown(id))?;
+        let decision = Decision { seen: Some(fault.last_seen), ..decision };
         let stamped = self.shared.told.append(&[decision.encode()]).await?;
         let mut decided = self.shared.decided.subscribe();
         self.wake();
