@@ -375,10 +375,16 @@ fn a_manager_that_only_we_use_holds_few_events_and_what_is_flushed_is_counted() 
         let _program = world.logmachine(&["--connect", "local"]);
         wait_installed(&mut a);
         a.eval("ok = logger:remove_handler(default)");
-        let found = a.eval("{Longest, Millis} = lm_capture:flood(8, 37500)");
-        a.wait_until("lists:sum(tuple_to_list(lm_capture:settled()))", "300000");
-        println!("OTP {release}: {found}, kept and dropped {}", a.eval("lm_capture:settled()"));
-        assert_eq!(a.eval("Longest < 30000"), "true", "OTP {release}: {found}");
+        // A machine that is busy with other tests may not let the manager run for a while, and its queue grows; one that does
+        // not flush holds far more each time.
+        let few = (1..=3).any(|times| {
+            let found = a.eval("element(1, lm_capture:flood(8, 37500))");
+            let all = (times * 300_000).to_string();
+            a.wait_until("lists:sum(tuple_to_list(lm_capture:settled()))", &all);
+            println!("OTP {release}: {found}, kept and dropped {}", a.eval("lm_capture:settled()"));
+            found.parse::<u64>().expect("a number") < 30_000
+        });
+        assert!(few, "OTP {release}: the queue of the manager grew each time");
         let reasons = a.eval("lists:usort([R || #{reason := R} <- lm_capture:dropped()])");
         assert!(reasons.contains("flushed"), "OTP {release}: {reasons}");
         assert_eq!(a.eval("lm_capture:count()"), ONE_OF_EACH);
