@@ -217,13 +217,9 @@ impl<'a> Facts<'a> {
             },
             _ => return None,
         };
-        let [module, function, args] = called.as_tuple()?;
-        let arity = match args.as_integer() {
-            Some(arity) => usize::try_from(arity).ok()?,
-            None => args.cells().count(),
-        };
+        let (module, function, arity) = mfa(called)?;
         let line = line.and_then(TermRef::as_integer).and_then(|line| u64::try_from(line).ok());
-        Some((module.as_atom()?, function.as_atom()?, arity, line))
+        Some((module, function, arity, line))
     }
 
     /// Why something ended, if the event says so.
@@ -239,6 +235,16 @@ impl<'a> Facts<'a> {
             Shape::Alarm { .. } | Shape::Dropped(_) | Shape::Node { .. } => None,
         }
     }
+}
+
+/// Module, function and arity of `{M, F, A}`, whose last element may be the arguments.
+pub(super) fn mfa(term: TermRef<'_>) -> Option<(AtomRef<'_>, AtomRef<'_>, usize)> {
+    let [module, function, args] = term.as_tuple()?;
+    let arity = match args.as_integer() {
+        Some(arity) => usize::try_from(arity).ok()?,
+        None => args.cells().count(),
+    };
+    Some((module.as_atom()?, function.as_atom()?, arity))
 }
 
 /// Whether a report is that of an alarm, as `alarm_handler` makes it.

@@ -53,7 +53,7 @@ impl fmt::Display for FaultId {
 }
 
 /// A process, as far as nodes name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Process {
     pub(super) id: u32,
     pub(super) serial: u32,
@@ -68,6 +68,8 @@ pub struct Evidence {
     pub level: Level,
     /// The process that died, or that logged.
     pub(super) process: Option<Process>,
+    /// The supervisor that reports it, if one does.
+    pub(super) supervisor: Option<Process>,
     /// Whether something ended.
     pub(super) is_death: bool,
     /// The shape of its reason; else what was logged, where that is the same whenever it is.
@@ -121,6 +123,7 @@ impl Evidence {
             kind,
             level: facts.level(),
             process: facts.dead().and_then(process),
+            supervisor: facts.pid().filter(|_| kind == Kind::Supervisor).and_then(process),
             is_death: false,
             shape: String::new(),
             words: None,

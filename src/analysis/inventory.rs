@@ -44,8 +44,9 @@ impl Inventory {
             },
             Applications::Told { by_name, .. } => {
                 let mut installed = Installed::default();
-                for (name, application) in by_name.iter().filter(|(_, it)| it.origin != Origin::Otp)
-                {
+                let of = |origin| by_name.iter().filter(move |(_, it)| it.origin == origin);
+                installed.own = of(Origin::Own).count();
+                for (name, application) in of(Origin::Own).chain(of(Origin::Dependency)) {
                     let number = u32::try_from(installed.versions.len()).unwrap_or(u32::MAX);
                     installed.versions.push(Version {
                         application: name.clone(),
@@ -117,5 +118,76 @@ impl Inventory {
         let (_, installed) = self.nodes.get(node?)?.range(..=at).next_back()?;
         let (number, _) = installed.modules.get(module?)?;
         installed.versions.get(*number as usize).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::deployment::{Application, Software};
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    /// A node comes up with the team's `shop` and somebody's `jsx` in these versions.
+    fn up(seconds: u64, shop: &str, jsx: &str) -> Deployment {
+        let application = |version: &str, origin, module: &str| Application {
+            version: version.to_owned(),
+            origin,
+            modules: vec![module.to_owned()],
+            modules_left_out: 0,
+        };
+        let by_name = [
+            ("shop", application(shop, Origin::Own, "shop_cart")),
+            ("jsx", application(jsx, Origin::Dependency, "jsx_decoder")),
+            ("stdlib", application("5.0", Origin::Otp, "lists")),
+        ];
+        let by_name = by_name.into_iter().map(|(name, it)| (name.to_owned(), it)).collect();
+        Deployment {
+            node: "b@host".to_owned(),
+            change: Change::Up,
+            creation: 7,
+            since: at(seconds),
+            is_visible: true,
+            reason: None,
+            detail: None,
+            software: Software {
+                applications: Applications::Told { by_name, left_out: 0 },
+                ..Software::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_a_node_runs_is_known_for_each_moment() {
+        let mut inventory = Inventory::default();
+        inventory.learn(at(101), &up(100, "1.4.1", "3.0"));
+        inventory.learn(at(201), &up(200, "1.4.1", "3.1"));
+        inventory.learn(at(301), &up(300, "1.4.2", "3.1"));
+        let version = |seconds| {
+            inventory.version(Some("b@host"), Some("shop_cart"), at(seconds)).map(|it| it.version)
+        };
+        assert_eq!(version(99), None);
+        assert_eq!((version(250), version(300)), (Some("1.4.1".into()), Some("1.4.2".into())));
+        assert!(inventory.is_dependency(Some("b@host"), "jsx_decoder"));
+        assert!(inventory.is_dependency(Some("never@seen"), "jsx_decoder"));
+        assert!(!inventory.is_dependency(Some("b@host"), "shop_cart"));
+    }
+
+    #[test]
+    fn a_deployment_is_another_version_of_the_teams_own() {
+        let mut inventory = Inventory::default();
+        inventory.learn(at(101), &up(100, "1.4.1", "3.0"));
+        inventory.learn(at(201), &up(200, "1.4.1", "3.1"));
+        inventory.learn(at(301), &up(300, "1.4.2", "3.1"));
+        // The first that is known of a node is no change, nor is a dependency's.
+        assert_eq!(inventory.deployed("b@host", at(0), at(250)), None);
+        let found = inventory.deployed("b@host", at(0), at(300)).unwrap();
+        let Deployed { application, version, before, since } = &found;
+        assert_eq!([application, version, before], ["shop", "1.4.2", "1.4.1"]);
+        assert_eq!(*since, at(300));
+        assert_eq!(inventory.deployed("b@host", at(301), at(400)), None);
+        assert_eq!(inventory.deployed("c@host", at(0), at(400)), None);
     }
 }

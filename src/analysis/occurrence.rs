@@ -7,7 +7,7 @@
 //! Time is what stamps say, so whoever reads the same log comes to the same occurrences.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -59,12 +59,13 @@ pub struct Deaths {
 #[derive(Debug, Serialize, Deserialize)]
 struct Death {
     at: Timestamp,
-    last: Timestamp,
     node: Option<String>,
     process: Option<Process>,
     shape: String,
-    /// Which have reported it.
-    kinds: Vec<Kind>,
+    /// Which sorts of reports there were.
+    kinds: BTreeSet<Kind>,
+    /// The supervisors that have reported it.
+    supervisors: BTreeSet<Process>,
     /// What it will be filed as; `None` once it was.
     waiting: Option<Evidence>,
 }
@@ -84,8 +85,8 @@ impl Deaths {
             return file(Occurrence { at, node, evidence });
         }
         if let Some(death) = self.same_death(at, &node, &evidence) {
-            death.last = at;
-            death.kinds.push(evidence.kind);
+            death.kinds.insert(evidence.kind);
+            death.supervisors.extend(evidence.supervisor);
             if let Some(waiting) = &mut death.waiting {
                 waiting.learn(evidence);
                 if death.is_complete() {
@@ -101,11 +102,11 @@ impl Deaths {
         self.by_reason.insert((node.clone(), evidence.shape.clone()), number);
         let mut death = Death {
             at,
-            last: at,
             node,
             process: evidence.process,
             shape: evidence.shape.clone(),
-            kinds: vec![evidence.kind],
+            kinds: BTreeSet::from([evidence.kind]),
+            supervisors: evidence.supervisor.into_iter().collect(),
             waiting: Some(evidence),
         };
         if death.is_complete() {
@@ -127,7 +128,7 @@ impl Deaths {
             }
         }
         while let Some(death) = self.recent.front()
-            && (age(death.last) > JOIN_WITHIN || self.recent.len() >= MAX_DEATHS)
+            && (age(death.at) > JOIN_WITHIN || self.recent.len() >= MAX_DEATHS)
         {
             let mut death = self.recent.pop_front().expect("it was seen");
             if let Some(occurrence) = death.filed() {
@@ -187,9 +188,15 @@ impl Deaths {
             },
         };
         let death = self.recent.get_mut(usize::try_from(number.checked_sub(self.gone)?).ok()?)?;
-        let is_near = Duration::from_micros(at.micros_since(death.last)) <= within;
-        // A second report of the same kind is of another death, but each supervisor up the tree may have a word.
-        let is_same = is_supervisor || evidence.is_carried || !death.kinds.contains(&evidence.kind);
+        // From the first report on, so that what goes on failing is not one long death.
+        let is_near = Duration::from_micros(at.micros_since(death.at)) <= within;
+        // A second report of the same sort is of another death; but each supervisor up the tree may have a word, and the one
+        // of a process that is known more than one.
+        let is_same = match (is_supervisor, process) {
+            (true, Some(_)) => true,
+            (true, None) => evidence.supervisor.is_none_or(|it| !death.supervisors.contains(&it)),
+            (false, _) => evidence.is_carried || !death.kinds.contains(&evidence.kind),
+        };
         // What was only logged tells of the same if it says the same.
         let is_logged = evidence.kind == Kind::Log || death.kinds.contains(&Kind::Log);
         (is_near && is_same && (!is_logged || death.shape == evidence.shape)).then_some(death)

@@ -1,6 +1,6 @@
 //! What an event tells of who ended, and of what was logged, where that is told in words rather than by a stack trace.
 
-use super::facts::{Facts, Shape};
+use super::facts::{Facts, Shape, mfa};
 use super::failure::{Failure, beginning};
 use super::fingerprint::{Process, function_name};
 use super::platform::is_platform;
@@ -35,26 +35,21 @@ impl<'a> Facts<'a> {
 
     /// The report that was logged, or the arguments of the format.
     fn report_or_arguments(&self) -> Option<TermRef<'a>> {
+        match self.report() {
+            Some(Report::Format { args, .. }) => Some(args),
+            Some(Report::Map(report) | Report::Any(report)) => Some(report),
+            Some(_) => None,
+            None => self.format().map(|(_, args)| args),
+        }
+    }
+
+    /// The format that was logged, with its arguments, where it is no report's.
+    fn format(&self) -> Option<(TermRef<'a>, TermRef<'a>)> {
         match self.shape {
-            Shape::Message { args, .. } => Some(args),
-            Shape::Report { kind, report, .. } => match Report::of_type(kind, report) {
-                Report::Format { args, .. } => Some(args),
-                Report::Map(report) | Report::Any(report) => Some(report),
-                _ => None,
-            },
+            Shape::Message { format, args, .. } => Some((format, args)),
             Shape::Log { message, .. } => {
-                let [tag, body] = message.as_tuple()?;
-                if tag.is_atom("string") {
-                    return None;
-                }
-                if !tag.is_atom("report") {
-                    return Some(body);
-                }
-                match Report::of(body) {
-                    Report::Format { args, .. } => Some(args),
-                    Report::Map(report) | Report::Any(report) => Some(report),
-                    _ => None,
-                }
+                let [format, args] = message.as_tuple()?;
+                (!format.is_atom("string") && !format.is_atom("report")).then_some((format, args))
             }
             _ => None,
         }
@@ -74,13 +69,7 @@ impl<'a> Facts<'a> {
 
     /// The process that the emulator ended because it had grown too large, if the event says so.
     pub(super) fn grown_too_large(&self) -> Option<Process> {
-        let (format, args) = match self.shape {
-            Shape::Message { format, args, .. } => (format, args),
-            Shape::Log { message, .. } => {
-                message.as_tuple().map(|[format, args]| (format, args))?
-            }
-            _ => return None,
-        };
+        let (format, args) = self.format()?;
         let says = || beginning(format).contains(TOO_LARGE);
         process(args.cells().next()?).filter(|_| says())
     }
@@ -145,27 +134,20 @@ impl<'a> Facts<'a> {
 
     /// What was logged, without its data.
     pub(super) fn logged(&self) -> Logged {
-        match self.shape {
-            Shape::Message { format, args, .. } => of_format(format, args),
-            Shape::Report { kind, report, .. } => {
-                of_report(Report::of_type(kind, report)).typed(Some(kind))
-            }
-            Shape::Log { message, meta } => {
-                let Some([first, second]) = message.as_tuple() else {
-                    return Logged::Same(String::new());
-                };
-                if first.is_atom("string") {
-                    return of_chardata(second);
-                }
-                if !first.is_atom("report") {
-                    return of_format(first, second);
-                }
-                let kind = meta.map_get("error_logger").and_then(|it| it.map_get("type"));
-                of_report(Report::of(second)).typed(kind)
-            }
-            Shape::Alarm { alarm, .. } => Logged::Same(shape::of_reason(alarm)),
-            Shape::Dropped(_) | Shape::Node { .. } => Logged::Same(String::new()),
+        if let Some(text) = self.text(TEXT_BYTES) {
+            return Logged::Text(template::of_text(&text));
         }
+        if let Some((format, args)) = self.format() {
+            return of_format(format, args);
+        }
+        let kind = match self.shape {
+            Shape::Report { kind, .. } => Some(kind),
+            Shape::Log { meta, .. } => {
+                meta.map_get("error_logger").and_then(|it| it.map_get("type"))
+            }
+            _ => None,
+        };
+        self.report().map_or_else(|| Logged::Same(String::new()), |it| of_report(it).typed(kind))
     }
 }
 
@@ -193,12 +175,7 @@ impl Logged {
 
 /// The function that a process began with; of what all behaviours begin with the module alone.
 fn initial_call(call: TermRef<'_>) -> Option<String> {
-    let [module, function, args] = call.as_tuple()?;
-    let arity = match args.as_integer() {
-        Some(arity) => usize::try_from(arity).ok()?,
-        None => args.cells().count(),
-    };
-    let (module, function) = (module.as_atom()?, function.as_atom()?);
+    let (module, function, arity) = mfa(call)?;
     if function.is("init") && arity == 1 {
         return Some(shape::name(module));
     }

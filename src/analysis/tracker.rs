@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::{Decision, Faults, News};
 use super::fault_event::FaultEvent;
-use super::fingerprint::FaultId;
+use super::fingerprint::{Evidence, FaultId};
 use super::grouping::{Error, Grouping};
 use super::occurrence::{Deaths, Occurrence};
 use super::template::Kinds;
@@ -71,9 +71,9 @@ impl Tracker {
 
     /// The fault that an event tells of by itself, if it is known. Of the reports of one death that is true of those that say
     /// where it came up.
-    pub fn fault_of(&self, error: &Error) -> Option<FaultId> {
-        let mut text = error.evidence.text();
-        if let Some(words) = error.evidence.words() {
+    pub fn fault_of(&self, evidence: &Evidence) -> Option<FaultId> {
+        let mut text = evidence.text();
+        if let Some(words) = evidence.words() {
             // Where too many texts are known to learn more, each is of its own kind.
             text = format!("{text}|{}", self.texts.find(&text, words).unwrap_or(words));
         }

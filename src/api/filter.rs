@@ -62,7 +62,9 @@ impl OfFault {
 
     fn has(&self, event: TermRef<'_>) -> bool {
         let error = self.faults.grouping().error(event);
-        error.is_some_and(|error| self.faults.fault_of(&self.instance, &error) == Some(self.id))
+        error.is_some_and(|error| {
+            self.faults.fault_of(&self.instance, &error.evidence) == Some(self.id)
+        })
     }
 }
 

@@ -91,8 +91,7 @@ impl Counting {
     /// Counts one occurrence of an error.
     fn count(&mut self, occurrence: &occurrence::Occurrence) {
         let occurrence::Occurrence { at, node, evidence } = occurrence;
-        let error = Error { node: node.clone(), evidence: evidence.clone() };
-        let fault = self.faults.as_ref().and_then(|it| it.fault_of(&self.instance, &error));
+        let fault = self.faults.as_ref().and_then(|it| it.fault_of(&self.instance, evidence));
         let fault = fault.map(|id| id.to_string());
         self.comparison.add(&Occurrence {
             at: *at,

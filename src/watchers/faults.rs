@@ -30,8 +30,8 @@ use crate::analysis::deployment::Deployment;
 use crate::analysis::fault::{Decision, Fault, State};
 use crate::analysis::fault_event::FaultEvent;
 use crate::analysis::fault_rule::FaultRule;
-use crate::analysis::fingerprint::FaultId;
-use crate::analysis::grouping::{Error, Grouping};
+use crate::analysis::fingerprint::{Evidence, FaultId};
+use crate::analysis::grouping::Grouping;
 use crate::analysis::tracker::Tracker;
 use crate::etf::{TermBuf, TermRef};
 use crate::instance::calls::Instances;
@@ -323,8 +323,8 @@ impl FaultWatcher {
     }
 
     /// The fault that an event of an instance tells of by itself, if it is known.
-    pub fn fault_of(&self, instance: &str, error: &Error) -> Option<FaultId> {
-        self.shared.watched.get(instance)?.tracker().fault_of(error)
+    pub fn fault_of(&self, instance: &str, evidence: &Evidence) -> Option<FaultId> {
+        self.shared.watched.get(instance)?.tracker().fault_of(evidence)
     }
 
     /// Waits until all that is in the logs by now has been looked at, but not long.
