@@ -423,6 +423,24 @@ fn a_fault_resolved_in_the_next_version_comes_back_there() {
     }
     node.eval("shop:order(5)");
     assert_eq!(kept.only(5)["state"], "regressed");
+    // Something else fails in the new version alone, and the explanation says which version that is.
+    let from = kept.entries("error_logger", "order=desc&limit=1")[0].0;
+    let mails =
+        "[begin shop:mail(\"ann\"), receive after 30 -> ok end end || _ <- lists:seq(1, 40)], ok";
+    assert_eq!(node.eval(mails), "ok");
+    wait_for("the mails", || kept.faults("").iter().any(|it| it["count"] == 40).then_some(()));
+    let explained = kept.0.get(&format!("/api/v1/explain?from={}", from.next().micros()));
+    let text = explained["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("On n@127.0.0.1, `cannot send mail to ~ts in shop:mail/1` (new, "),
+        "{text}"
+    );
+    assert!(
+        text.contains("; shop 1.4.3 runs there since ") && text.contains(", 1.4.2 before."),
+        "{text}"
+    );
+    let deployed = &explained["findings"][0]["deployed"];
+    assert_eq!((&deployed["version"], &deployed["before"]), (&json!("1.4.3"), &json!("1.4.2")));
 }
 
 /// Numbers that depend on the seed alone.
