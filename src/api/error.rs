@@ -1,6 +1,7 @@
 //! Why a request is not served, as the JSON that its sender gets.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -96,6 +97,13 @@ impl IntoResponse for Refusal {
             _ => {}
         }
         response
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(wrong: QueryRejection) -> Self {
+        let source = std::error::Error::source(&wrong).map(ToString::to_string);
+        Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is different about a stretch of time.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{self, Extension, Query};
 use axum::http::Uri;
@@ -9,10 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::access::Caller;
 use super::error::{ErrorBody, Refusal};
 use super::state::Shared;
-use crate::analysis::explain::{Finding, Stretch};
+use crate::analysis::explain::{Dimension, Finding, Stretch};
 use crate::analysis::view::View;
 use crate::etf::text;
-use crate::instance::reader::{Selected, Selection, Taken};
+use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::Collect;
 use crate::instance::{Instance, read};
 use crate::time::moment;
@@ -141,10 +143,7 @@ pub(super) async fn explanation(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Json<ExplanationBody>, Refusal> {
-    let Query(parameters) = Query::<Parameters>::try_from_uri(&uri).map_err(|wrong| {
-        let source = std::error::Error::source(&wrong).map(ToString::to_string);
-        Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
-    })?;
+    let Query(parameters) = Query::<Parameters>::try_from_uri(&uri)?;
     let name = parameters.instance.as_deref().unwrap_or(DEFAULT_INSTANCE);
     let instance = state.instance(name)?;
     let now = instance.clock().now();
@@ -180,13 +179,12 @@ pub(super) async fn explanation(
 
 async fn finding_body(
     state: &Shared,
-    instance: &std::sync::Arc<Instance>,
+    instance: &Arc<Instance>,
     finding: Finding,
 ) -> Result<FindingBody, Refusal> {
     let mut samples = Vec::new();
     for at in &finding.samples {
-        let selection = Selection { to: Some(*at), max_entries: 1, ..Selection::starting(*at) };
-        samples.extend(read::collect(instance, selection, true, Sample::default()).await?.into.0);
+        samples.extend(read::at(instance, *at, Sample::default()).await?.0);
     }
     let fault = finding.fault().and_then(|id| state.faults.as_ref()?.find(id));
     let fault = fault.map(|(_, fault)| KnownBody {
@@ -195,8 +193,9 @@ async fn finding_body(
         first_seen: moment::rfc3339(fault.first_seen),
         first_version: fault.first_version.map(|it| format!("{} {}", it.application, it.version)),
     });
-    let condition = |(dimension, value): (crate::analysis::explain::Dimension, String)| {
-        ConditionBody { dimension: dimension.as_str(), value }
+    let condition = |(dimension, value): (Dimension, String)| ConditionBody {
+        dimension: dimension.as_str(),
+        value,
     };
     Ok(FindingBody {
         conditions: finding.conditions.into_iter().map(condition).collect(),

@@ -19,9 +19,9 @@ use super::error::{ErrorBody, Refusal};
 use super::state::Shared;
 use crate::analysis::fault::{Decision, Fault, State, Version};
 use crate::analysis::fingerprint::FaultId;
-use crate::instance::reader::{Selected, Selection, Taken};
+use crate::instance::read;
+use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::Collect;
-use crate::instance::{Instance, read};
 use crate::time::{Timestamp, moment};
 use crate::watchers::faults::{DecideError, FaultQuery, FaultWatcher, Sort};
 
@@ -217,10 +217,7 @@ pub(super) async fn faults(
     extract::State(state): extract::State<Shared>,
     uri: Uri,
 ) -> Result<Json<FaultsBody>, Refusal> {
-    let Query(parameters) = Query::<Parameters>::try_from_uri(&uri).map_err(|wrong| {
-        let source = std::error::Error::source(&wrong).map(ToString::to_string);
-        Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
-    })?;
+    let Query(parameters) = Query::<Parameters>::try_from_uri(&uri)?;
     let faults = watcher(&state)?;
     let now = state.clock.now();
     let moment = |place: &str, text: &Option<String>| match text.as_deref() {
@@ -297,7 +294,9 @@ async fn whole(state: &Shared, name: &str, fault: &Fault) -> Result<WholeFaultBo
     let instance = state.instance(name)?;
     let mut entries = Vec::new();
     for at in &fault.samples {
-        entries.extend(entry_at(instance, *at).await?);
+        let json = read::at(instance, *at, Written::default()).await?.0;
+        entries
+            .extend(json.map(|json| RawValue::from_string(json).expect("it was written as JSON")));
     }
     let counts = |(at, count)| CountBody { ts: moment::rfc3339(at), count };
     Ok(WholeFaultBody {
@@ -307,17 +306,6 @@ async fn whole(state: &Shared, name: &str, fault: &Fault) -> Result<WholeFaultBo
         hours: fault.hours.since(Timestamp::MIN).map(counts).collect(),
         entries,
     })
-}
-
-/// The entry with a timestamp, if the log still has it.
-async fn entry_at(
-    instance: &Arc<Instance>,
-    at: Timestamp,
-) -> Result<Option<Box<RawValue>>, Refusal> {
-    let selection = Selection { to: Some(at), max_entries: 1, ..Selection::starting(at) };
-    let found = read::collect(instance, selection, true, Written::default()).await?;
-    let json = found.into.0;
-    Ok(json.map(|json| RawValue::from_string(json).expect("it was written as JSON")))
 }
 
 /// Writes the one entry.

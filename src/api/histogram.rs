@@ -138,17 +138,13 @@ pub(super) async fn histogram(
 
 /// The parameters of both kinds.
 fn parse(uri: &Uri) -> Result<(Steps, Parameters), Refusal> {
-    let wrong = |wrong: axum::extract::rejection::QueryRejection| {
-        let source = std::error::Error::source(&wrong).map(ToString::to_string);
-        Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
-    };
-    let Query(steps) = Query::<Steps>::try_from_uri(uri).map_err(wrong)?;
+    let Query(steps) = Query::<Steps>::try_from_uri(uri)?;
     let query = uri.query().unwrap_or_default();
     let is_selection = |pair: &&str| !pair.starts_with("step=") && !pair.starts_with("by=");
     let rest = query.split('&').filter(is_selection).collect::<Vec<_>>().join("&");
     let rest = Uri::builder().path_and_query(format!("/?{rest}")).build();
     let rest = rest.map_err(|wrong| Refusal::bad("query", wrong.to_string()))?;
-    let Query(parameters) = Query::<Parameters>::try_from_uri(&rest).map_err(wrong)?;
+    let Query(parameters) = Query::<Parameters>::try_from_uri(&rest)?;
     Ok((steps, parameters))
 }
 

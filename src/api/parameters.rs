@@ -65,11 +65,7 @@ impl FromRequestParts<Shared> for Parameters {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Refusal> {
-        let query = Query::<Parameters>::try_from_uri(&parts.uri);
-        let faults = Faults(state.faults.clone());
-        query.map(|Query(parameters)| Parameters { faults, ..parameters }).map_err(|wrong| {
-            let source = std::error::Error::source(&wrong).map(ToString::to_string);
-            Refusal::bad("query", source.unwrap_or_else(|| wrong.to_string()))
-        })
+        let Query(parameters) = Query::<Parameters>::try_from_uri(&parts.uri)?;
+        Ok(Parameters { faults: Faults(state.faults.clone()), ..parameters })
     }
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
+use super::Failure;
 use super::client::{Address, Remote};
-use super::{Failure, output};
-use crate::strangers::Plain;
+use super::output::{self, AnswerForm, text_of};
 
 #[derive(Args)]
 pub(super) struct Explain {
@@ -26,18 +26,9 @@ pub(super) struct Explain {
     baseline: Option<String>,
     /// In which form
     #[arg(short, long, value_enum, default_value = "pretty")]
-    output: Form,
+    output: AnswerForm,
     #[command(flatten)]
     remote: Remote,
-}
-
-/// How it is written.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people
-    Pretty,
-    /// As the API says it
-    Json,
 }
 
 impl Explain {
@@ -55,15 +46,15 @@ impl Explain {
             return Err(client.strange());
         }
         match self.output {
-            Form::Json => output::write(&output::json_lines(&answer)),
-            Form::Pretty => output::write(&pretty(&answer)),
+            AnswerForm::Json => output::write(&output::json_lines(&answer)),
+            AnswerForm::Pretty => output::write(&pretty(&answer)),
         }
     }
 }
 
 /// The sentences, and then the table.
 fn pretty(answer: &Value) -> String {
-    let mut out = format!("{}\n", text(answer, "text"));
+    let mut out = format!("{}\n", text_of(answer, "text"));
     let findings = answer["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !findings.is_empty() {
         let head =
@@ -76,7 +67,7 @@ fn pretty(answer: &Value) -> String {
             None => "new".to_owned(),
         };
         let count = |name: &str| HumanCount(finding[name].as_u64().unwrap_or_default()).to_string();
-        let since = text(finding, "since");
+        let since = text_of(finding, "since");
         let clock = since.get(11..19).unwrap_or(&since).to_owned();
         writeln!(
             out,
@@ -87,8 +78,8 @@ fn pretty(answer: &Value) -> String {
         )
         .expect("strings take everything");
         for sample in finding["samples"].as_array().into_iter().flatten() {
-            let message: String = text(sample, "message").chars().take(MESSAGE_CHARS).collect();
-            let ts = text(sample, "ts");
+            let message: String = text_of(sample, "message").chars().take(MESSAGE_CHARS).collect();
+            let ts = text_of(sample, "ts");
             let ts = ts.replacen('T', " ", 1);
             writeln!(out, "            {}  {message}", ts.trim_end_matches('Z'))
                 .expect("strings take everything");
@@ -109,15 +100,11 @@ fn what(finding: &Value) -> String {
     let condition = |condition: &Value| match condition["dimension"] == json!("fault") {
         true if finding["fault"].is_object() => {
             let fault = &finding["fault"];
-            format!("fault {}  {}", text(fault, "id"), text(fault, "title"))
+            format!("fault {}  {}", text_of(fault, "id"), text_of(fault, "title"))
         }
-        _ => format!("{} {}", text(condition, "dimension"), text(condition, "value")),
+        _ => format!("{} {}", text_of(condition, "dimension"), text_of(condition, "value")),
     };
     conditions.iter().map(condition).collect::<Vec<_>>().join(", ")
-}
-
-fn text(value: &Value, name: &str) -> String {
-    Plain(value[name].as_str().unwrap_or("?")).to_string()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::client::{Address, Client, Remote};
-use super::output::{self, Output};
+use super::output::{self, AnswerForm, Output, text_of};
 use super::selection::Entry;
 use super::{Failure, pretty};
 use crate::strangers::Plain;
@@ -36,15 +36,6 @@ enum Verb {
     Reopen(Reopen),
 }
 
-/// How it is written.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people
-    Pretty,
-    /// As the API says it
-    Json,
-}
-
 #[derive(Args)]
 struct List {
     /// In these states: new, ongoing, regressed, resolved, muted; several with commas between them
@@ -67,7 +58,7 @@ struct List {
     lines: u32,
     /// In which form
     #[arg(short, long, value_enum, default_value = "pretty")]
-    output: Form,
+    output: AnswerForm,
     #[command(flatten)]
     remote: Remote,
 }
@@ -88,7 +79,7 @@ struct Show {
     id: String,
     /// In which form
     #[arg(short, long, value_enum, default_value = "pretty")]
-    output: Form,
+    output: AnswerForm,
     #[command(flatten)]
     remote: Remote,
 }
@@ -172,8 +163,8 @@ impl List {
         let answer: Value = client.get_json(&address)?;
         let Some(faults) = answer["faults"].as_array() else { return Err(client.strange()) };
         match self.output {
-            Form::Json => output::write(&output::json_lines(&answer)),
-            Form::Pretty => {
+            AnswerForm::Json => output::write(&output::json_lines(&answer)),
+            AnswerForm::Pretty => {
                 let mut text = String::new();
                 if faults.is_empty() {
                     text.push_str("no faults\n");
@@ -199,8 +190,8 @@ impl Show {
         let client = self.remote.client()?;
         let fault: Value = client.get_json(&Address::new(&["faults", &self.id]))?;
         match self.output {
-            Form::Json => output::write(&output::json_lines(&fault)),
-            Form::Pretty => {
+            AnswerForm::Json => output::write(&output::json_lines(&fault)),
+            AnswerForm::Pretty => {
                 let mut text = String::new();
                 write_whole(&mut text, &fault, Clock::system().now());
                 output::write(&text)?;
@@ -235,12 +226,12 @@ fn write_line(out: &mut String, fault: &Value, now: Timestamp) {
     writeln!(
         out,
         "{}  {:<9}  {:>9}  {}  {:>8}  {}",
-        text(fault, "id"),
-        text(fault, "state"),
+        text_of(fault, "id"),
+        text_of(fault, "state"),
         HumanCount(fault["count"].as_u64().unwrap_or_default()).to_string(),
         bars(&hour),
         ago(fault, "last_seen_micros", now),
-        text(fault, "title"),
+        text_of(fault, "title"),
     )
     .expect("strings take everything");
 }
@@ -256,31 +247,31 @@ fn write_whole(out: &mut String, fault: &Value, now: Timestamp) {
     let next = if fault["in_next_version"] == json!(true) { " in the next version" } else { "" };
     let state = format!(
         "{}{next}{by} since {}{}",
-        text(fault, "state"),
-        text(fault, "state_since"),
+        text_of(fault, "state"),
+        text_of(fault, "state_since"),
         until.unwrap_or_default()
     );
     let seen = |moment: &str, version: &str| {
         let version = &fault[version];
-        let version = version["application"]
-            .as_str()
-            .map(|_| format!(" in {} {}", text(version, "application"), text(version, "version")));
+        let version = version["application"].as_str().map(|_| {
+            format!(" in {} {}", text_of(version, "application"), text_of(version, "version"))
+        });
         let ago = ago(fault, &format!("{moment}_micros"), now);
-        format!("{} ({ago}){}", text(fault, moment), version.unwrap_or_default())
+        format!("{} ({ago}){}", text_of(fault, moment), version.unwrap_or_default())
     };
     line("state", &state);
     line("first seen", &seen("first_seen", "first_version"));
     line("last seen", &seen("last_seen", "last_version"));
     let count = HumanCount(fault["count"].as_u64().unwrap_or_default());
-    line("occurrences", &format!("{count}, level {}", text(fault, "level")));
+    line("occurrences", &format!("{count}, level {}", text_of(fault, "level")));
     let nodes = fault["nodes"].as_object().into_iter().flatten();
     let nodes: Vec<_> = nodes.map(|(node, count)| format!("{} ({count})", Plain(node))).collect();
     line("nodes", &nodes.join(", "));
     let modules = fault["modules"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let modules: Vec<_> = modules.map(|module| Plain(module).to_string()).collect();
     line("modules", &modules.join(", "));
-    line("instance", &text(fault, "instance"));
-    let title = format!("{}  {}\n", text(fault, "id"), text(fault, "title"));
+    line("instance", &text_of(fault, "instance"));
+    let title = format!("{}  {}\n", text_of(fault, "id"), text_of(fault, "title"));
     out.insert_str(0, &title);
 }
 
@@ -300,10 +291,6 @@ fn bars(minutes: &[u64]) -> String {
 fn ago(fault: &Value, name: &str, now: Timestamp) -> String {
     let at = Timestamp::from_micros(fault[name].as_u64().unwrap_or_default());
     pretty::ago(at, now).unwrap_or_else(|| "now".to_owned())
-}
-
-fn text(value: &Value, name: &str) -> String {
-    Plain(value[name].as_str().unwrap_or("?")).to_string()
 }
 
 #[cfg(test)]

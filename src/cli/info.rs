@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::client::{Address, Remote};
-use super::{Failure, output, pretty};
+use super::output::{self, AnswerForm, text_of};
+use super::{Failure, pretty};
 use crate::strangers::Plain;
 use crate::time::{Clock, Timestamp, moment, monotonic, pause};
 
@@ -28,18 +29,9 @@ pub(super) struct Info {
     instance: Option<String>,
     /// In which form
     #[arg(short, long, value_enum, default_value = "pretty")]
-    output: Form,
+    output: AnswerForm,
     #[command(flatten)]
     remote: Remote,
-}
-
-/// How it is written.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people
-    Pretty,
-    /// As the API says it, with the rates of the last moment
-    Json,
 }
 
 impl Info {
@@ -66,11 +58,11 @@ impl Info {
             None => Some(client.get_json::<Value>(&Address::new(&["node"]))?),
         };
         let text = match (self.output, node) {
-            (Form::Json, Some(node)) => {
+            (AnswerForm::Json, Some(node)) => {
                 output::json_lines(&json!({"node": node, "instances": now}))
             }
-            (Form::Json, None) => now.iter().map(output::json_lines).collect(),
-            (Form::Pretty, node) => {
+            (AnswerForm::Json, None) => now.iter().map(output::json_lines).collect(),
+            (AnswerForm::Pretty, node) => {
                 let mut text = String::new();
                 if let Some(node) = &node {
                     write_node(&mut text, node);
@@ -111,12 +103,12 @@ fn write_node(out: &mut String, node: &Value) {
     line(
         out,
         0,
-        &text(node, "name"),
+        &text_of(node, "name"),
         &format!(
             "version {}, up {}, port mapper: {}",
-            text(node, "version"),
+            text_of(node, "version"),
             humantime::format_duration(up),
-            text(node, "port_mapper").replace('_', " "),
+            text_of(node, "port_mapper").replace('_', " "),
         ),
     );
     let peers = array(node, "peers");
@@ -127,10 +119,10 @@ fn write_node(out: &mut String, node: &Value) {
         line(
             out,
             2,
-            &text(peer, "name"),
+            &text_of(peer, "name"),
             &format!(
                 "{}{hidden}; {} in {} packets received, {} sent",
-                text(peer, "address"),
+                text_of(peer, "address"),
                 bytes(counters, "received_bytes"),
                 count(counters, "received"),
                 bytes(counters, "sent_bytes"),
@@ -140,21 +132,21 @@ fn write_node(out: &mut String, node: &Value) {
 }
 
 fn write_instance(out: &mut String, instance: &Value) {
-    line(out, 0, &text(instance, "name"), "");
+    line(out, 0, &text_of(instance, "name"), "");
     let recording = &instance["recording"];
     let reason = recording["reason"].as_str().map(|reason| format!(": {}", Plain(reason)));
     line(
         out,
         1,
         "recorder",
-        &format!("{}{}", text(recording, "state"), reason.unwrap_or_default()),
+        &format!("{}{}", text_of(recording, "state"), reason.unwrap_or_default()),
     );
     let alias = match &instance["global_alias"] {
         Value::Null if instance["global_aliases_exhausted"] == json!(true) => {
             "none: all ten belong to others".to_owned()
         }
         Value::Null => "none yet".to_owned(),
-        alias => format!("{{{},{}}}", text(alias, "instance"), number(alias, "number")),
+        alias => format!("{{{},{}}}", text_of(alias, "instance"), number(alias, "number")),
     };
     line(out, 1, "global name", &alias);
     let log = format!(
@@ -163,7 +155,7 @@ fn write_instance(out: &mut String, instance: &Value) {
         bytes(instance, "bytes"),
         count(instance, "segments"),
         count(instance, "archives"),
-        text(instance, "data_dir"),
+        text_of(instance, "data_dir"),
     );
     line(out, 1, "log", &log);
     line(out, 1, "interval", &interval(&instance["interval"]));
@@ -223,14 +215,14 @@ fn write_instance(out: &mut String, instance: &Value) {
             false => format!(", {} behind", humantime::format_duration(lag)),
         };
         let sent = format!("{} entries sent{behind}", count(session, "sent"));
-        line(out, 2, &text(session, "subscriber"), &sent);
+        line(out, 2, &text_of(session, "subscriber"), &sent);
     }
     let handlers = array(instance, "handlers");
     line(out, 1, "handlers", &handlers.len().to_string());
     for handler in handlers {
         let reason = handler["reason"].as_str().map(|reason| format!(": {}", Plain(reason)));
-        let state = format!("{}{}", text(handler, "state"), reason.unwrap_or_default());
-        let place = format!("{} at {}", text(handler, "place"), text(handler, "node"));
+        let state = format!("{}{}", text_of(handler, "state"), reason.unwrap_or_default());
+        let place = format!("{} at {}", text_of(handler, "place"), text_of(handler, "node"));
         line(out, 2, &place, &state);
     }
 }
@@ -263,10 +255,6 @@ fn interval(interval: &Value) -> String {
         true => "empty".to_owned(),
         false => format!("{} to {}", moment("first"), moment("last")),
     }
-}
-
-fn text(value: &Value, name: &str) -> String {
-    Plain(value[name].as_str().unwrap_or("?")).to_string()
 }
 
 fn number(value: &Value, name: &str) -> u64 {

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stdout};
 
 use clap::ValueEnum;
+use serde_json::Value;
 
 use super::selection::Entry;
 use super::{Failure, pretty, verbosity};
 use crate::etf::{json, text};
-use crate::strangers::is_plain;
+use crate::strangers::{Plain, is_plain};
 use crate::time::{Clock, Timestamp};
 
 /// The most bytes that wait to be written.
@@ -25,6 +26,20 @@ pub(super) enum Form {
     Json,
     /// The API's entries, a JSON object a line
     Ndjson,
+}
+
+/// How an answer is written that is not entries.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum AnswerForm {
+    /// For people
+    Pretty,
+    /// As the API says it
+    Json,
+}
+
+/// A text of an answer; a question mark where there is none.
+pub(super) fn text_of(value: &Value, name: &str) -> String {
+    Plain(value[name].as_str().unwrap_or("?")).to_string()
 }
 
 /// Standard output.
@@ -120,7 +135,7 @@ pub(super) fn write(text: &str) -> Result<(), Failure> {
 }
 
 /// What the API said, as lines of JSON in which nothing does anything to a terminal.
-pub(super) fn json_lines(value: &serde_json::Value) -> String {
+pub(super) fn json_lines(value: &Value) -> String {
     let mut text = String::new();
     for line in format!("{value:#}").lines() {
         escape(&mut text, line, |out, c| write!(out, "\\u{:04x}", u32::from(c)));

@@ -79,6 +79,17 @@ pub(crate) struct Found<C> {
     pub(crate) later: Option<Timestamp>,
 }
 
+/// Looks for the entry with a timestamp, if the log still has it.
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "the API shows samples"))]
+pub(crate) async fn at<C: Collect>(
+    instance: &Arc<Instance>,
+    timestamp: Timestamp,
+    into: C,
+) -> Result<C, ReadFailure> {
+    let only = Selection { to: Some(timestamp), max_entries: 1, ..Selection::starting(timestamp) };
+    Ok(collect(instance, only, true, into).await?.into)
+}
+
 /// Looks for entries, as far as the limits go and for at most 2 s.
 pub(crate) async fn collect<C: Collect>(
     instance: &Arc<Instance>,
