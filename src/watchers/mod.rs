@@ -3,6 +3,7 @@
 //! Each runs if there is an instance of its name, and owns what it remembers. What it writes is a log like any other.
 
 mod answers;
+mod background;
 mod checkpoint;
 pub mod deployments;
 pub mod explain;
