@@ -4,6 +4,7 @@
 
 mod behaviour;
 pub mod deployment;
+mod distinct;
 mod elixir;
 mod exception;
 pub mod explain;
@@ -30,3 +31,5 @@ mod shape;
 mod template;
 pub mod tracker;
 pub mod view;
+pub mod window;
+pub mod window_value;
