@@ -9,7 +9,7 @@
 //! - `prefix`: what is known, and with it what is told, follows from the definition and the events alone. Whoever begins with
 //!   all events of a window tells the same of it.
 //! - `ordered`: rows are told in the order of [`Place`], so that whoever told the last one knows which are left.
-//! - `bounded`: a pane has at most [`Analysis::max_rows`] rows, the sum of their memory being about [`STATE_BYTES`].
+//! - `bounded`: a pane has at most [`Analysis::max_rows`] rows, their memory being about `STATE_BYTES` in all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -131,6 +131,7 @@ impl AnalysisWatcher {
             sources.push(Source {
                 outbox: Outbox {
                     running: this.clone(),
+                    from: from.clone(),
                     told: told.clone(),
                     runtime: Handle::current(),
                     last: None,
@@ -336,6 +337,8 @@ fn go_on(
 /// Rows on their way to the instance.
 struct Outbox {
     running: Arc<Running>,
+    from: Arc<Instance>,
+    /// Where they go.
     told: Arc<Instance>,
     runtime: Handle,
     /// The last row that was there when it was looked at: all before are there, too.
@@ -381,14 +384,16 @@ impl Outbox {
         self.rows.clear();
     }
 
-    /// The last row in the log.
+    /// The last row in the log. One of a window that cannot be over yet is none of ours, whoever cast it: it would silence
+    /// the analysis until then.
     fn last_told(&self) -> Result<Option<Place>, ReadError> {
+        let now = self.from.tail().next_stamp().max(self.from.clock().now());
         let mut cursor = self.told.log().backward_cursor(Timestamp::MAX, Timestamp::MIN, false);
         while let Some(chunk) = cursor.next(FETCH_BYTES / 16)? {
             let places = chunk
                 .entries()
                 .filter_map(|entry| self.running.analysis.place(TermRef::from_walked(entry.event)));
-            if let Some(last) = places.last() {
+            if let Some(last) = places.filter(|place| place.end <= now).last() {
                 return Ok(Some(last));
             }
         }

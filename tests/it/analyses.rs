@@ -264,6 +264,17 @@ fn history_is_read_if_it_is_asked_for() {
     };
     wait_for("the past", || (counted("candles") == 50).then_some(()));
     assert_eq!(counted("late"), 0);
+    // A row of the far future, which is none of ours, silences nothing after a restart.
+    let row = b"{analysis,late,all,{{9000,0,0},{9000,1,0}},#{n => 0}}.";
+    let path = "/api/v1/instances/late/entries";
+    let said = request(port, "POST", path, &[("Content-Type", "text/x-erlang")], row);
+    assert_eq!(said.status, 200, "{}", said.text());
+    assert_eq!(served.program.stop(), Some(0));
+    let served = Served::start_at(&world, port, &["--config", "c.toml"]);
+    let counted = |name: &str| {
+        let count = |row: Row| row.1.1["n"].parse::<u64>().unwrap();
+        rows(&served, name).into_iter().map(count).sum::<u64>()
+    };
     assert!(append(port, &quotes[..7]));
     wait_for("what is new", || (counted("late") == 7 && counted("candles") == 57).then_some(()));
     assert_eq!(served.program.stop(), Some(0));
