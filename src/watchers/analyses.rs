@@ -150,6 +150,8 @@ impl AnalysisWatcher {
         if sources.is_empty() {
             return None;
         }
+        // Before any event can come: that there is this analysis is remembered from here on. What fails is tried again.
+        sources.iter_mut().for_each(Source::begin_or_warn);
         let thread = Background::start("analyses", |stops| run(sources, &stops));
         Some(AnalysisWatcher { running, thread })
     }
@@ -217,15 +219,27 @@ impl Source {
         if monotonic() < self.retry_at {
             return false;
         }
-        let passed = if self.reading.is_none() { self.begin() } else { self.read(stops) };
-        passed.unwrap_or_else(|error| {
-            warn!(analysis = self.running.analysis.name, %error, "it cannot read a log");
-            self.retry_at = monotonic() + RETRY;
-            false
-        })
+        if self.reading.is_none() {
+            self.begin_or_warn();
+            return true;
+        }
+        let passed = self.read(stops);
+        passed.unwrap_or_else(|error| self.failed(&error))
     }
 
-    fn begin(&mut self) -> Result<bool, ReadError> {
+    fn begin_or_warn(&mut self) {
+        if let Err(error) = self.begin() {
+            self.failed(&error);
+        }
+    }
+
+    fn failed(&mut self, error: &ReadError) -> bool {
+        warn!(analysis = self.running.analysis.name, %error, "it cannot read a log");
+        self.retry_at = monotonic() + RETRY;
+        false
+    }
+
+    fn begin(&mut self) -> Result<(), ReadError> {
         let analysis = &self.running.analysis;
         let last = self.outbox.last_told()?;
         let stored: Option<(String, Windows)> =
@@ -242,7 +256,7 @@ impl Source {
         });
         // It may be long until a window ends that says since when there is this analysis.
         self.store();
-        Ok(true)
+        Ok(())
     }
 
     fn read(&mut self, stops: &Stops) -> Result<bool, ReadError> {
