@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::analysis::fault_rule::FaultRule;
+use crate::analysis::window::Analysis;
 #[cfg(feature = "http")]
 use crate::api::{self, Api, HttpConfig, HttpError};
 use crate::instance::budget::{Budget, Limits};
@@ -24,6 +25,7 @@ use crate::store::file::is_alone;
 use crate::strangers;
 use crate::time::Clock;
 use crate::watchers::Watchers;
+use crate::watchers::analyses::AnalysisConfig;
 use crate::watchers::faults::FaultConfig;
 
 /// All that is needed to run.
@@ -47,6 +49,8 @@ pub struct Settings {
     /// Which errors are the same fault, where the program should not decide that itself. Faults are kept where an instance
     /// `faults` is among the above.
     pub fault_rules: Vec<FaultRule>,
+    /// What to compute of events of stretches of time. Each needs an instance of its name among the above.
+    pub analyses: Vec<Analysis>,
     /// Where to serve HTTP, if anywhere.
     #[cfg(feature = "http")]
     pub http: Option<HttpConfig>,
@@ -66,6 +70,7 @@ impl Settings {
             node: NodeConfig::default(),
             instances: Vec::new(),
             fault_rules: Vec::new(),
+            analyses: Vec::new(),
             #[cfg(feature = "http")]
             http: None,
         })
@@ -145,6 +150,7 @@ impl App {
         // The logs first: one that cannot be opened must not cost another node its name.
         let mut opened = Vec::new();
         let faults = FaultConfig::of(&settings.instances, settings.fault_rules);
+        let analyses = AnalysisConfig::of(&settings.instances, settings.analyses);
         // Before the first is opened: opening one makes the files of a new log.
         let alone: Vec<bool> =
             settings.instances.iter().map(|config| is_alone(&config.log)).collect();
@@ -182,7 +188,7 @@ impl App {
         Front::start(&node, &instances);
         node.serve(Arc::new(Module(Arc::downgrade(&instances))));
         // Before any node can come.
-        let watchers = Watchers::start(&node, &instances, faults);
+        let watchers = Watchers::start(&node, &instances, faults, analyses);
         let mut tasks = JoinSet::new();
         tasks.spawn(strangers::sum_up());
         tasks.spawn(listener::serve(node.clone(), listeners));
@@ -198,7 +204,7 @@ impl App {
             None => None,
             Some(http) => {
                 let (node, instances) = (node.clone(), instances.clone());
-                Api::start(http, node, instances, watchers.faults.clone(), clock, budget.http).await
+                Api::start(http, node, instances, &watchers, clock, budget.http).await
             }?,
         };
         Ok(App {

@@ -316,6 +316,28 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of an analysis.
+    AnalysisMetrics;
+    /// The numbers of an analysis, the counters in this life and those before.
+    AnalysisStats of "analysis";
+    counters {
+        taken in Count: "Events that were counted in a window.",
+        told in Count: "Rows of windows that were recorded.",
+        without_key in Count: "Events left out because they have not the element that is the key.",
+        other in Count: "Events counted under the key other, because there were too many keys or theirs was too large.",
+        missing in Count: "Elements that a value needs and the event has not.",
+        not_numbers in Count: "Elements left out because they are no numbers.",
+        too_large in Count: "Elements left out because they are larger than what is kept.",
+        over_budget in Count: "Events left out because the match spec reached its step budget.",
+    }
+    gauges {
+        rows in Count: "Rows of windows that are not over.",
+        behind in Micros: "By how much what is looked at next is older than the newest entry.",
+    }
+    histograms {}
+}
+
+metrics! {
     /// What is counted of a session.
     SessionMetrics;
     /// The numbers of a session.

@@ -4,6 +4,7 @@
 
 mod behaviour;
 pub mod deployment;
+mod distinct;
 mod elixir;
 mod exception;
 pub mod explain;
@@ -31,3 +32,5 @@ mod template;
 mod told;
 pub mod tracker;
 pub mod view;
+pub mod window;
+pub mod window_value;

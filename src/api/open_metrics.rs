@@ -16,7 +16,8 @@ use crate::instance::Recording;
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
 use crate::metrics::{
-    BUCKET_MICROS, FaultStats, HttpStats, Metric, NodeStats, PeerStats, Stats, Unit, Value,
+    AnalysisStats, BUCKET_MICROS, FaultStats, HttpStats, Metric, NodeStats, PeerStats, Stats, Unit,
+    Value,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -70,6 +71,9 @@ impl Snapshot {
             for instance in faults.instances() {
                 all.faults(instance, &faults.stats(instance).unwrap_or_default());
             }
+        }
+        for running in state.analyses.iter().flat_map(|analyses| analyses.running()) {
+            all.analysis(&running.analysis.name, &running.stats());
         }
         all
     }
@@ -135,6 +139,10 @@ impl Snapshot {
 
     fn faults(&mut self, instance: &str, stats: &FaultStats) {
         self.add(stats, &[("instance", instance.to_owned())]);
+    }
+
+    fn analysis(&mut self, name: &str, stats: &AnalysisStats) {
+        self.add(stats, &[("analysis", name.to_owned())]);
     }
 
     /// Adds a table.
@@ -283,6 +291,7 @@ mod tests {
         let (node, http) = (NodeStats::default(), HttpStats::default());
         let mut all = Snapshot::new(&node, &http, peers, [info].into_iter());
         all.faults("quotes", &FaultStats::default());
+        all.analysis("candles", &AnalysisStats::default());
         all
     }
 

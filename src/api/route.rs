@@ -17,7 +17,8 @@ use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
 use super::state::{Shared, State};
 use super::{
-    Role, about, append, entries, explain, faults, health, histogram, open_metrics, stream,
+    Role, about, analyses, append, entries, explain, faults, health, histogram, open_metrics,
+    stream,
 };
 
 #[derive(OpenApi)]
@@ -35,6 +36,7 @@ use super::{
         faults::fault,
         faults::decide,
         explain::explanation,
+        analyses::analyses,
         open_metrics::metrics,
         health::healthz,
         health::readyz,
@@ -64,6 +66,7 @@ pub(super) fn router(state: &Shared) -> Router {
         .route("/api/v1/faults", get(faults::faults))
         .route("/api/v1/faults/{id}", get(faults::fault).patch(faults::decide))
         .route("/api/v1/explain", get(explain::explanation))
+        .route("/api/v1/analyses", get(analyses::analyses))
         .route("/api/v1/session", post(log_in).delete(log_out))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(open_metrics::metrics))

@@ -41,7 +41,7 @@ use crate::instance::calls::Instances;
 use crate::node::Node;
 use crate::strangers;
 use crate::time::{Clock, monotonic};
-use crate::watchers::faults::FaultWatcher;
+use crate::watchers::Watchers;
 
 /// How long the head of a request may take, and how long a connection may be idle between two.
 const HEAD_TIME: Duration = Duration::from_secs(20);
@@ -123,7 +123,7 @@ impl Api {
         config: &HttpConfig,
         node: Node,
         instances: Instances,
-        faults: Option<Arc<FaultWatcher>>,
+        watchers: &Watchers,
         clock: Clock,
         max_connections: usize,
     ) -> Result<Option<Self>, HttpError> {
@@ -147,7 +147,8 @@ impl Api {
         let address = listener.local_addr().map_err(listen_error)?;
         let (stopping, stops) = watch::channel(false);
         let access = Access::new(config, node.name().host());
-        let state = Arc::new(State::new(node, instances, faults, access, clock, stops));
+        let (faults, analyses) = (watchers.faults.clone(), watchers.analyses.clone());
+        let state = Arc::new(State::new(node, instances, faults, analyses, access, clock, stops));
         let door = Arc::new(Door {
             max: max_connections.max(1),
             next: AtomicU64::new(0),

@@ -18,6 +18,7 @@ use crate::instance::calls::Instances;
 use crate::metrics::{HttpMetrics, HttpStats};
 use crate::node::Node;
 use crate::time::{Clock, Timestamp};
+use crate::watchers::analyses::AnalysisWatcher;
 use crate::watchers::faults::FaultWatcher;
 
 /// What all requests share.
@@ -25,6 +26,7 @@ pub(super) struct State {
     pub(super) node: Node,
     pub(super) instances: Instances,
     pub(super) faults: Option<Arc<FaultWatcher>>,
+    pub(super) analyses: Option<Arc<AnalysisWatcher>>,
     pub(super) access: Access,
     pub(super) clock: Clock,
     pub(super) started: Timestamp,
@@ -86,6 +88,7 @@ impl State {
         node: Node,
         instances: Instances,
         faults: Option<Arc<FaultWatcher>>,
+        analyses: Option<Arc<AnalysisWatcher>>,
         access: Access,
         clock: Clock,
         stops: watch::Receiver<bool>,
@@ -94,6 +97,7 @@ impl State {
             node,
             instances,
             faults,
+            analyses,
             access,
             started: clock.now(),
             clock,

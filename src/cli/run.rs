@@ -142,6 +142,7 @@ impl Run {
             node,
             instances: file.instances(&self.instance, &data_dir)?,
             fault_rules: file.fault_rules(),
+            analyses: file.analyses(),
             http: {
                 let http = file.http(self.http.as_deref())?;
                 http.as_ref()

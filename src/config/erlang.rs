@@ -5,7 +5,7 @@
 //! the file is left alone. Each value is rewritten the way TOML has it and read by the same code, so that a key
 //! means the same in both forms.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -13,8 +13,8 @@ use toml::{Table, Value};
 
 use super::check::{Section, check};
 use super::{
-    ConfigError, FaultRuleSection, File, InstanceSection, LocateEm, LoggerFilters, MatchSpecText,
-    Size, Span, SyncSetting, Written, with_nearest,
+    AnalysisSection, ConfigError, FaultRuleSection, File, InstanceSection, LocateEm, LoggerFilters,
+    MatchSpecText, Size, Span, StartSetting, SyncSetting, ValueText, Written, with_nearest,
 };
 use crate::etf::{Cells, Term, TermBuf, TermRef, text};
 
@@ -165,6 +165,7 @@ impl<'a> Parameters<'a> {
                 "node" => file.node = reader.section(&["logmachine", "node"], *value)?,
                 "http" => file.http = reader.section(&["logmachine", "http"], *value)?,
                 "fault_rule" => file.fault_rule = reader.fault_rules(*value)?,
+                "analysis" => file.analysis = reader.analyses(*value)?,
                 "name" => {
                     let line = reader.line(&["logmachine", "name"]);
                     return Err(reader.error(line, "name", "belongs into {node, [...]}"));
@@ -190,12 +191,25 @@ impl<'a> Parameters<'a> {
         }
         file.instance_defaults = defaults;
         check(&file, &|section, key| self.place(&file, section, key))?;
+        let place = |number| self.place(&file, Section::Analysis(number), "from");
+        let places: Vec<_> = (0..file.analysis.len()).map(place).collect();
+        file.place_analyses(places.into_iter());
         Ok(file)
     }
 
     /// The file and line of a key.
     fn place(&self, file: &File, section: Section, key: &str) -> (PathBuf, usize) {
         let name = |number: usize| file.instance[number].name.as_deref().unwrap_or_default();
+        if let Section::Analysis(number) = section {
+            let reader = self.reader("analysis").expect("the key was read somewhere");
+            let has_it = |analysis: &&AnalysisSection| match key {
+                "by" => analysis.by.is_some(),
+                "every" => analysis.every.is_some(),
+                _ => true,
+            };
+            let nth = file.analysis[..number].iter().filter(has_it).count();
+            return (reader.path.clone(), reader.nth_line(&["logmachine", "analysis", key], nth));
+        }
         let (parameter, keys) = match section {
             Section::Node => ("node", vec!["logmachine", "node", key]),
             Section::Http => ("http", vec!["logmachine", "http", key]),
@@ -205,6 +219,7 @@ impl<'a> Parameters<'a> {
                 ("instances", vec!["logmachine", "instances", name(n)])
             }
             Section::Instance(n) => ("instances", vec!["logmachine", "instances", name(n), key]),
+            Section::Analysis(_) => unreachable!("they have no names before their keys"),
         };
         let reader = self.reader(parameter).expect("the key was read somewhere");
         (reader.path.clone(), reader.line(&keys))
@@ -270,29 +285,29 @@ impl Reader {
         Ok(instances)
     }
 
-    /// Rules stand in a list without names, so a key's line is found by how many rules before have the key.
-    fn fault_rules(&self, list: TermRef<'_>) -> Result<Vec<FaultRuleSection>, ConfigError> {
-        /// One of them, of which a key may be missing.
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, default, rename = "FaultRuleSection")]
-        #[derive(Default)]
-        struct Draft {
-            #[serde(rename = "match")]
-            _match: Option<MatchSpecText>,
-            #[serde(rename = "fingerprint")]
-            _fingerprint: Option<String>,
-        }
-        let keys = ["logmachine", "fault_rule"];
+    /// Tables in a list without names, so a key's line is found by how many tables before have the key. `T` is a table,
+    /// `Draft` one of which any key may be missing.
+    fn tables<T, Draft>(
+        &self,
+        parameter: &str,
+        list: TermRef<'_>,
+        expected: &str,
+    ) -> Result<Vec<T>, ConfigError>
+    where
+        T: for<'de> Deserialize<'de>,
+        Draft: for<'de> Deserialize<'de>,
+    {
+        let keys = ["logmachine", parameter];
         let Some(list) = list.as_list() else {
-            let message = "expected a list of rules, [[{match, MatchSpec}, {fingerprint, Text}]]";
-            return Err(self.error(self.line(&keys), "fault_rule", message));
+            let message = format!("expected a list of {expected}");
+            return Err(self.error(self.line(&keys), parameter, &message));
         };
         let mut seen: HashMap<String, usize> = HashMap::new();
-        let mut rules = Vec::new();
-        for rule in list {
+        let mut tables = Vec::new();
+        for properties in list {
             let mut table = Table::new();
             let mut begins = None;
-            for pair in pairs(rule) {
+            for pair in pairs(properties) {
                 let (key, term) = self.pair(pair, &keys)?;
                 let nth = seen.entry(key.clone()).or_default();
                 let line = self.nth_line(&[keys[0], keys[1], &key], *nth);
@@ -308,12 +323,42 @@ impl Reader {
                 table.entry(key).or_insert(value);
             }
             let line = begins.unwrap_or_else(|| self.line(&keys));
-            let whole = table.try_into::<FaultRuleSection>();
-            rules.push(
-                whole.map_err(|error| self.error(line, "fault_rule", error.message().trim()))?,
-            );
+            let whole = table.try_into::<T>();
+            tables
+                .push(whole.map_err(|error| self.error(line, parameter, error.message().trim()))?);
         }
-        Ok(rules)
+        Ok(tables)
+    }
+
+    fn fault_rules(&self, list: TermRef<'_>) -> Result<Vec<FaultRuleSection>, ConfigError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename = "FaultRuleSection")]
+        struct Draft {
+            #[serde(rename = "match")]
+            _match: Option<MatchSpecText>,
+            #[serde(rename = "fingerprint")]
+            _fingerprint: Option<String>,
+        }
+        let expected = "rules, [[{match, MatchSpec}, {fingerprint, Text}]]";
+        self.tables::<FaultRuleSection, Draft>("fault_rule", list, expected)
+    }
+
+    fn analyses(&self, list: TermRef<'_>) -> Result<Vec<AnalysisSection>, ConfigError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename = "AnalysisSection")]
+        #[allow(dead_code, reason = "the keys are only tried")]
+        struct Draft {
+            name: Option<String>,
+            from: Option<String>,
+            match_spec: Option<MatchSpecText>,
+            by: Option<usize>,
+            window: Option<Span>,
+            every: Option<Span>,
+            values: Option<BTreeMap<String, ValueText>>,
+            start: Option<StartSetting>,
+        }
+        let expected = "analyses, [[{name, Name}, {from, Instance}, {window, {1, min}}, {values, [{n, count}]}]]";
+        self.tables::<AnalysisSection, Draft>("analysis", list, expected)
     }
 
     /// Key and value; an error for what is not `{Key, Value}`.

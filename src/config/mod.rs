@@ -7,6 +7,7 @@
 pub(crate) mod check;
 mod erlang;
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::analysis::fault_rule::FaultRule;
+use crate::analysis::window::Analysis;
+use crate::analysis::window_value::Value;
 use crate::api::{HttpConfig, Role, TlsFiles, Token};
-use crate::etf::text;
+use crate::etf::{TermBuf, text};
 use crate::event_log::LogConfig;
 use crate::instance::locator::target::{
     Capture, ERROR_LOGGER, LoggerFilters, LoggerLevel, Mode, OWN_HANDLER, Target,
@@ -69,7 +72,45 @@ pub struct File {
     pub instance: Vec<InstanceSection>,
     /// `[[fault_rule]]`.
     pub fault_rule: Vec<FaultRuleSection>,
+    /// `[[analysis]]`.
+    pub analysis: Vec<AnalysisSection>,
 }
+
+/// `[[analysis]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys are those of the manual's table")]
+pub struct AnalysisSection {
+    pub name: String,
+    /// The instance whose events are looked at.
+    pub from: String,
+    pub match_spec: Option<MatchSpecText>,
+    /// The element that is the key.
+    pub by: Option<usize>,
+    pub window: Span,
+    pub every: Option<Span>,
+    pub values: BTreeMap<String, ValueText>,
+    #[serde(default)]
+    pub start: StartSetting,
+    /// Where `from` stands: whether there is such an instance is known only when all are.
+    #[serde(skip)]
+    from_place: (PathBuf, usize),
+}
+
+/// Where an analysis begins when it first runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartSetting {
+    /// With the window of that moment.
+    #[default]
+    Now,
+    /// With the oldest entry.
+    Earliest,
+}
+
+/// What is computed of a window, such as `max(2)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ValueText(pub Value);
 
 /// `[[fault_rule]]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -83,7 +124,12 @@ pub struct FaultRuleSection {
 
 /// A match spec, written as an Erlang term.
 #[derive(Clone, Debug)]
-pub struct MatchSpecText(pub MatchSpec);
+pub struct MatchSpecText {
+    /// For events.
+    pub spec: MatchSpec,
+    /// As it was written.
+    pub term: TermBuf,
+}
 
 /// `[node]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -298,7 +344,8 @@ impl Written for MatchSpecText {
         "a match spec such as \"[{{log,'_','_',{report,#{id => '$1'}},'_'},[],['$1']}]\"";
     fn from_text(text: &str) -> Option<Self> {
         let term = text::parse(text).ok()?;
-        MatchSpec::compile(term.as_term(), Limits::default()).ok().map(MatchSpecText)
+        let spec = MatchSpec::compile(term.as_term(), Limits::default()).ok()?;
+        Some(MatchSpecText { spec, term })
     }
 }
 
@@ -377,6 +424,14 @@ deserialize_written!(
     SyncSetting
 );
 
+/// It says itself what is wrong with it.
+impl<'de> Deserialize<'de> for ValueText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Value::parse(&text).map(ValueText).map_err(de::Error::custom)
+    }
+}
+
 impl File {
     /// Reads a file: the original's Erlang form if its name ends in `.config`, else TOML.
     ///
@@ -389,10 +444,10 @@ impl File {
         if path.extension().is_some_and(|extension| extension == "config") {
             return erlang::read(path, &text);
         }
-        let file: File = toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
-        check::check(&file, &|section, key| {
-            (path.to_owned(), check::toml_line(&text, section, key))
-        })?;
+        let mut file: File = toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
+        let place = |section, key: &str| (path.to_owned(), check::toml_line(&text, section, key));
+        check::check(&file, &place)?;
+        file.place_analyses((0..).map(|number| place(check::Section::Analysis(number), "from")));
         Ok(file)
     }
 
@@ -432,10 +487,39 @@ impl File {
     /// What the file says of which errors are the same fault.
     pub fn fault_rules(&self) -> Vec<FaultRule> {
         let rule = |rule: &FaultRuleSection| FaultRule {
-            spec: rule.r#match.0.clone(),
+            spec: rule.r#match.spec.clone(),
             fingerprint: rule.fingerprint.clone(),
         };
         self.fault_rule.iter().map(rule).collect()
+    }
+
+    /// What the file says is to be computed.
+    pub fn analyses(&self) -> Vec<Analysis> {
+        let micros =
+            |Span(span): Span| u64::try_from(span.as_micros()).expect("checked: it is limited");
+        let analysis = |section: &AnalysisSection| Analysis {
+            name: section.name.clone(),
+            from: section.from.clone(),
+            spec: section.match_spec.clone().map(|it| (it.spec, it.term)),
+            by: section.by,
+            window: micros(section.window),
+            every: micros(section.every.unwrap_or(section.window)),
+            values: section.values.iter().map(|(name, it)| (name.clone(), it.0)).collect(),
+            from_earliest: section.start == StartSetting::Earliest,
+        };
+        self.analysis.iter().map(analysis).collect()
+    }
+
+    /// Remembers where each analysis says what it reads.
+    fn place_analyses(&mut self, places: impl Iterator<Item = (PathBuf, usize)>) {
+        for (analysis, place) in self.analysis.iter_mut().zip(places) {
+            analysis.from_place = place;
+        }
+    }
+
+    /// Whether analysis writes the instance of this name.
+    fn is_of_analysis(&self, name: &str) -> bool {
+        OF_ANALYSIS.contains(&name) || self.analysis.iter().any(|analysis| analysis.name == name)
     }
 
     /// The instances to run: those of the file, then `names` that are not among them, or `error_logger` if there would be
@@ -460,18 +544,32 @@ impl File {
             add(&mut sections, name);
         }
         // Who only says how long analysis keeps what it writes has not said what to log.
-        if sections.iter().all(InstanceSection::is_of_analysis) {
+        let is_of_analysis = |section: &InstanceSection| {
+            section.name.as_deref().is_some_and(|name| self.is_of_analysis(name))
+        };
+        if sections.iter().all(is_of_analysis) {
             add(&mut sections, ERROR_LOGGER);
         }
-        for name in OF_ANALYSIS {
+        for name in OF_ANALYSIS.into_iter().chain(self.analysis.iter().map(|it| &*it.name)) {
             add(&mut sections, name);
+        }
+        for AnalysisSection { from, from_place: (path, line), .. } in &self.analysis {
+            if !sections.iter().any(|section| section.name.as_ref() == Some(from)) {
+                let names: Vec<_> = sections.iter().filter_map(|it| it.name.as_deref()).collect();
+                return Err(ConfigError::Content {
+                    path: path.clone(),
+                    line: *line,
+                    key: "from: ".to_owned(),
+                    message: format!("there is no instance {from}; there is {}", names.join(", ")),
+                });
+            }
         }
         let of_analysis = self.instance_defaults.for_analysis();
         let mut managers = std::collections::HashSet::new();
         let mut configs = Vec::new();
         for section in sections {
             let defaults =
-                if section.is_of_analysis() { &of_analysis } else { &self.instance_defaults };
+                if is_of_analysis(&section) { &of_analysis } else { &self.instance_defaults };
             let mut config = section.over(defaults).complete(data_dir)?;
             if let Some(capture) = config.capture.as_mut().filter(|capture| capture.wants_manager())
             {
@@ -528,17 +626,13 @@ fn resolved(path: &Path) -> PathBuf {
     if has_parents { resolved(&path) } else { path }
 }
 
-/// What analysis writes: these instances exist without being configured.
+/// What analysis writes besides: these instances exist without being configured.
 const OF_ANALYSIS: [&str; 2] = ["faults", "nodes"];
 
 /// How much an instance of analysis keeps unless its own section says otherwise: years, as a rule.
 const OF_ANALYSIS_BYTES: u64 = 1 << 30;
 
 impl InstanceSection {
-    fn is_of_analysis(&self) -> bool {
-        self.name.as_deref().is_some_and(|name| OF_ANALYSIS.contains(&name))
-    }
-
     /// These defaults, for an instance that analysis writes. Who says what to capture, how large an event may be and how
     /// long all of that is kept thinks of what applications log. What analysis makes of it is little, and meant to be
     /// there when the events that it came from are long gone.
@@ -548,7 +642,7 @@ impl InstanceSection {
             max_event_bytes: None,
             delete_after: None,
             max_bytes: Some(Limit::Some(Size(OF_ANALYSIS_BYTES))),
-            faults: None,
+            faults: Some(false),
             ..self.clone()
         }
     }
@@ -650,7 +744,7 @@ impl InstanceSection {
         bytes(&mut config.max_event_bytes, self.max_event_bytes);
         config.redaction = Redaction::new(&self.redact.unwrap_or_default());
         span_limit(&mut config.takeover, self.takeover);
-        config.faults = self.faults.unwrap_or(!OF_ANALYSIS.contains(&name.as_str()));
+        config.faults = self.faults.unwrap_or(true);
         Ok(config)
     }
 }

@@ -75,3 +75,8 @@ pub(crate) fn integer(out: &mut Vec<u8>, value: &BigInt) {
         }
     }
 }
+
+/// The integer of a sign and bytes, the lowest first.
+pub(crate) fn big_integer(negative: bool, magnitude: &[u8]) -> BigInt {
+    BigInt::from_bytes_le(if negative { Sign::Minus } else { Sign::Plus }, magnitude)
+}

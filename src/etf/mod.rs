@@ -10,6 +10,7 @@
 mod abilities;
 mod base64;
 pub(crate) mod build;
+pub(crate) mod canonical;
 pub mod decode;
 pub mod encode;
 mod error;

@@ -47,8 +47,7 @@ impl Number {
         match term.view() {
             Term::Integer(value) => Some(Number::Small(value)),
             Term::BigInteger { negative, magnitude } if magnitude.len() <= MAX_INTEGER_BYTES => {
-                let sign = if negative { Sign::Minus } else { Sign::Plus };
-                Some(Number::Big(BigInt::from_bytes_le(sign, magnitude)))
+                Some(Number::Big(build::big_integer(negative, magnitude)))
             }
             Term::Float(value) => Some(Number::Float(value)),
             _ => None,

@@ -1,30 +1,30 @@
-//! What is known of an instance's faults, in a file, so that it need not be read from the log again.
+//! What is known of an instance's log, in a file, so that it need not be read again.
 //!
 //! ```text
-//! "logmachine faults 1\n"  MD5 of what follows (16 bytes)  the tracker, as postcard writes it
+//! "logmachine faults 1\n"  MD5 of what follows (16 bytes)  what is known, as postcard writes it
 //! ```
 //!
+//! The first line is that of its kind.
+//!
 //! Nothing depends on such a file: one that is missing, damaged or of another version means that the log is read again from
-//! its beginning.
+//! where that is known otherwise.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::warn;
-
-use crate::analysis::tracker::Tracker;
-
-const MAGIC: &[u8] = b"logmachine faults 1\n";
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// The content of the file.
-pub(super) fn bytes(tracker: &Tracker) -> Vec<u8> {
-    let content = postcard::to_allocvec(tracker).expect("it is plain data");
-    let mut bytes = MAGIC.to_vec();
+pub(super) fn bytes<T: Serialize>(magic: &[u8], known: &T) -> Vec<u8> {
+    let content = postcard::to_allocvec(known).expect("it is plain data");
+    let mut bytes = magic.to_vec();
     bytes.extend_from_slice(&md5::compute(&content).0);
     bytes.extend_from_slice(&content);
     bytes
@@ -44,7 +44,7 @@ pub(super) fn store(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What was stored of an instance, if it can be used.
-pub(super) fn load(path: &Path, instance: &str) -> Option<Tracker> {
+pub(super) fn load<T: DeserializeOwned>(magic: &[u8], path: &Path, instance: &str) -> Option<T> {
     let bytes = match fs::metadata(path).and_then(|it| match it.len() {
         ..=MAX_BYTES => fs::read(path),
         _ => Err(io::ErrorKind::FileTooLarge.into()),
@@ -52,28 +52,26 @@ pub(super) fn load(path: &Path, instance: &str) -> Option<Tracker> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            warn!(instance, %error, "what was stored of its faults cannot be read: the log is read again");
+            warn!(instance, %error, "what is known of it and was stored cannot be read: the log is read again");
             return None;
         }
     };
-    let tracker = parse(&bytes).filter(|tracker| tracker.instance() == instance);
-    if tracker.is_none() {
+    let known = parse(magic, &bytes);
+    if known.is_none() {
         warn!(
             instance,
-            "what was stored of its faults is damaged or of another version: the log is read again"
+            "what is known of it and was stored is damaged or of another version: the log is read again"
         );
     }
-    tracker
+    known
 }
 
-fn parse(bytes: &[u8]) -> Option<Tracker> {
-    let (digest, content) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<16>()?;
+fn parse<T: DeserializeOwned>(magic: &[u8], bytes: &[u8]) -> Option<T> {
+    let (digest, content) = bytes.strip_prefix(magic)?.split_first_chunk::<16>()?;
     if md5::compute(content).0 != *digest {
         return None;
     }
-    let mut tracker: Tracker = postcard::from_bytes(content).ok()?;
-    tracker.restore();
-    Some(tracker)
+    postcard::from_bytes(content).ok()
 }
 
 #[cfg(test)]
@@ -81,21 +79,24 @@ mod tests {
     use super::*;
     use crate::time::Timestamp;
 
+    const MAGIC: &[u8] = b"logmachine numbers 1\n";
+
     #[test]
     fn what_is_damaged_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("trackers/error_logger.checkpoint");
-        assert!(load(&path, "error_logger").is_none());
-        let tracker = Tracker::new("error_logger", Timestamp::from_micros(17));
-        let bytes = bytes(&tracker);
+        let path = dir.path().join("known/error_logger.checkpoint");
+        let load = |magic| load::<Vec<Timestamp>>(magic, &path, "error_logger");
+        assert!(load(MAGIC).is_none());
+        let known = vec![Timestamp::from_micros(17), Timestamp::MAX];
+        let bytes = bytes(MAGIC, &known);
         store(&path, &bytes).unwrap();
-        assert_eq!(load(&path, "error_logger").unwrap().position().micros(), 17);
-        assert!(load(&path, "another").is_none());
+        assert_eq!(load(MAGIC), Some(known));
+        assert!(load(b"logmachine numbers 2\n").is_none());
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            assert!(parse(&damaged).is_none(), "byte {at}");
-            assert!(parse(&bytes[..at]).is_none(), "cut at {at}");
+            assert!(parse::<Vec<Timestamp>>(MAGIC, &damaged).is_none(), "byte {at}");
+            assert!(parse::<Vec<Timestamp>>(MAGIC, &bytes[..at]).is_none(), "cut at {at}");
         }
     }
 }

@@ -13,17 +13,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{debug, error, warn};
+use tracing::warn;
 
+use super::background::{Background, FETCH_BYTES, PERIOD, RETRY, STORE_PERIOD, Stops};
 use super::checkpoint;
 use super::deployments::{self, Asked};
 use crate::analysis::deployment::Deployment;
@@ -43,14 +42,8 @@ use crate::time::{Timestamp, monotonic};
 /// The instance that is written to.
 pub const INSTANCE: &str = "faults";
 
-/// How often it looks for new entries.
-const PERIOD: Duration = Duration::from_millis(50);
-
-/// Bytes of records that are taken from a log at once.
-const FETCH_BYTES: usize = 1 << 20;
-
-/// How often what it knows is stored, at most.
-const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// What files begin with in which trackers are stored.
+const MAGIC: &[u8] = b"logmachine faults 1\n";
 
 /// Entries that are stamped and not committed yet are younger than this.
 const UNCOMMITTED: Duration = Duration::from_secs(1);
@@ -58,18 +51,12 @@ const UNCOMMITTED: Duration = Duration::from_secs(1);
 /// How long to wait with an entry until its node has said what it runs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long after something failed it is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// How long somebody waits for a decision to be taken up.
 const DECISION_TIME: Duration = Duration::from_secs(10);
 
 /// How long a reader waits until what was recorded shows, and how often it looks.
 const CATCH_UP_TIME: Duration = Duration::from_millis(500);
 const CATCH_UP_STEP: Duration = Duration::from_millis(5);
-
-/// The one priority that is lower than all others'.
-const NICE: i32 = 19;
 
 /// Which instances have faults, and how they are told apart.
 #[derive(Debug, Default)]
@@ -180,7 +167,7 @@ pub enum DecideError {
 /// The faults of all instances.
 pub struct FaultWatcher {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Background,
 }
 
 struct Shared {
@@ -188,7 +175,6 @@ struct Shared {
     told: Arc<Instance>,
     watched: BTreeMap<Arc<str>, Watched>,
     grouping: Arc<Grouping>,
-    stops: AtomicBool,
     /// What was decided before then has been taken up.
     decided: watch::Sender<Timestamp>,
 }
@@ -216,8 +202,10 @@ impl FaultWatcher {
         let mut learn_from = Timestamp::MAX;
         for name in &names {
             let Some(instance) = instances.get(name.as_str()) else { continue };
-            let stored = checkpoint::load(&path(&dir, name), name);
-            let tracker = stored.unwrap_or_else(|| Tracker::new(name, Timestamp::MIN));
+            let stored = checkpoint::load(MAGIC, &path(&dir, name), name);
+            let stored = stored.filter(|tracker: &Tracker| tracker.instance() == name);
+            let mut tracker = stored.unwrap_or_else(|| Tracker::new(name, Timestamp::MIN));
+            tracker.restore();
             learn_from = learn_from.min(tracker.learned());
             watched.insert(
                 instance.name().into(),
@@ -235,7 +223,6 @@ impl FaultWatcher {
             told,
             watched,
             grouping: Arc::new(Grouping::new(rules)),
-            stops: AtomicBool::new(false),
             decided: watch::Sender::new(Timestamp::MIN),
         });
         let worker = Worker {
@@ -263,25 +250,13 @@ impl FaultWatcher {
             waiting: Waiting { asked, since: BTreeMap::new() },
             shared: shared.clone(),
         };
-        let thread = std::thread::Builder::new().name("faults".to_owned());
-        let run = move || {
-            if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
-                error!("faults are not kept until the program is started again: this is a bug");
-            }
-        };
-        let thread = thread.spawn(run).expect("a thread can be started");
-        Some(FaultWatcher { shared, thread: Mutex::new(Some(thread)) })
+        let thread = Background::start("faults", |stops| worker.run(&stops));
+        Some(FaultWatcher { shared, thread })
     }
 
     /// Stops, and stores what is known. Blocks until it is stored.
     pub fn stop(&self) {
-        self.shared.stops.store(true, Ordering::Release);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            thread.thread().unpark();
-            // It has told of a panic itself.
-            let _ = thread.join();
-        }
+        self.thread.stop();
     }
 
     /// The names of the instances that have faults.
@@ -335,15 +310,8 @@ impl FaultWatcher {
         let is_done = || targets.iter().all(|(it, last)| it.tracker().position() > *last);
         let until = monotonic() + CATCH_UP_TIME;
         while !is_done() && monotonic() < until {
-            self.wake();
+            self.thread.wake();
             tokio::time::sleep(CATCH_UP_STEP).await;
-        }
-    }
-
-    /// Has it look for new entries now.
-    fn wake(&self) {
-        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
-            thread.thread().unpark();
         }
     }
 
@@ -370,7 +338,7 @@ impl FaultWatcher {
         let decision = Decision { seen: Some(fault.last_seen), ..decision };
         let stamped = self.shared.told.append(&[decision.encode()]).await?;
         let mut decided = self.shared.decided.subscribe();
-        self.wake();
+        self.thread.wake();
         let shows = decided.wait_for(|decided| *decided > stamped.last);
         match tokio::time::timeout(DECISION_TIME, shows).await {
             Ok(Ok(_)) => self.find(id).ok_or(DecideError::Unknown(id)),
@@ -388,13 +356,6 @@ impl FaultWatcher {
             known: tracker.faults().len() as u64,
             behind: watched.behind_micros.load(Ordering::Relaxed),
         })
-    }
-}
-
-impl Drop for FaultWatcher {
-    /// As a crash would end it, where nobody has stopped it.
-    fn drop(&mut self) {
-        self.shared.stops.store(true, Ordering::Release);
     }
 }
 
@@ -427,17 +388,13 @@ struct Source {
 }
 
 impl Worker {
-    fn run(mut self) {
-        // Who wants to run goes first.
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            debug!(%error, "the thread that keeps faults runs at the priority of all others");
-        }
+    fn run(mut self, stops: &Stops) {
         // What was told in earlier lives is not told again.
-        while !self.stops() && !self.learn(true) {
+        while !stops.asked() && !self.learn(true) {
             std::thread::park_timeout(RETRY);
         }
-        while !self.stops() {
-            let is_behind = self.pass();
+        while !stops.asked() {
+            let is_behind = self.pass(stops);
             if monotonic() >= self.store_next {
                 self.store();
             }
@@ -448,16 +405,12 @@ impl Worker {
         self.store();
     }
 
-    fn stops(&self) -> bool {
-        self.shared.stops.load(Ordering::Acquire)
-    }
-
     /// Reads what there is, a portion of each instance; whether there is more.
-    fn pass(&mut self) -> bool {
+    fn pass(&mut self, stops: &Stops) -> bool {
         let has_learned = self.learn(false);
         let mut is_behind = false;
         for n in 0..self.sources.len() {
-            is_behind |= self.read(n);
+            is_behind |= self.read(n, stops);
         }
         let undecided =
             self.shared.watched.values().filter_map(|it| it.tracker().undecided()).min();
@@ -498,7 +451,7 @@ impl Worker {
     }
 
     /// Deals with the next entries of an instance; whether there are more.
-    fn read(&mut self, n: usize) -> bool {
+    fn read(&mut self, n: usize, stops: &Stops) -> bool {
         let source = &mut self.sources[n];
         let watched = &self.shared.watched[&source.name];
         let now = watched.instance.clock().now();
@@ -542,7 +495,7 @@ impl Worker {
             if chunk.is_some() { latest.next().micros_since(tracker.position()) } else { 0 };
         watched.behind_micros.store(behind, Ordering::Relaxed);
         drop(tracker);
-        source.is_told &= tell_all(&self.shared, &self.runtime, &news);
+        source.is_told &= tell_all(&self.shared.told, &self.runtime, stops, &news);
         chunk.is_some() && !is_waiting
     }
 
@@ -558,7 +511,7 @@ impl Worker {
             if tracker.position() == source.stored_at {
                 continue;
             }
-            let bytes = checkpoint::bytes(&tracker);
+            let bytes = checkpoint::bytes(MAGIC, &*tracker);
             source.stored_at = tracker.position();
             drop(tracker);
             if let Err(error) = checkpoint::store(&path(&self.dir, &source.name), &bytes) {
@@ -569,16 +522,16 @@ impl Worker {
 }
 
 /// Writes events to the instance `faults`, however long that takes; false if the program is to stop before.
-fn tell_all(shared: &Shared, runtime: &Handle, news: &[TermBuf]) -> bool {
+fn tell_all(told: &Instance, runtime: &Handle, stops: &Stops, news: &[TermBuf]) -> bool {
     if news.is_empty() {
         return true;
     }
     loop {
-        match runtime.block_on(shared.told.append(news)) {
+        match runtime.block_on(told.append(news)) {
             Ok(_) => return true,
             Err(error) => warn!(%error, "faults: cannot record what is new"),
         }
-        if shared.stops.load(Ordering::Acquire) {
+        if stops.asked() {
             return false;
         }
         std::thread::park_timeout(RETRY);

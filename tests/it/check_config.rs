@@ -152,6 +152,104 @@ fn nonsense_is_refused_with_file_line_key_and_what_is_allowed() {
     );
 }
 
+/// An analysis, key by key, of which one line is another; the same in Erlang terms, as the second of two.
+#[test]
+fn an_analysis_that_makes_no_sense_is_refused() {
+    let world = World::new();
+    let sound = [
+        ("name", "\"candles\"", "candles"),
+        ("from", "\"quotes\"", "quotes"),
+        (
+            "match_spec",
+            "\"[{{'_','$1','$2'},[],[{{'$1','$2'}}]}]\"",
+            "\"[{{'_','$1','$2'},[],[{{'$1','$2'}}]}]\"",
+        ),
+        ("by", "1", "1"),
+        ("window", "\"1min\"", "{1, min}"),
+        ("every", "\"20s\"", "{20, sec}"),
+        ("values", "{ n = \"count\", high = \"max(2)\" }", "[{n, count}, {high, \"max(2)\"}]"),
+        ("start", "\"now\"", "now"),
+    ];
+    let (whole, _) = written(&sound, "", "", "");
+    std::fs::write(world.path("c.toml"), whole).unwrap();
+    assert!(world.command("check-config").arg("c.toml").status().unwrap().success());
+    for (key, toml, erlang, expected) in [
+        ("name", "\"a b\"", "'a b'", "instance name \"a b\": use 1 to"),
+        ("name", "\"quotes\"", "quotes", "instance quotes is there for other events"),
+        ("name", "\"error_logger\"", "error_logger", "instance error_logger is there for other"),
+        ("name", "\"faults\"", "faults", "instance faults is there for other events"),
+        ("name", "\"first\"", "first", "analysis first is configured twice"),
+        ("from", "\"candles\"", "candles", "candles would read what it writes itself"),
+        ("from", "\"first\"", "first", ""),
+        ("from", "\"quotas\"", "quotas", "there is no instance quotas; there is quotes,"),
+        ("by", "0", "0", "write the number of an element, 1 to 32"),
+        ("by", "3", "3", "the match spec makes 2 elements, and none of number 3"),
+        ("window", "\"500ms\"", "{0, sec}", ""),
+        ("window", "\"367day\"", "{367, day}", "write 1s to 366day"),
+        ("every", "\"7s\"", "{7, sec}", "a window has to be a multiple of it"),
+        ("every", "\"1h\"", "{1, hour}", "a window has to be a multiple of it"),
+        ("values", "{}", "[]", ""),
+        ("values", "{ n = \"max(3)\" }", "[{n, \"max(3)\"}]", "the match spec makes 2 elements"),
+        (
+            "values",
+            "{ n = \"median(2)\" }",
+            "[{n, \"median(2)\"}]",
+            "\"median(2)\": write count, or first",
+        ),
+        (
+            "values",
+            "{ n = \"max(0)\" }",
+            "[{n, \"max(0)\"}]",
+            "\"max(0)\": an element is a number from 1",
+        ),
+        ("values", "{ n = \"quantile(2)\" }", "[{n, \"quantile(2)\"}]", ""),
+        ("match_spec", "\"[{'_',[]}]\"", "\"[{'_',[]}]\"", ""),
+        ("start", "\"soon\"", "soon", "unknown variant `soon`, expected `now` or `earliest`"),
+    ] {
+        let (in_toml, in_erlang) = written(&sound, key, toml, erlang);
+        if key == "from" && toml == "\"first\"" {
+            // That one reads this one.
+            let said =
+                refused(&world, "c.toml", &in_toml.replace("\"faults\" # of", "\"candles\" # of"));
+            assert!(said.contains("from: first would read what it writes itself"), "{said}");
+            continue;
+        }
+        let line = sound.iter().position(|it| it.0 == key).unwrap();
+        let said = refused(&world, "c.toml", &in_toml);
+        assert!(
+            said.starts_with(&format!("logmachine: c.toml:{}: {key}: {expected}", 10 + line)),
+            "{said}"
+        );
+        let said = refused(&world, "c.config", &in_erlang);
+        assert!(
+            said.starts_with(&format!("logmachine: c.config:{}: {key}: {expected}", 4 + line)),
+            "{said}"
+        );
+    }
+}
+
+/// In TOML the keys begin at line 10, in Erlang terms at line 4.
+fn written(
+    sound: &[(&str, &str, &str)],
+    other: &str,
+    toml: &str,
+    erlang: &str,
+) -> (String, String) {
+    let mut text = "[[instance]]\nname = \"quotes\"\nlocate_em = \"{global, quotes}\"\n[[analysis]]\nname = \"first\"\n\
+                    from = \"faults\" # of another instance\nwindow = \"1s\"\nvalues = { n = \"count\" }\n[[analysis]]\n"
+        .to_owned();
+    let mut terms = "[{logmachine, [{instances, [{quotes, [{locate_em, {global, quotes}}]}]},\n{analysis,\n\
+                     [[{name, first}, {from, faults}, {window, {1, sec}}, {values, [{n, count}]}], ["
+        .to_owned();
+    for (number, (key, in_toml, in_erlang)) in sound.iter().enumerate() {
+        let (in_toml, in_erlang) =
+            if *key == other { (toml, erlang) } else { (*in_toml, *in_erlang) };
+        text.push_str(&format!("{key} = {in_toml}\n"));
+        terms.push_str(&format!("{}\n{{{key}, {in_erlang}}}", if number > 0 { "," } else { "" }));
+    }
+    (text, format!("{terms}]]}}]}}].\n"))
+}
+
 #[test]
 fn errors_in_erlang_terms_say_what_form_is_expected() {
     let world = World::new();

@@ -114,7 +114,7 @@ impl Kept {
 }
 
 /// The same, whether somebody is there or not.
-fn append(port: u16, events: &[String]) -> bool {
+pub(crate) fn append(port: u16, events: &[String]) -> bool {
     let body = events.iter().map(|event| format!("{event}.\n")).collect::<String>();
     try_request(port, "POST", ENTRIES, &body).is_some_and(|answer| answer.status == 200)
 }
@@ -444,10 +444,10 @@ fn a_fault_resolved_in_the_next_version_comes_back_there() {
 }
 
 /// Numbers that depend on the seed alone.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -671,6 +671,7 @@ fn the_description_is_sound_and_names_every_route() {
         "/api/v1/faults",
         "/api/v1/faults/{id}",
         "/api/v1/explain",
+        "/api/v1/analyses",
         "/metrics",
         "/healthz",
         "/readyz",

@@ -9,6 +9,7 @@
 
 mod harness; // starts and stops what the tests need: the program, port mappers, Erlang nodes
 
+mod analyses; // what is computed of windows of time, also across kill -9
 mod backup; // copies of the log of a running node
 mod capture; // handlers on other nodes: what they catch, that there is one, that they come back
 mod chaos; // subscribers that die and freeze, and many of them

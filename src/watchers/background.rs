@@ -1,0 +1,89 @@
+//! What threads have in common that read logs behind the recorders, as anybody would.
+//!
+//! Each looks for new entries many times a second and is in nobody's way: what is recorded costs nothing more, and while
+//! the machine is busy with events it falls behind, and catches up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing::{debug, error};
+
+/// How often it looks for new entries.
+pub(super) const PERIOD: Duration = Duration::from_millis(50);
+
+/// Bytes of records that are taken from a log at once.
+pub(super) const FETCH_BYTES: usize = 1 << 20;
+
+/// How often what it knows is stored, at most.
+pub(super) const STORE_PERIOD: Duration = Duration::from_secs(60);
+
+/// How long after something failed it is tried again.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// The one priority that is lower than all others'.
+const NICE: i32 = 19;
+
+/// A thread of that priority. It is asked to stop when this is dropped.
+pub(super) struct Background {
+    stops: Stops,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Tells the thread whether it is to stop.
+#[derive(Clone, Default)]
+pub(super) struct Stops(Arc<AtomicBool>);
+
+impl Stops {
+    pub(super) fn asked(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Background {
+    /// Starts it. What it is called is what it keeps.
+    pub(super) fn start(name: &'static str, run: impl FnOnce(Stops) + Send + 'static) -> Self {
+        let stops = Stops::default();
+        let run = {
+            let stops = stops.clone();
+            move || {
+                // Who wants to run goes first.
+                if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                    debug!(%error, "the thread that keeps {name} runs at the priority of all others");
+                }
+                if catch_unwind(AssertUnwindSafe(|| run(stops))).is_err() {
+                    error!("{name} are not kept until the program is started again: this is a bug");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        Background { stops, thread: Mutex::new(Some(thread.expect("a thread can be started"))) }
+    }
+
+    /// Has it look for new entries now.
+    pub(super) fn wake(&self) {
+        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+            thread.thread().unpark();
+        }
+    }
+
+    /// Stops it, and waits until it has stored what it knows. Blocks.
+    pub(super) fn stop(&self) {
+        self.stops.0.store(true, Ordering::Release);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.thread().unpark();
+            // It has told of a panic itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Background {
+    /// As a crash would end it, where nobody has stopped it.
+    fn drop(&mut self) {
+        self.stops.0.store(true, Ordering::Release);
+    }
+}
