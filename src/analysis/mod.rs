@@ -2,6 +2,7 @@
 //!
 //! Pure functions over the bytes of events: whoever reads the log asks them. Nothing here waits, and nothing asks the time.
 
+pub mod alert_event;
 mod behaviour;
 pub mod deployment;
 mod distinct;
