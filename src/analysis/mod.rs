@@ -3,6 +3,7 @@
 //! Pure functions over the bytes of events: whoever reads the log asks them. Nothing here waits, and nothing asks the time.
 
 pub mod alert_event;
+pub mod alerts;
 mod behaviour;
 pub mod deployment;
 mod distinct;
@@ -19,6 +20,7 @@ pub mod fault_rule;
 pub mod fingerprint;
 #[cfg(test)]
 mod golden_tests;
+pub mod grep;
 pub mod grouping;
 pub mod inventory;
 pub mod kind;
@@ -27,6 +29,7 @@ mod origin;
 pub(crate) mod pairs;
 mod platform;
 mod report;
+pub mod rule;
 pub mod series;
 mod shape;
 mod template;

@@ -9,16 +9,13 @@ use super::error::Refusal;
 use super::parameters::{Faults, Parameters};
 use crate::analysis::facts::Facts;
 use crate::analysis::fingerprint::FaultId;
+use crate::analysis::grep;
 use crate::analysis::kind::{Kind, Level};
 use crate::analysis::view::View;
 use crate::etf::{TermRef, text};
 use crate::instance::reader::Condition;
 use crate::node::listener::glob_matches;
 use crate::watchers::faults::FaultWatcher;
-
-/// The longest regular expression, and the most memory that one may take when it is compiled.
-const MAX_GREP_BYTES: usize = 4096;
-const MAX_REGEX_BYTES: usize = 1 << 20;
 
 /// As many bytes are printed and searched in the time of a step.
 const BYTES_A_STEP: u64 = 4;
@@ -97,18 +94,7 @@ pub(super) fn condition(parameters: &Parameters) -> Result<Option<Arc<dyn Condit
 }
 
 fn compile(written: &str) -> Result<Regex, Refusal> {
-    if written.len() > MAX_GREP_BYTES {
-        let message =
-            format!("a regular expression of {} bytes, limit is {MAX_GREP_BYTES}", written.len());
-        return Err(Refusal::bad("grep", message));
-    }
-    let regex = regex::RegexBuilder::new(written).size_limit(MAX_REGEX_BYTES).build();
-    regex.map_err(|wrong| {
-        // The lines before the last one show where, in letters of one width.
-        let wrong = wrong.to_string();
-        let what = wrong.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        Refusal::bad("grep", what)
-    })
+    grep::compile(written).map_err(|wrong| Refusal::bad("grep", wrong))
 }
 
 impl Filter {
@@ -135,13 +121,16 @@ impl Filter {
     }
 }
 
+/// The longest pid.
+const MAX_PID_BYTES: usize = 4096;
+
 /// What it takes to print a pid.
 const STEPS_OF_A_PID: u64 = 10;
 
 /// A pid as its node prints it.
 fn pid_text(facts: Facts<'_>, pid: TermRef<'_>) -> String {
     let home = facts.node().map(|node| node.to_str().into_owned());
-    let mut out = text::Printer::new(MAX_GREP_BYTES, text::Lines::One, home.as_deref());
+    let mut out = text::Printer::new(MAX_PID_BYTES, text::Lines::One, home.as_deref());
     out.term(pid);
     out.finish()
 }
@@ -190,19 +179,5 @@ pub(super) fn value(is_level: bool, event: TermRef<'_>) -> Option<String> {
     match is_level {
         true => Some(facts.level().as_str().to_owned()),
         false => facts.node().map(|node| node.to_str().into_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_regular_expression_is_told_in_one_line() {
-        for (written, wrong) in [("(", "unclosed group"), ("a{100}{100}{100}", "size limit")] {
-            let refusal = format!("{:?}", compile(written).unwrap_err());
-            assert!(refusal.contains(wrong) && !refusal.contains("\\n"), "{refusal}");
-        }
-        assert!(compile(&"a".repeat(MAX_GREP_BYTES + 1)).is_err());
     }
 }
