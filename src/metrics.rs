@@ -338,6 +338,26 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of a rule.
+    RuleMetrics;
+    /// The numbers of a rule, the counters in this life and those before.
+    RuleStats of "rule";
+    counters {
+        taken in Count: "Events that it has taken.",
+        fired in Count: "Alerts that fired.",
+        without_key in Count: "Events left out because they have not what there is an alert each for.",
+        other in Count: "Events that share the alert of other, because there were too many keys or theirs was too large.",
+        over_budget in Count: "Events left out because the match spec reached its step budget.",
+    }
+    gauges {
+        keys in Count: "Keys that are known.",
+        firing in Count: "Alerts that fire.",
+        behind in Micros: "By how much what is looked at next is older than the newest entry.",
+    }
+    histograms {}
+}
+
+metrics! {
     /// What is counted of a session.
     SessionMetrics;
     /// The numbers of a session.

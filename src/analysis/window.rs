@@ -139,7 +139,7 @@ pub enum Key {
 }
 
 impl Key {
-    pub(super) fn of(term: TermRef<'_>) -> Self {
+    pub(crate) fn of(term: TermRef<'_>) -> Self {
         if term.is_atom(OTHER) || term.bytes().len() > MAX_TERM_BYTES {
             return Key::Other;
         }

@@ -1,6 +1,9 @@
 //! Reads two stretches of a log and says what is different.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use tracing::debug;
 
 use super::faults::FaultWatcher;
 use crate::analysis::explain::{
@@ -47,8 +50,19 @@ impl Stretches {
 pub async fn explain(
     instance: &Arc<Instance>,
     faults: Option<&Arc<FaultWatcher>>,
-    Stretches { stretch, baseline }: Stretches,
+    stretches: Stretches,
 ) -> Result<Explanation, ReadFailure> {
+    let explained = explain_within(instance, faults, stretches, u64::MAX).await?;
+    Ok(explained.expect("no log has so many entries"))
+}
+
+/// The same; `None` if there are more entries than that.
+async fn explain_within(
+    instance: &Arc<Instance>,
+    faults: Option<&Arc<FaultWatcher>>,
+    Stretches { stretch, baseline }: Stretches,
+    max_entries: u64,
+) -> Result<Option<Explanation>, ReadFailure> {
     if let Some(faults) = faults {
         faults.catch_up().await;
     }
@@ -58,17 +72,81 @@ pub async fn explain(
         grouping: faults.map_or_else(Arc::default, |faults| faults.grouping().clone()),
         faults: faults.cloned(),
         deaths: Deaths::default(),
+        entries: 0,
     };
     let selection =
         Selection { to: Some(stretch.to.previous()), ..Selection::starting(baseline.from) };
     read::settled(instance, &selection).await;
     let mut search = Search::new(instance, selection, counting)?;
     while search.step_near().await? == Step::More {
+        if search.collector().entries > max_entries {
+            return Ok(None);
+        }
         tokio::task::consume_budget().await;
     }
     let counting = search.into_inner();
     let finish = tokio::task::spawn_blocking(move || counting.finish());
-    finish.await.map_err(|_| ReadFailure::Internal)
+    finish.await.map(Some).map_err(|_| ReadFailure::Internal)
+}
+
+/// Entries that are read for the explanation of an alert, at most; of one that comes late, among many others.
+const ALERT_ENTRIES: u64 = 100_000;
+const LATE_ALERT_ENTRIES: u64 = 10_000;
+
+/// For how long after one alert the next ones have the same explanation, in microseconds.
+const SAME_EXPLANATION: u64 = 1_000_000;
+
+/// Explains alerts, in a time that is bounded: where much happens, by a shorter stretch.
+pub(super) struct Explainer {
+    faults: Option<Arc<FaultWatcher>>,
+    last: Option<(String, Stretches, String)>,
+    /// How long stretches could be the last time, by instance.
+    lengths: BTreeMap<String, u64>,
+}
+
+impl Explainer {
+    pub(super) const fn new(faults: Option<Arc<FaultWatcher>>) -> Self {
+        Explainer { faults, last: None, lengths: BTreeMap::new() }
+    }
+
+    /// What is different in these stretches, or in their last parts.
+    pub(super) async fn within(
+        &mut self,
+        instance: &Arc<Instance>,
+        wanted: Stretches,
+        is_late: bool,
+    ) -> Option<String> {
+        let name = instance.name();
+        let to = wanted.stretch.to;
+        let length = |it: Stretches| it.stretch.to.micros_since(it.stretch.from);
+        if let Some((of, last, text)) = &self.last
+            && of == name
+            && length(*last) == length(wanted)
+            && last.stretch.to <= to
+            && to.micros_since(last.stretch.to) < SAME_EXPLANATION
+        {
+            return Some(text.clone());
+        }
+        let max_entries = if is_late { LATE_ALERT_ENTRIES } else { ALERT_ENTRIES };
+        let known = self.lengths.get(name).map_or(u64::MAX, |length| length.saturating_mul(4));
+        let mut micros = length(wanted).min(known);
+        loop {
+            let from = Timestamp::from_micros(to.micros().saturating_sub(micros));
+            let stretches = Stretches::new(from, to, None)?;
+            match explain_within(instance, self.faults.as_ref(), stretches, max_entries).await {
+                Ok(Some(Explanation { text, .. })) => {
+                    self.lengths.insert(name.to_owned(), micros);
+                    self.last = Some((name.to_owned(), wanted, text.clone()));
+                    return Some(text);
+                }
+                Ok(None) => micros /= 4,
+                Err(error) => {
+                    debug!(instance = name, %error, "an alert is not explained");
+                    return None;
+                }
+            }
+        }
+    }
 }
 
 /// Counts occurrences.
@@ -78,6 +156,7 @@ struct Counting {
     grouping: Arc<Grouping>,
     faults: Option<Arc<FaultWatcher>>,
     deaths: Deaths,
+    entries: u64,
 }
 
 impl Counting {
@@ -120,6 +199,7 @@ impl Background for Knowledge {
 
 impl Collect for Counting {
     fn take(&mut self, entry: &Selected<'_>) -> Taken {
+        self.entries += 1;
         if let Some(Error { node, evidence }) = self.grouping.error(entry.event) {
             let mut filed = Vec::new();
             self.deaths.report(entry.timestamp, node.as_deref(), evidence, &mut |occurrence| {

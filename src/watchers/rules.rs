@@ -1,0 +1,729 @@
+//! Asks the rules about every entry, and tells of their alerts: a thread that reads logs as anybody would, and writes to the
+//! instance `alerts`.
+//!
+//! Time passes with the entries; in silence it does when the instance that is read promises that none will be stamped before a
+//! moment any more.
+//!
+//! # Invariants
+//!
+//! - `exactly_once`: an alert fires once and is resolved once, whatever happens to the program. What rules tell follows from
+//!   the entries they read and from the stretches that nobody watched, which are in the instance `alerts` before anybody goes
+//!   on behind them; and a rule's words are numbered, so the last one in the log says which are there. What is known is stored
+//!   now and then; that only saves time. Where the logs hold less than what was stored had seen, as after a loss of power, a
+//!   rule goes on from its last word.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tracing::warn;
+
+use super::background::{Background, FETCH_BYTES, PERIOD, RETRY, STORE_PERIOD, Stops};
+use super::checkpoint;
+use super::explain::{Explainer, Stretches};
+use super::faults::FaultWatcher;
+use crate::analysis::alert_event::{AlertEvent, Phase, Unwatched};
+use crate::analysis::alerts::{Alerts, Firing, Tally, Word};
+use crate::analysis::rule::{Rule, Sight, Working};
+use crate::analysis::window::Key;
+use crate::etf::{TermBuf, TermRef, encode};
+use crate::instance::calls::Instances;
+use crate::instance::read::{self, Entry};
+use crate::instance::{Instance, InstanceConfig};
+use crate::metrics::RuleStats;
+use crate::store::{ReadError, StoreCursor};
+use crate::time::{Timestamp, monotonic};
+
+/// The instance that is written to.
+pub const INSTANCE: &str = "alerts";
+
+/// What the file begins with in which is stored what is known.
+const MAGIC: &[u8] = b"logmachine rules 1\n";
+
+/// Alerts that are recorded at once.
+const TELL_AT_ONCE: usize = 64;
+
+/// Unwatched stretches that are remembered.
+const MAX_GAPS: usize = 1000;
+
+/// The rules, and where what is known of them is stored.
+#[derive(Clone, Debug, Default)]
+pub struct RuleConfig {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// The directory; `None` without an instance to write to.
+    pub dir: Option<PathBuf>,
+}
+
+impl RuleConfig {
+    /// With the directory that the instance of alerts has.
+    pub fn of(configs: &[InstanceConfig], rules: Vec<Rule>) -> Self {
+        let alerts = configs.iter().find(|config| config.log.name == INSTANCE);
+        RuleConfig { rules, dir: alerts.map(|config| config.log.dir.join("known")) }
+    }
+}
+
+/// How far a rule is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Entries stamped before this have been dealt with.
+    pub position: Timestamp,
+    /// By how much that is older than the newest entry, in microseconds.
+    pub behind_micros: u64,
+    /// Keys that are known.
+    pub keys: u64,
+    /// Alerts that fire.
+    pub firing: u64,
+    /// What was counted.
+    pub tally: Tally,
+}
+
+/// A rule that is looked after.
+pub struct Running {
+    /// The rule.
+    pub rule: Rule,
+    progress: Mutex<Progress>,
+}
+
+impl Running {
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its numbers.
+    pub fn stats(&self) -> RuleStats {
+        let Progress { behind_micros, keys, firing, tally, .. } = self.progress();
+        RuleStats {
+            taken: tally.taken,
+            fired: tally.fired,
+            without_key: tally.without_key,
+            other: tally.other,
+            over_budget: tally.over_budget,
+            keys,
+            firing,
+            behind: behind_micros,
+        }
+    }
+}
+
+/// All rules.
+pub struct RuleWatcher {
+    shared: Arc<Shared>,
+    instances: Instances,
+    faults: Option<Arc<FaultWatcher>>,
+    thread: Mutex<Background>,
+}
+
+struct Shared {
+    running: Mutex<Arc<Vec<Arc<Running>>>>,
+    firing: Mutex<BTreeMap<Whose, AlertEvent>>,
+}
+
+/// A rule and a key.
+type Whose = (String, Key);
+
+impl RuleWatcher {
+    /// Starts, if there is an instance to write to. Rules without an instance to look at are left out.
+    pub fn start(
+        config: RuleConfig,
+        instances: &Instances,
+        faults: Option<Arc<FaultWatcher>>,
+    ) -> Option<Self> {
+        instances.get(INSTANCE)?;
+        let shared = Arc::new(Shared { running: Mutex::default(), firing: Mutex::default() });
+        let thread = spawn(config, &shared, instances, faults.as_ref(), true);
+        let thread = Mutex::new(thread);
+        Some(RuleWatcher { shared, instances: instances.clone(), faults, thread })
+    }
+
+    /// Goes on with other rules. Those that are the same go on where they were. Blocks until what was known is stored.
+    pub fn replace(&self, config: RuleConfig) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.stop();
+        *thread = spawn(config, &self.shared, &self.instances, self.faults.as_ref(), false);
+    }
+
+    /// Stops, and stores what is known. Blocks until it is stored.
+    pub fn stop(&self) {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).stop();
+    }
+
+    /// The rules, in the order of the configuration.
+    pub fn running(&self) -> Arc<Vec<Arc<Running>>> {
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The alerts that fire, as they were told, by rule.
+    pub fn firing(&self) -> Vec<AlertEvent> {
+        let firing = self.shared.firing.lock().unwrap_or_else(PoisonError::into_inner);
+        firing.values().cloned().collect()
+    }
+}
+
+fn spawn(
+    config: RuleConfig,
+    shared: &Arc<Shared>,
+    instances: &Instances,
+    faults: Option<&Arc<FaultWatcher>>,
+    was_away: bool,
+) -> Background {
+    let RuleConfig { rules, dir } = config;
+    let of = |rule: Rule| {
+        if !instances.contains_key(rule.reads()) {
+            warn!(rule = rule.name, "there is no instance {}: it is left out", rule.reads());
+            return None;
+        }
+        Some(Arc::new(Running { rule, progress: Mutex::default() }))
+    };
+    let running: Arc<Vec<_>> = Arc::new(rules.into_iter().filter_map(of).collect());
+    *shared.running.lock().unwrap_or_else(PoisonError::into_inner) = running.clone();
+    let told = instances[INSTANCE].clone();
+    let now = told.clock().now();
+    let mut worker = Worker {
+        shared: shared.clone(),
+        instances: instances.clone(),
+        explainer: Explainer::new(faults.cloned()),
+        runtime: Handle::current(),
+        stored: dir.unwrap_or_default().join("rules.checkpoint"),
+        words: Words::new(&told, None),
+        sources: Vec::new(),
+        events: Vec::new(),
+        told,
+        running,
+        alive: Timestamp::MIN,
+        is_watching: false,
+        is_broken: false,
+    };
+    // Before any event can come: that there are these rules is remembered from here on. What fails is tried again.
+    let has_begun = worker.begin_or_warn(now);
+    Background::start("rules", move |stops| worker.run(&stops, now, has_begun, was_away))
+}
+
+/// What is stored. `A` is [`Alerts`], or a reference to them.
+#[derive(Serialize, Deserialize)]
+struct Stored<A> {
+    /// When there was somebody who watched.
+    alive: Timestamp,
+    /// The last entry of the instance `alerts` that was read.
+    learned: Timestamp,
+    /// From which one on it has to be read to know what fires.
+    learn_from: Timestamp,
+    gaps: Vec<Unwatched>,
+    rules: Vec<StoredRule<A>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRule<A> {
+    name: String,
+    definition: String,
+    alerts: A,
+}
+
+/// What the instance `alerts` says.
+struct Words {
+    cursor: Box<dyn StoreCursor>,
+    /// The last entry that was read.
+    learned: Timestamp,
+    /// Each rule's last word: its number, and when it was so.
+    last: BTreeMap<String, (u64, Timestamp)>,
+    /// What fires, and the entry that said so.
+    firing: BTreeMap<Whose, (Timestamp, AlertEvent)>,
+    /// Stretches that nobody watched.
+    gaps: Vec<Unwatched>,
+}
+
+impl Words {
+    /// Nothing is read yet. What was stored spares to read what is of no interest any more.
+    fn new(told: &Instance, stored: Option<&Stored<Alerts>>) -> Self {
+        Words {
+            cursor: told.log().cursor(stored.map_or(Timestamp::MIN, |it| it.learn_from), false),
+            learned: stored.map_or(Timestamp::MIN, |it| it.learned),
+            last: BTreeMap::new(),
+            firing: BTreeMap::new(),
+            gaps: stored.map(|it| it.gaps.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Reads what there is.
+    fn learn(&mut self) -> Result<(), ReadError> {
+        while let Some(chunk) = self.cursor.next(FETCH_BYTES)? {
+            for entry in chunk.entries() {
+                self.take(entry.timestamp, TermRef::from_walked(entry.event));
+            }
+        }
+        self.cursor.let_go(None);
+        Ok(())
+    }
+
+    fn take(&mut self, at: Timestamp, event: TermRef<'_>) {
+        self.learned = self.learned.max(at);
+        if let Some(gap) = Unwatched::decode(event) {
+            // Whatever says more than that was nobody of us.
+            let is_next = self.gaps.last().is_none_or(|last| last.to <= gap.from);
+            if gap.to <= at && is_next {
+                self.gaps.push(gap);
+                let beyond = self.gaps.len().saturating_sub(MAX_GAPS);
+                self.gaps.drain(..beyond);
+            }
+        }
+        let Some(alert) = AlertEvent::decode(event) else { return };
+        let last = self.last.get(&alert.rule).map(|(number, _)| *number);
+        // Likewise: ours have no gap in their numbers.
+        if last.is_some_and(|last| alert.number != last + 1) {
+            return;
+        }
+        self.last.insert(alert.rule.clone(), (alert.number, alert.at));
+        let key = alert.by.as_ref().map_or(Key::Other, |by| Key::of(by.as_term()));
+        let whose = (alert.rule.clone(), key);
+        match alert.phase {
+            Phase::Firing => self.firing.insert(whose, (at, alert)),
+            Phase::Resolved => self.firing.remove(&whose),
+        };
+    }
+
+    /// What fires of a rule.
+    fn firing_of(&self, rule: &str) -> BTreeMap<Key, Firing> {
+        let of_rule = self.firing.iter().filter(|((name, _), _)| name == rule);
+        let firing = |it: &AlertEvent| Firing { id: it.id, at: it.at, entry: it.entry };
+        of_rule.map(|((_, key), (_, alert))| (key.clone(), firing(alert))).collect()
+    }
+
+    fn number_of(&self, rule: &str) -> u64 {
+        self.last.get(rule).map_or(0, |(number, _)| *number)
+    }
+}
+
+/// What the thread owns.
+struct Worker {
+    shared: Arc<Shared>,
+    instances: Instances,
+    told: Arc<Instance>,
+    explainer: Explainer,
+    runtime: Handle,
+    stored: PathBuf,
+    running: Arc<Vec<Arc<Running>>>,
+    words: Words,
+    sources: Vec<Source>,
+    /// Words on their way to the instance.
+    events: Vec<AlertEvent>,
+    /// The last sign of life of who watched before.
+    alive: Timestamp,
+    is_watching: bool,
+    /// Whether a word could not be recorded before the program was to stop.
+    is_broken: bool,
+}
+
+/// An instance that is read, and the rules that are asked about its entries.
+struct Source {
+    instance: Arc<Instance>,
+    cursor: Box<dyn StoreCursor>,
+    rules: Vec<Asked>,
+    /// Until when it was asked for a promise.
+    promise: Option<Timestamp>,
+    is_caught_up: bool,
+    working: Working,
+    retry_at: Instant,
+}
+
+/// A rule that is asked.
+struct Asked {
+    running: Arc<Running>,
+    alerts: Alerts,
+}
+
+impl Worker {
+    fn run(mut self, stops: &Stops, now: Timestamp, has_begun: bool, was_away: bool) {
+        let mut has_begun = has_begun;
+        while !has_begun {
+            if stops.asked() {
+                return;
+            }
+            std::thread::park_timeout(RETRY);
+            has_begun = self.begin_or_warn(now);
+        }
+        if was_away && !self.tell_of_absence(now, stops) {
+            return;
+        }
+        self.is_watching = true;
+        let gaps = self.words.gaps.clone();
+        for asked in self.sources.iter_mut().flat_map(|source| &mut source.rules) {
+            asked.alerts.unwatched(gaps.iter().copied());
+        }
+        self.resolve_what_has_no_rule(now, stops);
+        let mut store_next = monotonic() + STORE_PERIOD;
+        while !stops.asked() && !self.is_broken {
+            let mut is_behind = false;
+            for n in 0..self.sources.len() {
+                is_behind |= self.pass(n, stops);
+            }
+            if monotonic() >= store_next {
+                store_next = monotonic() + STORE_PERIOD;
+                self.store();
+            }
+            if !is_behind {
+                std::thread::park_timeout(PERIOD);
+            }
+        }
+        self.store();
+    }
+
+    fn begin_or_warn(&mut self, now: Timestamp) -> bool {
+        let begun = self.begin(now);
+        if let Err(error) = &begun {
+            warn!(%error, "rules: cannot read what was told");
+        }
+        begun.is_ok()
+    }
+
+    /// Finds out where each rule goes on.
+    fn begin(&mut self, now: Timestamp) -> Result<(), ReadError> {
+        let stored: Option<Stored<Alerts>> = checkpoint::load(MAGIC, &self.stored, INSTANCE);
+        let latest = |of: &Instance| of.log().interval().map(|(_, latest)| latest);
+        let told_latest = latest(&self.told);
+        // Of a log without anything it was deleted in order.
+        let has_lost_words = stored
+            .as_ref()
+            .is_some_and(|stored| told_latest.is_some_and(|latest| latest < stored.learned));
+        self.words = Words::new(&self.told, stored.as_ref().filter(|_| !has_lost_words));
+        self.words.learn()?;
+        let stored = stored.map_or((Timestamp::MIN, Vec::new()), |it| (it.alive, it.rules));
+        let (alive, mut stored) = stored;
+        // That somebody wrote to a log is a sign of life, too.
+        let signs = self.instances.values().filter_map(|instance| latest(instance));
+        let positions = stored.iter().map(|stored| stored.alerts.position());
+        self.alive = signs.chain(positions).fold(alive, Timestamp::max).min(now);
+        let mut sources: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
+        for running in self.running.iter() {
+            let rule = &running.rule;
+            let found = stored.iter().position(|stored| stored.name == rule.name);
+            let stored = found.map(|found| stored.swap_remove(found));
+            let latest = latest(&self.instances[rule.reads()]);
+            let alerts = go_on(rule, stored, &self.words, has_lost_words, latest, now);
+            let asked = Asked { running: running.clone(), alerts };
+            sources.entry(rule.reads().to_owned()).or_default().push(asked);
+        }
+        let source = |(name, rules): (String, Vec<Asked>)| {
+            let instance = self.instances[&*name].clone();
+            let from = rules.iter().map(|asked| asked.alerts.position()).min();
+            Source {
+                cursor: instance.log().cursor(from.unwrap_or(now), false),
+                instance,
+                rules,
+                promise: None,
+                is_caught_up: false,
+                working: Working::default(),
+                retry_at: monotonic(),
+            }
+        };
+        self.sources = sources.into_iter().map(source).collect();
+        self.publish();
+        self.store();
+        Ok(())
+    }
+
+    /// Records that nobody watched until now, if anybody ever did; false if the program is to stop before.
+    fn tell_of_absence(&mut self, now: Timestamp, stops: &Stops) -> bool {
+        let after = self.words.gaps.last().map_or(Timestamp::MIN, |gap| gap.to);
+        let gap = Unwatched { from: self.alive.max(after), to: now };
+        if self.running.is_empty() || gap.from >= gap.to {
+            return true;
+        }
+        while let Err(error) = self.runtime.block_on(self.told.append(&[gap.encode()])) {
+            warn!(%error, "rules: cannot record that nobody watched");
+            if stops.asked() {
+                return false;
+            }
+            std::thread::park_timeout(RETRY);
+        }
+        if let Err(error) = self.words.learn() {
+            warn!(%error, "rules: cannot read what was told");
+        }
+        true
+    }
+
+    /// Resolves the alerts of rules that there are no more.
+    fn resolve_what_has_no_rule(&mut self, now: Timestamp, stops: &Stops) {
+        let has_rule = |name: &str| self.running.iter().any(|it| it.rule.name == name);
+        let left = self.words.firing.iter().filter(|((rule, _), _)| !has_rule(rule));
+        let left: Vec<AlertEvent> = left.map(|(_, (_, alert))| alert.clone()).collect();
+        let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
+        for alert in left {
+            let number = numbers
+                .entry(alert.rule.clone())
+                .or_insert_with(|| self.words.number_of(&alert.rule));
+            *number += 1;
+            let text = format!("there is no such rule any more: {}", alert.text);
+            self.events.push(AlertEvent {
+                phase: Phase::Resolved,
+                number: *number,
+                at: now,
+                text,
+                firing_at: Some(alert.at),
+                explanation: None,
+                ..alert
+            });
+        }
+        self.flush(stops);
+    }
+
+    /// Reads a portion of an instance, or sees that time passes; whether there is more.
+    fn pass(&mut self, n: usize, stops: &Stops) -> bool {
+        let source = &mut self.sources[n];
+        if monotonic() < source.retry_at {
+            return false;
+        }
+        let mut words = Vec::new();
+        let is_behind = match source.read(&mut words) {
+            Ok(is_behind) => is_behind,
+            Err(error) => {
+                let instance = source.instance.name();
+                warn!(instance, %error, "rules: cannot read the log");
+                source.retry_at = monotonic() + RETRY;
+                return false;
+            }
+        };
+        let is_caught_up = source.is_caught_up;
+        for (running, word) in words {
+            if stops.asked() && !is_caught_up {
+                // It takes long to explain much. What is told of this again is what was not.
+                self.is_broken = true;
+                return false;
+            }
+            self.say(&running, word, is_caught_up);
+            if self.events.len() >= TELL_AT_ONCE {
+                self.flush(stops);
+            }
+        }
+        self.flush(stops);
+        self.sources[n].publish();
+        is_behind
+    }
+
+    /// Puts a word into an event, if it has not been told.
+    fn say(&mut self, running: &Running, word: Word, is_caught_up: bool) {
+        let rule = &running.rule;
+        let last = self.events.iter().rev().find(|event| event.rule == rule.name);
+        let last = last.map_or_else(|| self.words.number_of(&rule.name), |event| event.number);
+        if word.number <= last {
+            return;
+        }
+        let entry = word.entry.and_then(|at| self.entry(rule, at));
+        let by = match &word.key {
+            Key::Term(bytes) => Some(TermRef::from_walked(bytes).to_buf()),
+            Key::Other if rule.by.is_some() => {
+                Some(TermBuf::written(|out| encode::atom(out, "other")))
+            }
+            Key::Other => None,
+        };
+        let explanation =
+            (word.phase == Phase::Firing).then(|| self.explain(rule, word.at, is_caught_up));
+        let event = entry.as_ref().map(|entry| entry.event.as_term());
+        self.events.push(AlertEvent {
+            rule: rule.name.clone(),
+            phase: word.phase,
+            id: word.id,
+            number: word.number,
+            at: word.at,
+            severity: rule.severity,
+            instance: rule.instance.clone(),
+            text: rule.words(by.as_ref().map(TermBuf::as_term), word.count, event),
+            by,
+            count: word.count,
+            entry: word.entry,
+            firing_at: word.firing_at,
+            explanation: explanation.flatten(),
+        });
+    }
+
+    /// An entry that a rule has taken, if the log still has it.
+    fn entry(&self, rule: &Rule, at: Timestamp) -> Option<Entry> {
+        let found = read::at(&self.instances[rule.reads()], at, Vec::new());
+        self.runtime.block_on(found).ok()?.pop()
+    }
+
+    /// What is different in the stretch of an alert.
+    fn explain(&mut self, rule: &Rule, at: Timestamp, is_caught_up: bool) -> Option<String> {
+        let instance = self.instances.get(&*rule.instance)?;
+        let until = at.next();
+        let from = Timestamp::from_micros(until.micros().saturating_sub(rule.horizon()));
+        let stretches = Stretches::new(from, until, None)?;
+        self.runtime.block_on(self.explainer.within(instance, stretches, !is_caught_up))
+    }
+
+    /// Records what was said, however long that takes.
+    fn flush(&mut self, stops: &Stops) {
+        while !self.events.is_empty() && !self.is_broken {
+            let events: Vec<_> = self.events.iter().map(AlertEvent::encode).collect();
+            match self.runtime.block_on(self.told.append(&events)) {
+                Ok(_) => {
+                    self.events.clear();
+                    if let Err(error) = self.words.learn() {
+                        warn!(%error, "rules: cannot read what was told");
+                    }
+                    self.publish();
+                }
+                Err(error) => {
+                    warn!(%error, "rules: cannot record an alert");
+                    // A part may have been recorded all the same.
+                    while let Some(failed) = self.wait(stops).and_then(|()| self.words.learn().err()) {
+                        warn!(error = %failed, "rules: cannot read what was told");
+                    }
+                    let words = &self.words;
+                    self.events.retain(|event| event.number > words.number_of(&event.rule));
+                }
+            }
+        }
+        self.events.clear();
+    }
+
+    /// Waits until what failed may be tried again; `None` if the program is to stop.
+    fn wait(&mut self, stops: &Stops) -> Option<()> {
+        std::thread::park_timeout(RETRY);
+        self.is_broken |= stops.asked();
+        (!self.is_broken).then_some(())
+    }
+
+    /// Shows what fires.
+    fn publish(&self) {
+        let firing = self.words.firing.iter();
+        let firing = firing.map(|(whose, (_, alert))| (whose.clone(), alert.clone())).collect();
+        *self.shared.firing.lock().unwrap_or_else(PoisonError::into_inner) = firing;
+        self.sources.iter().for_each(Source::publish);
+    }
+
+    fn store(&self) {
+        if self.is_broken {
+            return;
+        }
+        let oldest = self.words.firing.values().map(|(at, _)| *at).min();
+        let asked = self.sources.iter().flat_map(|source| &source.rules);
+        let rules = asked.map(|Asked { running, alerts }| StoredRule {
+            name: running.rule.name.clone(),
+            definition: running.rule.definition(),
+            alerts,
+        });
+        let alive = if self.is_watching { self.told.clock().now() } else { self.alive };
+        let stored = Stored {
+            alive,
+            learned: self.words.learned,
+            learn_from: oldest.unwrap_or(self.words.learned.next()),
+            gaps: self.words.gaps.clone(),
+            rules: rules.collect(),
+        };
+        let bytes = checkpoint::bytes(MAGIC, &stored);
+        if let Err(error) = checkpoint::store(&self.stored, &bytes) {
+            warn!(%error, "what is known of rules cannot be stored");
+        }
+    }
+}
+
+impl Source {
+    /// Asks the rules about a portion, or sees that time passes; whether there is more.
+    fn read(&mut self, words: &mut Vec<(Arc<Running>, Word)>) -> Result<bool, ReadError> {
+        let Source { instance, cursor, rules, promise, working, .. } = self;
+        // Asked before the log is looked at: what is there then is all that there will be.
+        let promised = promise.filter(|to| instance.tail().outstanding(*to).is_none());
+        let chunk = cursor.next(FETCH_BYTES)?;
+        match &chunk {
+            None => {
+                cursor.let_go(None);
+                if let Some(to) = promised {
+                    *promise = None;
+                    rules.iter_mut().for_each(|asked| asked.pass(to.next(), words));
+                }
+                let now = instance.clock().now();
+                let is_due = rules.iter().filter_map(|asked| asked.alerts.due()).any(|due| due < now);
+                if is_due && promise.is_none() {
+                    let to = now.previous();
+                    // Until we come again it may have been promised.
+                    let _ = instance.tail().outstanding(to);
+                    *promise = Some(to);
+                }
+            }
+            Some(chunk) => {
+                let mut last = Timestamp::MIN;
+                for entry in chunk.entries() {
+                    let sight = Sight::of(TermRef::from_walked(entry.event));
+                    last = entry.timestamp;
+                    rules.iter_mut().for_each(|asked| asked.entry(last, &sight, working, words));
+                }
+                rules.iter_mut().for_each(|asked| asked.pass(last.next(), words));
+            }
+        }
+        self.is_caught_up = chunk.is_none();
+        Ok(chunk.is_some())
+    }
+
+    /// Shows how far its rules are.
+    fn publish(&self) {
+        let latest = self.instance.log().interval().map_or(Timestamp::MIN, |(_, latest)| latest);
+        for Asked { running, alerts } in &self.rules {
+            let behind = latest.next().micros_since(alerts.position());
+            *running.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress {
+                position: alerts.position(),
+                behind_micros: if self.is_caught_up { 0 } else { behind },
+                keys: alerts.keys() as u64,
+                firing: alerts.firing().count() as u64,
+                tally: alerts.tally(),
+            };
+        }
+    }
+}
+
+impl Asked {
+    fn entry(
+        &mut self,
+        at: Timestamp,
+        sight: &Sight<'_>,
+        working: &mut Working,
+        words: &mut Vec<(Arc<Running>, Word)>,
+    ) {
+        let Asked { running, alerts } = self;
+        if at < alerts.position() {
+            return;
+        }
+        match running.rule.takes(sight, working) {
+            Ok(None) => {}
+            Ok(Some(key)) => {
+                alerts.entry(&running.rule, at, key, &mut |word| words.push((running.clone(), word)));
+            }
+            Err(why) => alerts.count_unasked(why),
+        }
+    }
+
+    fn pass(&mut self, to: Timestamp, words: &mut Vec<(Arc<Running>, Word)>) {
+        let Asked { running, alerts } = self;
+        alerts.pass(&running.rule, to, &mut |word| words.push((running.clone(), word)));
+    }
+}
+
+/// Where a rule goes on. `latest` is the newest entry of the instance that it looks at.
+fn go_on(
+    rule: &Rule,
+    stored: Option<StoredRule<Alerts>>,
+    words: &Words,
+    has_lost_words: bool,
+    latest: Option<Timestamp>,
+    now: Timestamp,
+) -> Alerts {
+    let last = words.last.get(&rule.name).copied();
+    let (at, number) = match stored {
+        Some(StoredRule { definition, alerts, .. }) => {
+            // Of a log without anything it was deleted in order.
+            let is_lost = latest.is_some_and(|latest| latest < alerts.last());
+            if !is_lost && !has_lost_words && definition == rule.definition() {
+                return alerts;
+            }
+            let at = latest.filter(|_| is_lost).map_or(alerts.position(), Timestamp::next);
+            (at, if has_lost_words { 0 } else { alerts.number() })
+        }
+        // All that was said by then was recorded with it, or can be told of then.
+        None => (last.map_or(now, |(_, at)| at.next()), 0),
+    };
+    let number = last.map_or(number, |(last, _)| last.max(number));
+    Alerts::begin(rule, at, number, words.firing_of(&rule.name))
+}
