@@ -358,6 +358,23 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of a receiver of alerts.
+    ReceiverMetrics;
+    /// The numbers of a receiver of alerts.
+    ReceiverStats of "receiver";
+    counters {
+        delivered in Count: "Alerts that it was told of, and of which it was told that they are resolved.",
+        failed in Count: "Attempts that failed.",
+        given_up in Count: "Alerts that it was not told of: refused for good, or a day old.",
+        quieted in Count: "Alerts that it was not told of because of a silence, unless they outlasted it.",
+    }
+    gauges {
+        waiting in Count: "Alerts that wait.",
+    }
+    histograms {}
+}
+
+metrics! {
     /// What is counted of a session.
     SessionMetrics;
     /// The numbers of a session.

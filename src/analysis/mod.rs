@@ -32,6 +32,7 @@ mod report;
 pub mod rule;
 pub mod series;
 mod shape;
+pub mod silences;
 mod template;
 mod told;
 pub mod tracker;

@@ -1,7 +1,7 @@
 //! What the operator wants to be told of: which events, how many of them or how long none, and one alert for each of what.
 
 use std::cell::OnceCell;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use regex::Regex;
 
@@ -135,6 +135,18 @@ pub enum Receiver {
     Webhook(String),
     /// A process of the cluster.
     Process(Destination),
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Receiver::Webhook(name) => write!(f, "webhook:{name}"),
+            Receiver::Process(Destination { to, is_cast }) => {
+                write!(f, "{}:{to}", if *is_cast { "cast" } else { "erlang" })
+            }
+        }
+    }
 }
 
 /// A process that is told.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{
     AnalysisSection, ConfigError, File, InstanceSection, Limit, LocateEm, OF_ANALYSIS, Size, Span,
-    SyncSetting,
+    SyncSetting, rules,
 };
 use crate::analysis::window_value::MAX_ELEMENT;
 use crate::etf::{Term, TermRef};
@@ -29,6 +29,8 @@ pub(super) enum Section {
     Instance(usize),
     /// Likewise.
     Analysis(usize),
+    /// Likewise.
+    Rule(usize),
 }
 
 /// Tells in which file and line a key of a section stands.
@@ -175,7 +177,8 @@ pub(super) fn check(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> 
         }
         instance(section, here, place)?;
     }
-    analyses(file, place)
+    analyses(file, place)?;
+    rules::check(file, place)
 }
 
 fn analyses(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> {
@@ -262,7 +265,7 @@ fn elements(spec: TermRef<'_>) -> Option<usize> {
     spec.cells().map(of_clause).collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
-fn at(place: FindKey<'_>, section: Section, key: &str, message: String) -> ConfigError {
+pub(super) fn at(place: FindKey<'_>, section: Section, key: &str, message: String) -> ConfigError {
     let (path, line) = place(section, key);
     ConfigError::Content { path, line, key: format!("{key}: "), message }
 }
@@ -413,6 +416,7 @@ pub(super) fn toml_line(text: &str, section: Section, key: &str) -> usize {
         Section::Defaults => ("[instance_defaults]", 0),
         Section::Instance(number) => ("[[instance]]", number),
         Section::Analysis(number) => ("[[analysis]]", number),
+        Section::Rule(number) => ("[[rule]]", number),
     };
     let (mut seen, mut inside, mut begin) = (0, false, 1);
     for (line, content) in (1..).zip(text.lines().map(str::trim)) {
@@ -440,7 +444,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{AnalysisSection, HttpSection, NodeSection};
+    use crate::config::{AnalysisSection, HttpSection, NodeSection, RuleSection};
 
     const MANUAL: &str = include_str!("../../docs/configuration.md");
 
@@ -488,6 +492,7 @@ mod tests {
         assert_eq!(told("## `[[instance]]`"), keys::<InstanceSection>());
         assert_eq!(told("## `[http]`"), keys::<HttpSection>());
         assert_eq!(told("## `[[analysis]]`"), keys::<AnalysisSection>());
+        assert_eq!(told("## `[[rule]]`"), keys::<RuleSection>());
     }
 
     /// Each is written into a configuration, which then has to be the same as without it.

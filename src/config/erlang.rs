@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::check::{Section, check};
+use super::rules::{RuleDraft, RuleSection};
 use super::{
     AnalysisSection, ConfigError, FaultRuleSection, File, InstanceSection, LocateEm, LoggerFilters,
     MatchSpecText, Size, Span, StartSetting, SyncSetting, ValueText, Written, with_nearest,
@@ -166,6 +167,7 @@ impl<'a> Parameters<'a> {
                 "http" => file.http = reader.section(&["logmachine", "http"], *value)?,
                 "fault_rule" => file.fault_rule = reader.fault_rules(*value)?,
                 "analysis" => file.analysis = reader.analyses(*value)?,
+                "rule" => file.rule = reader.rules(*value)?,
                 "name" => {
                     let line = reader.line(&["logmachine", "name"]);
                     return Err(reader.error(line, "name", "belongs into {node, [...]}"));
@@ -191,9 +193,8 @@ impl<'a> Parameters<'a> {
         }
         file.instance_defaults = defaults;
         check(&file, &|section, key| self.place(&file, section, key))?;
-        let place = |number| self.place(&file, Section::Analysis(number), "from");
-        let places: Vec<_> = (0..file.analysis.len()).map(place).collect();
-        file.place_analyses(places.into_iter());
+        let found = file.clone();
+        file.place_instances(|section, key| self.place(&found, section, key));
         Ok(file)
     }
 
@@ -210,6 +211,11 @@ impl<'a> Parameters<'a> {
             let nth = file.analysis[..number].iter().filter(has_it).count();
             return (reader.path.clone(), reader.nth_line(&["logmachine", "analysis", key], nth));
         }
+        if let Section::Rule(number) = section {
+            let reader = self.reader("rule").expect("the key was read somewhere");
+            let nth = file.rule[..number].iter().filter(|rule| rule.has(key)).count();
+            return (reader.path.clone(), reader.nth_line(&["logmachine", "rule", key], nth));
+        }
         let (parameter, keys) = match section {
             Section::Node => ("node", vec!["logmachine", "node", key]),
             Section::Http => ("http", vec!["logmachine", "http", key]),
@@ -219,7 +225,9 @@ impl<'a> Parameters<'a> {
                 ("instances", vec!["logmachine", "instances", name(n)])
             }
             Section::Instance(n) => ("instances", vec!["logmachine", "instances", name(n), key]),
-            Section::Analysis(_) => unreachable!("they have no names before their keys"),
+            Section::Analysis(_) | Section::Rule(_) => {
+                unreachable!("they have no names before their keys")
+            }
         };
         let reader = self.reader(parameter).expect("the key was read somewhere");
         (reader.path.clone(), reader.line(&keys))
@@ -359,6 +367,11 @@ impl Reader {
         }
         let expected = "analyses, [[{name, Name}, {from, Instance}, {window, {1, min}}, {values, [{n, count}]}]]";
         self.tables::<AnalysisSection, Draft>("analysis", list, expected)
+    }
+
+    fn rules(&self, list: TermRef<'_>) -> Result<Vec<RuleSection>, ConfigError> {
+        let expected = "rules, [[{name, Name}, {level, error}, {count, 10}, {within, {1, min}}]]";
+        self.tables::<RuleSection, RuleDraft>("rule", list, expected)
     }
 
     /// Key and value; an error for what is not `{Key, Value}`.

@@ -6,6 +6,7 @@
 
 pub(crate) mod check;
 mod erlang;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -27,6 +28,8 @@ use crate::instance::redaction::Redaction;
 use crate::instance::{InstanceConfig, Overload, SyncMode};
 use crate::match_spec::{Limits, MatchSpec};
 pub use crate::node::epmd::Mode as EpmdMode;
+use check::Section;
+pub use rules::{ByText, FaultSetting, GrepText, LevelText, ReceiverText, RuleSection};
 
 /// Why a configuration cannot be used. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ pub enum ConfigError {
 }
 
 /// A configuration file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
     /// `[node]`.
@@ -74,6 +77,8 @@ pub struct File {
     pub fault_rule: Vec<FaultRuleSection>,
     /// `[[analysis]]`.
     pub analysis: Vec<AnalysisSection>,
+    /// `[[rule]]`.
+    pub rule: Vec<RuleSection>,
 }
 
 /// `[[analysis]]`.
@@ -94,7 +99,7 @@ pub struct AnalysisSection {
     pub start: StartSetting,
     /// Where `from` stands: whether there is such an instance is known only when all are.
     #[serde(skip)]
-    from_place: (PathBuf, usize),
+    place: (PathBuf, usize),
 }
 
 /// Where an analysis begins when it first runs.
@@ -413,6 +418,9 @@ macro_rules! deserialize_written {
 }
 
 deserialize_written!(
+    ByText,
+    LevelText,
+    ReceiverText,
     Sha256,
     Span,
     Size,
@@ -447,7 +455,7 @@ impl File {
         let mut file: File = toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
         let place = |section, key: &str| (path.to_owned(), check::toml_line(&text, section, key));
         check::check(&file, &place)?;
-        file.place_analyses((0..).map(|number| place(check::Section::Analysis(number), "from")));
+        file.place_instances(place);
         Ok(file)
     }
 
@@ -510,10 +518,14 @@ impl File {
         self.analysis.iter().map(analysis).collect()
     }
 
-    /// Remembers where each analysis says what it reads.
-    fn place_analyses(&mut self, places: impl Iterator<Item = (PathBuf, usize)>) {
-        for (analysis, place) in self.analysis.iter_mut().zip(places) {
-            analysis.from_place = place;
+    /// Remembers where it is said which instances analyses and rules read.
+    fn place_instances(&mut self, place: impl Fn(Section, &str) -> (PathBuf, usize)) {
+        for (number, analysis) in self.analysis.iter_mut().enumerate() {
+            analysis.place = place(Section::Analysis(number), "from");
+        }
+        for (number, rule) in self.rule.iter_mut().enumerate() {
+            let key = if rule.instance.is_some() { "instance" } else { "name" };
+            rule.place = place(Section::Rule(number), key);
         }
     }
 
@@ -553,14 +565,17 @@ impl File {
         for name in OF_ANALYSIS.into_iter().chain(self.analysis.iter().map(|it| &*it.name)) {
             add(&mut sections, name);
         }
-        for AnalysisSection { from, from_place: (path, line), .. } in &self.analysis {
-            if !sections.iter().any(|section| section.name.as_ref() == Some(from)) {
+        let reads = self.analysis.iter().map(|it| ("from", &*it.from, &it.place));
+        for (key, name, (path, line)) in
+            reads.chain(self.rule.iter().map(|it| ("instance", it.instance(), &it.place)))
+        {
+            if !sections.iter().any(|section| section.name.as_deref() == Some(name)) {
                 let names: Vec<_> = sections.iter().filter_map(|it| it.name.as_deref()).collect();
                 return Err(ConfigError::Content {
                     path: path.clone(),
                     line: *line,
-                    key: "from: ".to_owned(),
-                    message: format!("there is no instance {from}; there is {}", names.join(", ")),
+                    key: format!("{key}: "),
+                    message: format!("there is no instance {name}; there is {}", names.join(", ")),
                 });
             }
         }
@@ -627,7 +642,7 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 /// What analysis writes besides: these instances exist without being configured.
-const OF_ANALYSIS: [&str; 2] = ["faults", "nodes"];
+const OF_ANALYSIS: [&str; 3] = ["alerts", "faults", "nodes"];
 
 /// How much an instance of analysis keeps unless its own section says otherwise: years, as a rule.
 const OF_ANALYSIS_BYTES: u64 = 1 << 30;
@@ -872,7 +887,7 @@ mod tests {
         let more = ["quotes".to_owned(), "more".to_owned()];
         let instances = file.instances(&more, Path::new("d")).unwrap();
         let names: Vec<_> = instances.iter().map(|i| i.log.name.as_str()).collect();
-        assert_eq!(names, ["error_logger", "quotes", "more", "faults", "nodes"]);
+        assert_eq!(names, ["error_logger", "quotes", "more", "alerts", "faults", "nodes"]);
         assert_eq!(instances[0].log.segment_bytes, Some(1 << 20));
         assert_eq!(instances[0].log.dir, Path::new("d/error_logger"));
         assert_eq!(instances[0].log.evict_after, Some(Duration::from_secs(4 * 3600)));

@@ -9,6 +9,7 @@ mod checkpoint;
 pub mod deployments;
 pub mod explain;
 pub mod faults;
+pub mod notify;
 pub mod rules;
 
 use std::sync::Arc;

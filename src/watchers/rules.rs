@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -25,14 +25,15 @@ use super::background::{Background, FETCH_BYTES, PERIOD, RETRY, STORE_PERIOD, St
 use super::checkpoint;
 use super::explain::{Explainer, Stretches};
 use super::faults::FaultWatcher;
-use crate::analysis::alert_event::{AlertEvent, Phase, Unwatched};
+use crate::analysis::alert_event::{AlertEvent, Phase, Silence, SilenceEvent, Unwatched};
 use crate::analysis::alerts::{Alerts, Firing, Tally, Word};
 use crate::analysis::rule::{Rule, Sight, Working};
+use crate::analysis::silences::Silences;
 use crate::analysis::window::Key;
 use crate::etf::{TermBuf, TermRef, encode};
 use crate::instance::calls::Instances;
 use crate::instance::read::{self, Entry};
-use crate::instance::{Instance, InstanceConfig};
+use crate::instance::{AppendError, Instance, InstanceConfig};
 use crate::metrics::RuleStats;
 use crate::store::{ReadError, StoreCursor};
 use crate::time::{Timestamp, monotonic};
@@ -45,6 +46,10 @@ const MAGIC: &[u8] = b"logmachine rules 1\n";
 
 /// Alerts that are recorded at once.
 const TELL_AT_ONCE: usize = 64;
+
+/// How long somebody waits for a silence to hold, and how often they look.
+const SILENCE_TIME: Duration = Duration::from_secs(5);
+const SILENCE_STEP: Duration = Duration::from_millis(5);
 
 /// Unwatched stretches that are remembered.
 const MAX_GAPS: usize = 1000;
@@ -113,14 +118,19 @@ impl Running {
 /// All rules.
 pub struct RuleWatcher {
     shared: Arc<Shared>,
+    told: Arc<Instance>,
     instances: Instances,
     faults: Option<Arc<FaultWatcher>>,
     thread: Mutex<Background>,
 }
 
+#[derive(Default)]
 struct Shared {
     running: Mutex<Arc<Vec<Arc<Running>>>>,
     firing: Mutex<BTreeMap<Whose, AlertEvent>>,
+    silences: Mutex<Silences>,
+    /// The last entry of the instance `alerts` that all this is from.
+    learned: Mutex<Timestamp>,
 }
 
 /// A rule and a key.
@@ -133,11 +143,11 @@ impl RuleWatcher {
         instances: &Instances,
         faults: Option<Arc<FaultWatcher>>,
     ) -> Option<Self> {
-        instances.get(INSTANCE)?;
-        let shared = Arc::new(Shared { running: Mutex::default(), firing: Mutex::default() });
+        let told = instances.get(INSTANCE)?.clone();
+        let shared = Arc::<Shared>::default();
         let thread = spawn(config, &shared, instances, faults.as_ref(), true);
         let thread = Mutex::new(thread);
-        Some(RuleWatcher { shared, instances: instances.clone(), faults, thread })
+        Some(RuleWatcher { shared, told, instances: instances.clone(), faults, thread })
     }
 
     /// Goes on with other rules. Those that are the same go on where they were. Blocks until what was known is stored.
@@ -161,6 +171,59 @@ impl RuleWatcher {
     pub fn firing(&self) -> Vec<AlertEvent> {
         let firing = self.shared.firing.lock().unwrap_or_else(PoisonError::into_inner);
         firing.values().cloned().collect()
+    }
+}
+
+/// Why a silence was not set or lifted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SilenceError {
+    /// There is none of that name, or not any more.
+    #[error("there is no silence {0}")]
+    Unknown(String),
+    /// It could not be recorded.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl RuleWatcher {
+    /// The silences that hold.
+    pub fn silences(&self) -> Silences {
+        self.shared.silences.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records a silence, and waits until it holds, but not long.
+    ///
+    /// # Errors
+    ///
+    /// [`SilenceError::Append`].
+    pub async fn silence(&self, silence: Silence) -> Result<(), SilenceError> {
+        self.record(SilenceEvent::Set(silence)).await
+    }
+
+    /// Ends a silence before its time.
+    ///
+    /// # Errors
+    ///
+    /// [`SilenceError`].
+    pub async fn lift(&self, id: &str, who: &str) -> Result<(), SilenceError> {
+        let now = self.told.clock().now();
+        if self.silences().find(id, now).is_none() {
+            return Err(SilenceError::Unknown(id.to_owned()));
+        }
+        self.record(SilenceEvent::Lifted { id: id.to_owned(), who: who.to_owned() }).await
+    }
+
+    async fn record(&self, event: SilenceEvent) -> Result<(), SilenceError> {
+        let stamped = self.told.append(&[event.encode()]).await?;
+        let until = monotonic() + SILENCE_TIME;
+        let has_learned =
+            || *self.shared.learned.lock().unwrap_or_else(PoisonError::into_inner) >= stamped.last;
+        while !has_learned() && monotonic() < until {
+            self.thread.lock().unwrap_or_else(PoisonError::into_inner).wake();
+            tokio::time::sleep(SILENCE_STEP).await;
+        }
+        Ok(())
     }
 }
 
@@ -213,6 +276,7 @@ struct Stored<A> {
     /// From which one on it has to be read to know what fires.
     learn_from: Timestamp,
     gaps: Vec<Unwatched>,
+    silences: Silences,
     rules: Vec<StoredRule<A>>,
 }
 
@@ -234,6 +298,7 @@ struct Words {
     firing: BTreeMap<Whose, (Timestamp, AlertEvent)>,
     /// Stretches that nobody watched.
     gaps: Vec<Unwatched>,
+    silences: Silences,
 }
 
 impl Words {
@@ -245,6 +310,7 @@ impl Words {
             last: BTreeMap::new(),
             firing: BTreeMap::new(),
             gaps: stored.map(|it| it.gaps.clone()).unwrap_or_default(),
+            silences: stored.map(|it| it.silences.clone()).unwrap_or_default(),
         }
     }
 
@@ -269,6 +335,9 @@ impl Words {
                 let beyond = self.gaps.len().saturating_sub(MAX_GAPS);
                 self.gaps.drain(..beyond);
             }
+        }
+        if let Some(event) = SilenceEvent::decode(event) {
+            self.silences.learn(at, event);
         }
         let Some(alert) = AlertEvent::decode(event) else { return };
         let last = self.last.get(&alert.rule).map(|(number, _)| *number);
@@ -360,15 +429,27 @@ impl Worker {
             for n in 0..self.sources.len() {
                 is_behind |= self.pass(n, stops);
             }
+            self.learn();
             if monotonic() >= store_next {
                 store_next = monotonic() + STORE_PERIOD;
                 self.store();
             }
             if !is_behind {
-                std::thread::park_timeout(PERIOD);
+                std::thread::park_timeout(if self.sources.is_empty() { RETRY } else { PERIOD });
             }
         }
         self.store();
+    }
+
+    /// Reads what was told, by whomever.
+    fn learn(&mut self) {
+        let before = self.words.learned;
+        if let Err(error) = self.words.learn() {
+            warn!(%error, "rules: cannot read what was told");
+        }
+        if self.words.learned != before {
+            self.publish();
+        }
     }
 
     fn begin_or_warn(&mut self, now: Timestamp) -> bool {
@@ -439,9 +520,7 @@ impl Worker {
             }
             std::thread::park_timeout(RETRY);
         }
-        if let Err(error) = self.words.learn() {
-            warn!(%error, "rules: cannot read what was told");
-        }
+        self.learn();
         true
     }
 
@@ -561,15 +640,14 @@ impl Worker {
             match self.runtime.block_on(self.told.append(&events)) {
                 Ok(_) => {
                     self.events.clear();
-                    if let Err(error) = self.words.learn() {
-                        warn!(%error, "rules: cannot read what was told");
-                    }
-                    self.publish();
+                    self.learn();
                 }
                 Err(error) => {
                     warn!(%error, "rules: cannot record an alert");
                     // A part may have been recorded all the same.
-                    while let Some(failed) = self.wait(stops).and_then(|()| self.words.learn().err()) {
+                    while let Some(failed) =
+                        self.wait(stops).and_then(|()| self.words.learn().err())
+                    {
                         warn!(error = %failed, "rules: cannot read what was told");
                     }
                     let words = &self.words;
@@ -592,6 +670,9 @@ impl Worker {
         let firing = self.words.firing.iter();
         let firing = firing.map(|(whose, (_, alert))| (whose.clone(), alert.clone())).collect();
         *self.shared.firing.lock().unwrap_or_else(PoisonError::into_inner) = firing;
+        *self.shared.silences.lock().unwrap_or_else(PoisonError::into_inner) =
+            self.words.silences.clone();
+        *self.shared.learned.lock().unwrap_or_else(PoisonError::into_inner) = self.words.learned;
         self.sources.iter().for_each(Source::publish);
     }
 
@@ -612,6 +693,7 @@ impl Worker {
             learned: self.words.learned,
             learn_from: oldest.unwrap_or(self.words.learned.next()),
             gaps: self.words.gaps.clone(),
+            silences: self.words.silences.clone(),
             rules: rules.collect(),
         };
         let bytes = checkpoint::bytes(MAGIC, &stored);
@@ -636,7 +718,8 @@ impl Source {
                     rules.iter_mut().for_each(|asked| asked.pass(to.next(), words));
                 }
                 let now = instance.clock().now();
-                let is_due = rules.iter().filter_map(|asked| asked.alerts.due()).any(|due| due < now);
+                let is_due =
+                    rules.iter().filter_map(|asked| asked.alerts.due()).any(|due| due < now);
                 if is_due && promise.is_none() {
                     let to = now.previous();
                     // Until we come again it may have been promised.
@@ -689,7 +772,8 @@ impl Asked {
         match running.rule.takes(sight, working) {
             Ok(None) => {}
             Ok(Some(key)) => {
-                alerts.entry(&running.rule, at, key, &mut |word| words.push((running.clone(), word)));
+                alerts
+                    .entry(&running.rule, at, key, &mut |word| words.push((running.clone(), word)));
             }
             Err(why) => alerts.count_unasked(why),
         }
