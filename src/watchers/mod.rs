@@ -9,6 +9,9 @@ mod checkpoint;
 pub mod deployments;
 pub mod explain;
 pub mod faults;
+#[cfg(feature = "http")]
+#[allow(dead_code, reason = "nobody sends alerts yet")]
+pub mod webhook;
 
 use std::sync::Arc;
 
