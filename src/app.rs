@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::analysis::fault_rule::FaultRule;
+use crate::analysis::rule::Rule;
 use crate::analysis::window::Analysis;
 #[cfg(feature = "http")]
 use crate::api::{self, Api, HttpConfig, HttpError};
@@ -24,9 +25,8 @@ use crate::store::OpenError;
 use crate::store::file::is_alone;
 use crate::strangers;
 use crate::time::Clock;
-use crate::watchers::Watchers;
-use crate::watchers::analyses::AnalysisConfig;
-use crate::watchers::faults::FaultConfig;
+use crate::watchers::notify::NotifyConfig;
+use crate::watchers::{WatcherConfig, Watchers};
 
 /// All that is needed to run.
 pub struct Settings {
@@ -51,6 +51,10 @@ pub struct Settings {
     pub fault_rules: Vec<FaultRule>,
     /// What to compute of events of stretches of time. Each needs an instance of its name among the above.
     pub analyses: Vec<Analysis>,
+    /// What somebody is to be told of. Alerts are told where an instance `alerts` is among the above.
+    pub rules: Vec<Rule>,
+    /// Who can be told.
+    pub notify: NotifyConfig,
     /// Where to serve HTTP, if anywhere.
     #[cfg(feature = "http")]
     pub http: Option<HttpConfig>,
@@ -71,9 +75,21 @@ impl Settings {
             instances: Vec::new(),
             fault_rules: Vec::new(),
             analyses: Vec::new(),
+            rules: Vec::new(),
+            notify: NotifyConfig::default(),
             #[cfg(feature = "http")]
             http: None,
         })
+    }
+
+    fn watched(&mut self) -> WatcherConfig {
+        WatcherConfig::of(
+            &self.instances,
+            std::mem::take(&mut self.fault_rules),
+            std::mem::take(&mut self.analyses),
+            std::mem::take(&mut self.rules),
+            std::mem::take(&mut self.notify),
+        )
     }
 }
 
@@ -119,7 +135,7 @@ pub struct App {
     node: Node,
     instances: Instances,
     registered: Registered,
-    watchers: Watchers,
+    watchers: Arc<Watchers>,
     #[cfg(feature = "http")]
     api: Option<Api>,
     tasks: JoinSet<()>,
@@ -149,8 +165,7 @@ impl App {
         let clock = Clock::system();
         // The logs first: one that cannot be opened must not cost another node its name.
         let mut opened = Vec::new();
-        let faults = FaultConfig::of(&settings.instances, settings.fault_rules);
-        let analyses = AnalysisConfig::of(&settings.instances, settings.analyses);
+        let watched = settings.watched();
         // Before the first is opened: opening one makes the files of a new log.
         let alone: Vec<bool> =
             settings.instances.iter().map(|config| is_alone(&config.log)).collect();
@@ -188,7 +203,7 @@ impl App {
         Front::start(&node, &instances);
         node.serve(Arc::new(Module(Arc::downgrade(&instances))));
         // Before any node can come.
-        let watchers = Watchers::start(&node, &instances, faults, analyses);
+        let watchers = Arc::new(Watchers::start(&node, &instances, watched));
         let mut tasks = JoinSet::new();
         tasks.spawn(strangers::sum_up());
         tasks.spawn(listener::serve(node.clone(), listeners));
@@ -247,6 +262,15 @@ impl App {
         }
     }
 
+    /// Goes on with other rules, receivers of alerts and analyses; what there is now. Those that are the same go on where they
+    /// were, and a new analysis begins with the next start if it has no instance yet.
+    pub async fn reload(&self, mut settings: Settings) -> String {
+        let watched = settings.watched();
+        let watchers = self.watchers.clone();
+        let replace = tokio::task::spawn_blocking(move || watchers.replace(watched));
+        replace.await.expect("replacing rules does not panic")
+    }
+
     /// Stops in the direction events flow: HTTP, what watches logs, receivers, recorders, sessions with their connections, what subscribers
     /// acknowledged, port mapper.
     ///
@@ -261,7 +285,7 @@ impl App {
             api.stop().await;
         }
         // That our connections end is no node's going; and they write to instances.
-        let watchers = self.watchers;
+        let watchers = Arc::into_inner(self.watchers).expect("nobody else has them for long");
         let stop = tokio::task::spawn_blocking(move || watchers.stop());
         stop.await.expect("stopping does not panic");
         let receivers = async {

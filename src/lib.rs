@@ -31,7 +31,7 @@
 //!
 //! Modules in reading order; a module uses modules to its left, never beside it or to its right:
 //!
-//! `time` < `metrics, diagnostics, planted` < `strangers` < `etf` < `event_log, match_spec, proto` < `store` < `node` <
+//! `time` < `metrics, diagnostics, planted` < `strangers, outgoing` < `etf` < `event_log, match_spec, proto` < `store` < `node` <
 //! `instance` < `analysis` < `watchers` < `api` < `app, config, cli`
 //!
 //! - `time`: timestamps, and the only place that asks what time it is
@@ -39,6 +39,7 @@
 //! - `diagnostics`: what the program says of itself, on its way to standard error
 //! - `planted`: faults that only a test build has, to test the tests
 //! - `strangers`: what strangers may put into our diagnostics
+//! - `outgoing`: what the HTTP requests that we send have in common
 //! - `etf`: Erlang terms and their bytes
 //! - `event_log`: the log in files: segments, index, cache, cursors
 //! - `match_spec`: match specifications, the filters of subscribers
@@ -81,6 +82,8 @@ pub mod match_spec;
 pub mod metrics;
 #[doc(hidden)]
 pub mod node;
+#[cfg(feature = "http")]
+mod outgoing;
 mod planted;
 #[doc(hidden)]
 pub mod proto;

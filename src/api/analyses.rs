@@ -72,6 +72,7 @@ impl AnalysisBody {
 /// Lists analyses.
 #[utoipa::path(get, path = "/api/v1/analyses", responses((status = 200, body = AnalysesBody)))]
 pub(super) async fn analyses(extract::State(state): extract::State<Shared>) -> Json<AnalysesBody> {
-    let running = state.analyses.iter().flat_map(|watcher| watcher.running());
-    Json(AnalysesBody { analyses: running.map(|it| AnalysisBody::of(it)).collect(), next: None })
+    let running = state.analyses.running();
+    let analyses = running.values().map(|it| AnalysisBody::of(it)).collect();
+    Json(AnalysesBody { analyses, next: None })
 }

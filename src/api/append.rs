@@ -18,7 +18,7 @@ use crate::etf::tag::{COMPRESSED, VERSION};
 use crate::etf::{Term, TermBuf, TermRef, inflate, json, text};
 use crate::instance::Stamped;
 use crate::time::{moment, monotonic};
-use crate::watchers::{deployments, faults};
+use crate::watchers::{deployments, faults, rules};
 
 /// The largest body.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -75,8 +75,8 @@ pub(super) async fn append(
     })?;
     // There an event is a decision, says what runs where, or what was computed already. An address can be written in many
     // ways, a name cannot.
-    let is_of_analyses = state.analyses.as_ref().is_some_and(|it| it.has(instance.name()));
-    if is_of_analyses || [faults::INSTANCE, deployments::INSTANCE].contains(&instance.name()) {
+    let ours = [rules::INSTANCE, faults::INSTANCE, deployments::INSTANCE];
+    if state.analyses.has(instance.name()) || ours.contains(&instance.name()) {
         caller.check(Role::Admin)?;
     }
     let form = Form::of(&headers)?;

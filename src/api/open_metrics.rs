@@ -72,7 +72,7 @@ impl Snapshot {
                 all.faults(instance, &faults.stats(instance).unwrap_or_default());
             }
         }
-        for running in state.analyses.iter().flat_map(|analyses| analyses.running()) {
+        for running in state.analyses.running().values() {
             all.analysis(&running.analysis.name, &running.stats());
         }
         all

@@ -147,8 +147,7 @@ impl Api {
         let address = listener.local_addr().map_err(listen_error)?;
         let (stopping, stops) = watch::channel(false);
         let access = Access::new(config, node.name().host());
-        let (faults, analyses) = (watchers.faults.clone(), watchers.analyses.clone());
-        let state = Arc::new(State::new(node, instances, faults, analyses, access, clock, stops));
+        let state = Arc::new(State::new(node, instances, watchers, access, clock, stops));
         let door = Arc::new(Door {
             max: max_connections.max(1),
             next: AtomicU64::new(0),

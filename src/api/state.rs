@@ -20,13 +20,15 @@ use crate::node::Node;
 use crate::time::{Clock, Timestamp};
 use crate::watchers::analyses::AnalysisWatcher;
 use crate::watchers::faults::FaultWatcher;
+use crate::watchers::{AlertWatcher, Watchers};
 
 /// What all requests share.
 pub(super) struct State {
     pub(super) node: Node,
     pub(super) instances: Instances,
     pub(super) faults: Option<Arc<FaultWatcher>>,
-    pub(super) analyses: Option<Arc<AnalysisWatcher>>,
+    pub(super) analyses: Arc<AnalysisWatcher>,
+    pub(super) alerts: Option<Arc<AlertWatcher>>,
     pub(super) access: Access,
     pub(super) clock: Clock,
     pub(super) started: Timestamp,
@@ -87,8 +89,7 @@ impl State {
     pub(super) fn new(
         node: Node,
         instances: Instances,
-        faults: Option<Arc<FaultWatcher>>,
-        analyses: Option<Arc<AnalysisWatcher>>,
+        watchers: &Watchers,
         access: Access,
         clock: Clock,
         stops: watch::Receiver<bool>,
@@ -96,8 +97,9 @@ impl State {
         State {
             node,
             instances,
-            faults,
-            analyses,
+            faults: watchers.faults.clone(),
+            analyses: watchers.analyses.clone(),
+            alerts: watchers.alerts.clone(),
             access,
             started: clock.now(),
             clock,

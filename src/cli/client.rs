@@ -3,22 +3,21 @@
 //! What fails is of two kinds ([`Trouble`]): what another try may mend, and what only a person can.
 
 use std::cell::Cell;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use rustls::crypto::ring;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Response, Uri, header};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, PemItem, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
 use super::Failure;
+use crate::outgoing::{USER_AGENT, escape, is_untrusted, machine_authorities, tls};
 use crate::strangers::Plain;
 use crate::time::pause;
 
@@ -85,7 +84,7 @@ impl Remote {
             .timeout_connect(Some(CONNECT_TIME))
             .timeout_per_read(Some(ANSWER_TIME))
             .timeout_per_write(Some(ANSWER_TIME))
-            .user_agent(concat!("logmachine/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .build();
         Ok(Client {
             agent: Agent::new_with_config(config),
@@ -116,13 +115,6 @@ fn is_loopback(base: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn tls(authorities: Vec<Certificate<'static>>) -> TlsConfig {
-    TlsConfig::builder()
-        .root_certs(RootCerts::Specific(Arc::new(authorities)))
-        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
-        .build()
-}
-
 fn authorities(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let named = |why: String| format!("--ca-file {}: {why}", file.display());
     let pem = std::fs::read(file).map_err(|error| named(error.to_string()))?;
@@ -138,12 +130,6 @@ fn authorities(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
         true => Err(named("it holds no certificate in PEM".to_owned())),
         false => Ok(certificates),
     }
-}
-
-/// What cannot be read is left out: a certificate that nobody vouches for is an error that names it.
-fn machine_authorities() -> Vec<Certificate<'static>> {
-    let found = rustls_native_certs::load_native_certs().certs;
-    found.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
 }
 
 /// The token in a file.
@@ -188,18 +174,6 @@ impl Address {
         self.0.push('=');
         escape(&mut self.0, value);
         self
-    }
-}
-
-/// Writes text as a part of a URL (RFC 3986).
-fn escape(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => write!(out, "%{byte:02X}").expect("strings take everything"),
-        }
     }
 }
 
@@ -384,10 +358,6 @@ impl Trouble {
     fn of_connection(error: ureq::Error) -> Self {
         use std::io::ErrorKind;
         use ureq::{Error, Timeout};
-        let is_untrusted = |error: &std::io::Error| {
-            let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-            matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
-        };
         let is_unsent = match &error {
             Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) | Error::Rustls(_) => {
                 true

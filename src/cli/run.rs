@@ -143,6 +143,8 @@ impl Run {
             instances: file.instances(&self.instance, &data_dir)?,
             fault_rules: file.fault_rules(),
             analyses: file.analyses(),
+            rules: file.rules(),
+            notify: file.notify(),
             http: {
                 let http = file.http(self.http.as_deref())?;
                 http.as_ref()
@@ -188,7 +190,7 @@ impl Run {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload(&app),
+                _ = hangup.recv() => self.reload(&app).await,
             }
         }
         info!("stopping");
@@ -196,22 +198,24 @@ impl Run {
     }
 
     /// Reads again what can change while the node runs, and says what came of it.
-    fn reload(&self, app: &App) {
-        match self.reloaded(app) {
+    async fn reload(&self, app: &App) {
+        match self.reloaded(app).await {
             Ok(changed) => info!("SIGHUP: read again: {changed}"),
             Err(wrong) => error!("SIGHUP: nothing changed: {wrong}"),
         }
     }
 
-    fn reloaded(&self, app: &App) -> Result<String, String> {
+    async fn reloaded(&self, app: &App) -> Result<String, String> {
         let file = match &self.config {
             Some(path) => File::read(path).map_err(|wrong| wrong.to_string())?,
             None => File::default(),
         };
-        let http = file.http(self.http.as_deref()).map_err(|wrong| wrong.to_string())?;
-        match http {
-            Some(http) => app.reload_http(&http).map_err(|wrong| wrong.to_string()),
-            None => Ok("nothing, HTTP is off".to_owned()),
-        }
+        // All of it is looked at before anything changes.
+        let mut settings = self.settle(&file).map_err(|wrong| wrong.to_string())?;
+        let http = match settings.http.take() {
+            Some(http) => app.reload_http(&http).map_err(|wrong| wrong.to_string())?,
+            None => "HTTP is off".to_owned(),
+        };
+        Ok(format!("{http}, {}", app.reload(settings).await))
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Section {
     Analysis(usize),
     /// Likewise.
     Rule(usize),
+    /// Likewise.
+    Webhook(usize),
 }
 
 /// Tells in which file and line a key of a section stands.
@@ -417,6 +419,7 @@ pub(super) fn toml_line(text: &str, section: Section, key: &str) -> usize {
         Section::Instance(number) => ("[[instance]]", number),
         Section::Analysis(number) => ("[[analysis]]", number),
         Section::Rule(number) => ("[[rule]]", number),
+        Section::Webhook(number) => ("[[webhook]]", number),
     };
     let (mut seen, mut inside, mut begin) = (0, false, 1);
     for (line, content) in (1..).zip(text.lines().map(str::trim)) {
@@ -444,7 +447,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{AnalysisSection, HttpSection, NodeSection, RuleSection};
+    use crate::config::{AnalysisSection, HttpSection, NodeSection, RuleSection, WebhookSection};
 
     const MANUAL: &str = include_str!("../../docs/configuration.md");
 
@@ -493,6 +496,7 @@ mod tests {
         assert_eq!(told("## `[http]`"), keys::<HttpSection>());
         assert_eq!(told("## `[[analysis]]`"), keys::<AnalysisSection>());
         assert_eq!(told("## `[[rule]]`"), keys::<RuleSection>());
+        assert_eq!(told("## `[[webhook]]`"), keys::<WebhookSection>());
     }
 
     /// Each is written into a configuration, which then has to be the same as without it.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::check::{Section, check};
-use super::rules::{RuleDraft, RuleSection};
+use super::rules::{RuleDraft, RuleSection, WebhookDraft, WebhookSection};
 use super::{
     AnalysisSection, ConfigError, FaultRuleSection, File, InstanceSection, LocateEm, LoggerFilters,
     MatchSpecText, Size, Span, StartSetting, SyncSetting, ValueText, Written, with_nearest,
@@ -168,6 +168,7 @@ impl<'a> Parameters<'a> {
                 "fault_rule" => file.fault_rule = reader.fault_rules(*value)?,
                 "analysis" => file.analysis = reader.analyses(*value)?,
                 "rule" => file.rule = reader.rules(*value)?,
+                "webhook" => file.webhook = reader.webhooks(*value)?,
                 "name" => {
                     let line = reader.line(&["logmachine", "name"]);
                     return Err(reader.error(line, "name", "belongs into {node, [...]}"));
@@ -211,10 +212,18 @@ impl<'a> Parameters<'a> {
             let nth = file.analysis[..number].iter().filter(has_it).count();
             return (reader.path.clone(), reader.nth_line(&["logmachine", "analysis", key], nth));
         }
-        if let Section::Rule(number) = section {
-            let reader = self.reader("rule").expect("the key was read somewhere");
-            let nth = file.rule[..number].iter().filter(|rule| rule.has(key)).count();
-            return (reader.path.clone(), reader.nth_line(&["logmachine", "rule", key], nth));
+        let nth_of = match section {
+            Section::Rule(n) => {
+                Some(("rule", file.rule[..n].iter().filter(|it| it.has(key)).count()))
+            }
+            Section::Webhook(n) => {
+                Some(("webhook", file.webhook[..n].iter().filter(|it| it.has(key)).count()))
+            }
+            _ => None,
+        };
+        if let Some((parameter, nth)) = nth_of {
+            let reader = self.reader(parameter).expect("the key was read somewhere");
+            return (reader.path.clone(), reader.nth_line(&["logmachine", parameter, key], nth));
         }
         let (parameter, keys) = match section {
             Section::Node => ("node", vec!["logmachine", "node", key]),
@@ -225,7 +234,7 @@ impl<'a> Parameters<'a> {
                 ("instances", vec!["logmachine", "instances", name(n)])
             }
             Section::Instance(n) => ("instances", vec!["logmachine", "instances", name(n), key]),
-            Section::Analysis(_) | Section::Rule(_) => {
+            Section::Analysis(_) | Section::Rule(_) | Section::Webhook(_) => {
                 unreachable!("they have no names before their keys")
             }
         };
@@ -372,6 +381,11 @@ impl Reader {
     fn rules(&self, list: TermRef<'_>) -> Result<Vec<RuleSection>, ConfigError> {
         let expected = "rules, [[{name, Name}, {level, error}, {count, 10}, {within, {1, min}}]]";
         self.tables::<RuleSection, RuleDraft>("rule", list, expected)
+    }
+
+    fn webhooks(&self, list: TermRef<'_>) -> Result<Vec<WebhookSection>, ConfigError> {
+        let expected = "webhooks, [[{name, Name}, {url, \"https://...\"}]]";
+        self.tables::<WebhookSection, WebhookDraft>("webhook", list, expected)
     }
 
     /// Key and value; an error for what is not `{Key, Value}`.

@@ -29,7 +29,10 @@ use crate::instance::{InstanceConfig, Overload, SyncMode};
 use crate::match_spec::{Limits, MatchSpec};
 pub use crate::node::epmd::Mode as EpmdMode;
 use check::Section;
-pub use rules::{ByText, FaultSetting, GrepText, LevelText, ReceiverText, RuleSection};
+pub use rules::{
+    ByText, FaultSetting, GrepText, LevelText, ReceiverText, RuleSection, SecretText, TemplateText,
+    UrlText, WebhookSection,
+};
 
 /// Why a configuration cannot be used. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,8 @@ pub struct File {
     pub analysis: Vec<AnalysisSection>,
     /// `[[rule]]`.
     pub rule: Vec<RuleSection>,
+    /// `[[webhook]]`.
+    pub webhook: Vec<WebhookSection>,
 }
 
 /// `[[analysis]]`.
@@ -177,6 +182,8 @@ pub struct HttpSection {
     pub hosts: Vec<String>,
     pub plain: bool,
     pub tls: Option<TlsSection>,
+    /// What links to us begin with.
+    pub public_url: Option<String>,
 }
 
 /// `[[http.token]]`.
@@ -421,6 +428,7 @@ deserialize_written!(
     ByText,
     LevelText,
     ReceiverText,
+    TemplateText,
     Sha256,
     Span,
     Size,

@@ -1,5 +1,6 @@
 //! `[[rule]]`: what the operator wants to be told of.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use regex::Regex;
@@ -14,9 +15,14 @@ use crate::analysis::rule::{
 };
 use crate::etf::{Term, TermRef, text};
 use crate::instance::locator::target::ERROR_LOGGER;
+use crate::watchers::notify::NotifyConfig;
+use crate::watchers::webhook::{Secret, Template, Webhook};
 
 /// Rules of a configuration at most: each costs time with every event.
 const MAX_RULES: usize = 256;
+
+/// Webhooks of a configuration at most.
+const MAX_WEBHOOKS: usize = 64;
 
 /// Receivers of a rule at most.
 const MAX_RECEIVERS: usize = 16;
@@ -98,6 +104,87 @@ pub struct ByText(pub By);
 /// Who is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiverText(pub Receiver);
+
+/// `[[webhook]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys are those of the manual's table")]
+pub struct WebhookSection {
+    pub name: String,
+    pub url: UrlText,
+    pub template: Option<TemplateText>,
+    pub secret: Option<SecretText>,
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+/// The same, of which any key may be missing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "WebhookSection")]
+#[allow(dead_code, reason = "the keys are only tried")]
+pub(super) struct WebhookDraft {
+    name: Option<String>,
+    url: Option<UrlText>,
+    template: Option<TemplateText>,
+    secret: Option<SecretText>,
+    allow_private: Option<bool>,
+}
+
+/// Where a webhook is. Whether it is one that may be told is seen later.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct UrlText(pub String);
+
+/// The path is often all the secret there is.
+impl fmt::Debug for UrlText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a URL")
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TemplateText(pub Template);
+
+/// What requests are signed with.
+#[derive(Clone, Debug)]
+pub struct SecretText(pub Secret);
+
+impl Written for TemplateText {
+    const EXPECTED: &'static str = "\"generic\" or \"slack\"";
+    fn from_text(text: &str) -> Option<Self> {
+        Template::named(text).map(TemplateText)
+    }
+}
+
+/// It says itself what is wrong with it, without showing it.
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Secret::parse(&text).map(SecretText).map_err(serde::de::Error::custom)
+    }
+}
+
+impl WebhookSection {
+    /// Whether a key is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        match key {
+            "template" => self.template.is_some(),
+            "secret" => self.secret.is_some(),
+            _ => true,
+        }
+    }
+
+    fn webhook(&self) -> Webhook {
+        Webhook {
+            name: self.name.clone(),
+            url: self.url.0.clone(),
+            template: self.template.map_or(Template::Generic, |it| it.0),
+            secret: self.secret.clone().map(|it| it.0),
+            allow_private: self.allow_private,
+        }
+    }
+}
 
 impl Written for LevelText {
     const EXPECTED: &'static str =
@@ -282,13 +369,62 @@ pub(super) fn check(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> 
             return wrong("name", format!("rule {} is there twice", section.name));
         }
         section.check().or_else(|(key, why)| wrong(key, why))?;
+        for ReceiverText(receiver) in &section.notify {
+            if let Receiver::Webhook(name) = receiver
+                && !file.webhook.iter().any(|webhook| webhook.name == *name)
+            {
+                return wrong("notify", format!("there is no [[webhook]] named {name}"));
+            }
+        }
     }
-    Ok(())
+    webhooks(file, place)
+}
+
+fn webhooks(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> {
+    let mut names = std::collections::HashSet::new();
+    for (number, section) in file.webhook.iter().enumerate() {
+        let wrong =
+            |key: &'static str, why| Err(check::at(place, Section::Webhook(number), key, why));
+        if number >= MAX_WEBHOOKS {
+            return wrong("name", format!("there may be {MAX_WEBHOOKS} webhooks"));
+        }
+        if section.name.trim().is_empty() {
+            return wrong("name", "a webhook needs a name, for rules to call it".to_owned());
+        }
+        if !names.insert(&section.name) {
+            return wrong("name", format!("webhook {} is there twice", section.name));
+        }
+        let checked = Webhook::check_url(&section.url.0, section.allow_private);
+        checked.or_else(|why| wrong("url", why))?;
+    }
+    let Some(url) = &file.http.public_url else { return Ok(()) };
+    public_url(url).map_err(|why| check::at(place, Section::Http, "public_url", why))
+}
+
+/// What links begin with.
+fn public_url(url: &str) -> Result<(), String> {
+    let wrong = || {
+        format!(
+            "{url:?}: write http://HOST or https://HOST, and what comes before the console's own paths"
+        )
+    };
+    let uri: axum::http::Uri = url.parse().map_err(|_| wrong())?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_plain = uri.query().is_none() && !url.contains(['#', '@']);
+    (is_http && is_plain).then_some(()).ok_or_else(wrong)
 }
 
 impl File {
     /// What the file says is to be told of.
     pub fn rules(&self) -> Vec<Rule> {
         self.rule.iter().map(RuleSection::rule).collect()
+    }
+
+    /// Who can be told.
+    pub fn notify(&self) -> NotifyConfig {
+        NotifyConfig {
+            webhooks: self.webhook.iter().map(WebhookSection::webhook).collect(),
+            public_url: self.http.public_url.clone(),
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! Bytes as base64 (RFC 4648, section 4, with padding), for the JSON of binaries that are no text.
+//! Bytes as base64 (RFC 4648, section 4, with padding), for JSON and for signatures.
 
 use std::fmt::{self, Write};
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-pub(super) fn write(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
+pub(crate) fn write(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
     for group in bytes.chunks(3) {
         let byte = |n: usize| u32::from(group.get(n).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
@@ -20,7 +20,7 @@ pub(super) fn write(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
 }
 
 /// The bytes; `None` if the text is no base64 in the one form that [`write`] gives.
-pub(super) fn read(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn read(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }

@@ -8,7 +8,7 @@
 //! Format: External Term Format, ERTS User's Guide. Tags keep the manual's names.
 
 mod abilities;
-mod base64;
+pub(crate) mod base64;
 pub(crate) mod build;
 pub(crate) mod canonical;
 pub mod decode;

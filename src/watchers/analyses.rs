@@ -49,17 +49,12 @@ impl AnalysisConfig {
     pub fn of(configs: &[InstanceConfig], analyses: Vec<Analysis>) -> Vec<Self> {
         let of = |analysis: Analysis| {
             let config = configs.iter().find(|config| config.log.name == analysis.name);
-            let Some(config) = config else {
-                warn!(
-                    analysis = analysis.name,
-                    "there is no instance of its name: it does not run"
-                );
-                return None;
-            };
-            let stored = config.log.dir.join("known").join(format!("{}.analysis", analysis.name));
-            Some(AnalysisConfig { analysis, stored })
+            // Without an instance of its name it is left out.
+            let dir = config.map(|config| config.log.dir.join("known")).unwrap_or_default();
+            let stored = dir.join(format!("{}.analysis", analysis.name));
+            AnalysisConfig { analysis, stored }
         };
-        analyses.into_iter().filter_map(of).collect()
+        analyses.into_iter().map(of).collect()
     }
 }
 
@@ -111,19 +106,57 @@ impl Running {
 
 /// All analyses.
 pub struct AnalysisWatcher {
-    running: BTreeMap<Arc<str>, Arc<Running>>,
-    thread: Background,
+    instances: Instances,
+    at_work: Mutex<AtWork>,
+}
+
+struct AtWork {
+    running: Arc<BTreeMap<Arc<str>, Arc<Running>>>,
+    /// `None` if there is nothing to do.
+    thread: Option<Background>,
 }
 
 impl AnalysisWatcher {
-    /// Starts, if there is an analysis. Those are left out that have no instance to read, or to write to.
-    pub fn start(configs: Vec<AnalysisConfig>, instances: &Instances) -> Option<Self> {
+    /// Starts. Those are left out that have no instance to read, or to write to.
+    pub fn start(configs: Vec<AnalysisConfig>, instances: &Instances) -> Self {
+        let at_work = Mutex::new(AtWork::start(configs, instances));
+        AnalysisWatcher { instances: instances.clone(), at_work }
+    }
+
+    /// Goes on with others. Those that are the same go on where they were. Blocks until what was known is stored.
+    pub fn replace(&self, configs: Vec<AnalysisConfig>) {
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        at_work.stop();
+        *at_work = AtWork::start(configs, &self.instances);
+    }
+
+    /// Stops, and stores what is known. Blocks until it is stored.
+    pub fn stop(&self) {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner).stop();
+    }
+
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.running().contains_key(name)
+    }
+
+    /// The analyses, by name.
+    pub fn running(&self) -> Arc<BTreeMap<Arc<str>, Arc<Running>>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner).running.clone()
+    }
+}
+
+impl AtWork {
+    fn start(configs: Vec<AnalysisConfig>, instances: &Instances) -> Self {
         let mut running = BTreeMap::new();
         let mut sources = Vec::new();
         for AnalysisConfig { analysis, stored } in configs {
             let found = (instances.get(&*analysis.name), instances.get(&*analysis.from));
             let (Some(told), Some(from)) = found else {
-                warn!(analysis = analysis.name, "there is no instance {}", analysis.from);
+                warn!(
+                    analysis = analysis.name,
+                    "it has no instance: it runs from the next start on"
+                );
                 continue;
             };
             let this = Arc::new(Running { analysis, progress: Mutex::default() });
@@ -147,28 +180,17 @@ impl AnalysisWatcher {
                 retry_at: monotonic(),
             });
         }
-        if sources.is_empty() {
-            return None;
-        }
         // Before any event can come: that there is this analysis is remembered from here on. What fails is tried again.
         sources.iter_mut().for_each(Source::begin_or_warn);
-        let thread = Background::start("analyses", |stops| run(sources, &stops));
-        Some(AnalysisWatcher { running, thread })
+        let thread = (!sources.is_empty())
+            .then(|| Background::start("analyses", |stops| run(sources, &stops)));
+        AtWork { running: Arc::new(running), thread }
     }
 
-    /// Stops, and stores what is known. Blocks until it is stored.
-    pub fn stop(&self) {
-        self.thread.stop();
-    }
-
-    /// Whether there is one of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.running.contains_key(name)
-    }
-
-    /// The analyses, by name.
-    pub fn running(&self) -> impl Iterator<Item = &Arc<Running>> {
-        self.running.values()
+    fn stop(&self) {
+        if let Some(thread) = &self.thread {
+            thread.stop();
+        }
     }
 }
 

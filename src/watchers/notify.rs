@@ -10,7 +10,7 @@
 //! - `both_or_none`: who is told that an alert is resolved was told that it fires, and the other way round.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,10 @@ use super::rules::RuleWatcher;
 use super::webhook::{Sender, Webhook};
 use crate::analysis::alert_event::{AlertEvent, AlertId, Phase};
 use crate::analysis::rule::{Destination, Receiver, Rule};
-use crate::etf::{AtomRef, TermRef, encode, text};
+use crate::etf::{AtomRef, TermRef, encode};
 use crate::instance::Instance;
 use crate::instance::read::{self, Entry};
-use crate::metrics::{Counter, ReceiverMetrics, ReceiverStats};
+use crate::metrics::{ReceiverMetrics, ReceiverStats};
 use crate::node::Node;
 use crate::store::{ReadError, StoreCursor};
 use crate::time::{Timestamp, monotonic};
@@ -458,7 +458,7 @@ impl Work {
                 warn!(%receiver, alert = %alert.id, rule = alert.rule, "refused for good: {why}");
                 return End::GivenUp;
             }
-            let wait = failed.pause.unwrap_or(pause);
+            let wait = failed.pause.unwrap_or_default().max(pause);
             warn!(%receiver, alert = %alert.id, "tried again in {}: {why}", humantime::format_duration(wait));
             if !wait_for(wait, stops) {
                 return End::Stopped;

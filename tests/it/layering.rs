@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 12] = [
     &["time"],
     &["metrics", "diagnostics", "planted"],
-    &["strangers"],
+    &["strangers", "outgoing"],
     &["etf"],
     &["event_log", "match_spec", "proto"],
     &["store"],
@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 12] = [
 ];
 
 /// What may be named only in some places: the words, the modules that may, and why nobody else.
-const KEPT_APART: [(&[&str], &[&str], &str); 5] = [
+const KEPT_APART: [(&[&str], &[&str], &str); 6] = [
     (
         &["tokio", "socket2", "TcpStream", "TcpListener", "UdpSocket"],
         &[
@@ -60,10 +60,11 @@ const KEPT_APART: [(&[&str], &[&str], &str); 5] = [
         "they know a store, and not which",
     ),
     (
-        &["clap", "clap_complete", "clap_mangen", "indicatif", "ureq"],
+        &["clap", "clap_complete", "clap_mangen", "indicatif"],
         &["cli"],
         "a library has no command line",
     ),
+    (&["ureq"], &["outgoing", "watchers", "cli"], "they ask nobody"),
     (&["std::net"], &["proto", "node", "api", "app", "config", "cli"], "they know no network"),
 ];
 
