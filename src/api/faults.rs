@@ -228,15 +228,7 @@ pub(super) async fn faults(
         }
     };
     let sort = parameters.sort.as_deref().unwrap_or("last_seen");
-    let limit = match &parameters.limit {
-        None => DEFAULT_LIMIT,
-        Some(limit) => {
-            let limit = limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-            limit.ok_or_else(|| {
-                Refusal::bad("limit", format!("write a number from 1 to {MAX_LIMIT}"))
-            })?
-        }
-    };
+    let limit = super::parameters::limit(parameters.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
     let query = FaultQuery {
         states: parameters.state.as_deref().map(states).transpose()?,
         from: moment("from", &parameters.from)?.unwrap_or(Timestamp::MIN),
@@ -365,13 +357,27 @@ fn decision(
         Some(state @ (State::Ongoing | State::Resolved | State::Muted)) => state,
         _ => return Err(Refusal::bad("state", "write resolved, muted or ongoing")),
     };
-    let until = match (&body.until, &body.r#for) {
-        (None, None) => None,
-        (until, _) if state != State::Muted => {
-            let place = if until.is_some() { "until" } else { "for" };
-            return Err(Refusal::bad(place, "only what is muted has an end"));
-        }
-        (Some(_), Some(_)) => return Err(Refusal::bad("until", "write until or for")),
+    if state != State::Muted && (body.until.is_some() || body.r#for.is_some()) {
+        let place = if body.until.is_some() { "until" } else { "for" };
+        return Err(Refusal::bad(place, "only what is muted has an end"));
+    }
+    let until = ending(body.until.as_deref(), body.r#for.as_deref(), now)?;
+    if body.in_next_version && state != State::Resolved {
+        return Err(Refusal::bad("in_next_version", "it goes with resolved"));
+    }
+    let by = by.to_owned();
+    Ok(Decision { id, state, by, until, in_next_version: body.in_next_version, seen: None })
+}
+
+/// When something ends: at a moment, or so long from now on; `None` if that is not said.
+pub(super) fn ending(
+    until: Option<&str>,
+    span: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Refusal> {
+    match (until, span) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(Refusal::bad("until", "write until or for")),
         (Some(text), None) => {
             let until = moment::parse(text, now).map_err(|wrong| Refusal::bad("until", wrong))?;
             // `2h` is a moment of the past; who writes it wants a span.
@@ -380,17 +386,12 @@ fn decision(
                     format!("{} is over; a span from now on is `for`", moment::rfc3339(until));
                 return Err(Refusal::bad("until", over));
             }
-            Some(until)
+            Ok(Some(until))
         }
         (None, Some(span)) => {
             let span: Duration = humantime::parse_duration(span)
                 .map_err(|_| Refusal::bad("for", "write 30m, 2h, 7d"))?;
-            Some(now.saturating_add(span))
+            Ok(Some(now.saturating_add(span)))
         }
-    };
-    if body.in_next_version && state != State::Resolved {
-        return Err(Refusal::bad("in_next_version", "it goes with resolved"));
     }
-    let by = by.to_owned();
-    Ok(Decision { id, state, by, until, in_next_version: body.in_next_version, seen: None })
 }

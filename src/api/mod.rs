@@ -7,6 +7,7 @@
 
 mod about;
 mod access;
+mod alerts;
 mod analyses;
 mod append;
 mod entries;

@@ -16,8 +16,8 @@ use crate::instance::Recording;
 use crate::instance::info::InstanceInfo;
 use crate::instance::locator::HandlerState;
 use crate::metrics::{
-    AnalysisStats, BUCKET_MICROS, FaultStats, HttpStats, Metric, NodeStats, PeerStats, Stats, Unit,
-    Value,
+    AnalysisStats, BUCKET_MICROS, FaultStats, HttpStats, Metric, NodeStats, PeerStats,
+    ReceiverStats, RuleStats, Stats, Unit, Value,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -74,6 +74,14 @@ impl Snapshot {
         }
         for running in state.analyses.running().values() {
             all.analysis(&running.analysis.name, &running.stats());
+        }
+        if let Some(alerts) = &state.alerts {
+            for running in alerts.rules.running().iter() {
+                all.rule(&running.rule.name, &running.stats());
+            }
+            for (receiver, stats) in alerts.notifier.stats() {
+                all.receiver(&receiver, &stats);
+            }
         }
         all
     }
@@ -143,6 +151,14 @@ impl Snapshot {
 
     fn analysis(&mut self, name: &str, stats: &AnalysisStats) {
         self.add(stats, &[("analysis", name.to_owned())]);
+    }
+
+    fn rule(&mut self, name: &str, stats: &RuleStats) {
+        self.add(stats, &[("rule", name.to_owned())]);
+    }
+
+    fn receiver(&mut self, name: &str, stats: &ReceiverStats) {
+        self.add(stats, &[("receiver", name.to_owned())]);
     }
 
     /// Adds a table.
@@ -292,6 +308,8 @@ mod tests {
         let mut all = Snapshot::new(&node, &http, peers, [info].into_iter());
         all.faults("quotes", &FaultStats::default());
         all.analysis("candles", &AnalysisStats::default());
+        all.rule("too_many", &RuleStats::default());
+        all.receiver("webhook:on_call", &ReceiverStats::default());
         all
     }
 

@@ -69,3 +69,10 @@ impl FromRequestParts<Shared> for Parameters {
         Ok(Parameters { faults: Faults(state.faults.clone()), ..parameters })
     }
 }
+
+/// How many to list: a number from 1 to `most`, or what is usual.
+pub(super) fn limit(written: Option<&str>, usual: usize, most: usize) -> Result<usize, Refusal> {
+    let Some(written) = written else { return Ok(usual) };
+    let limit = written.parse().ok().filter(|limit| (1..=most).contains(limit));
+    limit.ok_or_else(|| Refusal::bad("limit", format!("write a number from 1 to {most}")))
+}

@@ -9,7 +9,7 @@ use axum::extract::{self, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use futures_util::StreamExt;
 use utoipa::OpenApi;
 
@@ -17,8 +17,8 @@ use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
 use super::state::{Shared, State};
 use super::{
-    Role, about, analyses, append, entries, explain, faults, health, histogram, open_metrics,
-    stream,
+    Role, about, alerts, analyses, append, entries, explain, faults, health, histogram,
+    open_metrics, stream,
 };
 
 #[derive(OpenApi)]
@@ -37,6 +37,11 @@ use super::{
         faults::decide,
         explain::explanation,
         analyses::analyses,
+        alerts::rules,
+        alerts::alerts,
+        alerts::silences,
+        alerts::silence,
+        alerts::lift_silence,
         open_metrics::metrics,
         health::healthz,
         health::readyz,
@@ -67,6 +72,10 @@ pub(super) fn router(state: &Shared) -> Router {
         .route("/api/v1/faults/{id}", get(faults::fault).patch(faults::decide))
         .route("/api/v1/explain", get(explain::explanation))
         .route("/api/v1/analyses", get(analyses::analyses))
+        .route("/api/v1/rules", get(alerts::rules))
+        .route("/api/v1/alerts", get(alerts::alerts))
+        .route("/api/v1/silences", get(alerts::silences).post(alerts::silence))
+        .route("/api/v1/silences/{id}", delete(alerts::lift_silence))
         .route("/api/v1/session", post(log_in).delete(log_out))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(open_metrics::metrics))
@@ -86,8 +95,13 @@ async fn pass(
 ) -> Response {
     state.metrics.requests.inc();
     let passed = may_pass(&state, &request);
-    let is_append = *request.method() == Method::POST && request.uri().path().ends_with("/entries");
-    let takes_body = is_append || *request.method() == Method::PATCH;
+    let path = request.uri().path();
+    let is_posted = path.ends_with("/entries") || path == "/api/v1/silences";
+    let takes_body = match *request.method() {
+        Method::POST => is_posted,
+        Method::PATCH => true,
+        _ => false,
+    };
     if passed.is_err() || !takes_body {
         drain(std::mem::take(request.body_mut())).await;
     }
