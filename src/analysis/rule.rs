@@ -347,6 +347,14 @@ impl Rule {
         }
     }
 
+    /// What an alert of a key is of; `None` where there is one for all.
+    pub fn value(&self, key: &Key) -> Option<TermBuf> {
+        match key {
+            Key::Term(bytes) => Some(TermRef::from_walked(bytes).to_buf()),
+            Key::Other => self.by.map(|_| TermBuf::written(|out| encode::atom(out, "other"))),
+        }
+    }
+
     /// What people are told. `entry` is the last event that the alert is of, if the log still has it.
     pub fn words(&self, by: Option<TermRef<'_>>, count: u64, entry: Option<TermRef<'_>>) -> String {
         let sight = entry.map(Sight::of);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use ureq::http::{Response, Uri, header};
+use ureq::http::{Method, Request, Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
@@ -234,16 +234,38 @@ impl Client {
     }
 
     /// Sends JSON that changes something, once.
-    pub(super) fn patch(&self, address: &Address, json: &str) -> Result<String, Failure> {
-        let mut request = self.agent.patch(format!("{}{}", self.base, address.0));
+    pub(super) fn change(
+        &self,
+        method: &Method,
+        address: &Address,
+        json: &str,
+    ) -> Result<String, Failure> {
+        let mut request =
+            Request::builder().method(method).uri(format!("{}{}", self.base, address.0));
         request = request.header(header::CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let answered = self.answered(request.send(json));
+        let request = request.body(json.to_owned()).map_err(|_| self.strange())?;
+        let answered = self.answered(self.agent.run(request));
         answered
             .and_then(|response| self.read_text(response))
             .map_err(|trouble| self.failure(&trouble))
+    }
+
+    /// Opens a stream of records, as the log has them.
+    pub(super) fn try_records(&self, address: &Address) -> Result<impl Read + use<>, Trouble> {
+        let mut request = self.agent.get(format!("{}{}", self.base, address.0));
+        request = request.header(header::ACCEPT, "application/x-erlang-etf");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let response = self.answered(request.call())?;
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        match kind.is_some_and(|kind| kind == "application/x-erlang-etf") {
+            true => Ok(response.into_body().into_reader()),
+            false => Err(Trouble::Strange),
+        }
     }
 
     /// Opens a stream of server-sent events that goes on behind the one with this id.
@@ -355,6 +377,11 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// An answer did not come to its end.
+    pub(super) fn broke(error: &std::io::Error) -> Self {
+        Trouble::Connection { why: error.to_string(), is_unsent: false }
+    }
+
     fn of_connection(error: ureq::Error) -> Self {
         use std::io::ErrorKind;
         use ureq::{Error, Timeout};

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
+use ureq::http::Method;
 
 use super::client::{Address, Client, Remote};
 use super::output::{self, AnswerForm, Output, text_of};
@@ -209,7 +210,8 @@ impl Show {
 /// Sends a decision, and prints what became of the fault.
 fn decide(remote: &Remote, id: &str, decision: &Value) -> Result<(), Failure> {
     let client: Client = remote.client()?;
-    let answer = client.patch(&Address::new(&["faults", id]), &decision.to_string())?;
+    let answer =
+        client.change(&Method::PATCH, &Address::new(&["faults", id]), &decision.to_string())?;
     if answer.is_empty() {
         return output::write("recorded; it shows once the faults have caught up\n");
     }

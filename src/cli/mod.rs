@@ -16,6 +16,7 @@ mod offline;
 mod output;
 mod pretty;
 mod read;
+mod rules;
 mod run;
 mod selection;
 mod send;
@@ -64,6 +65,8 @@ enum Verb {
     Faults(Box<faults::Faults>),
     /// Say what is different about a stretch of time
     Explain(explain::Explain),
+    /// Show rules and alerts, say what would have fired, and silence what is known
+    Rules(Box<rules::Rules>),
     /// Make a token for HTTP, and the configuration that accepts it
     Token(token::Token),
     /// Check every record of logs that nobody writes to; exit 1 if anything is damaged
@@ -154,6 +157,7 @@ fn run(Command { verb, verbosity }: Command) -> Result<(), Failure> {
         Verb::Info(info) => info.run(),
         Verb::Faults(faults) => faults.run(),
         Verb::Explain(explain) => explain.run(),
+        Verb::Rules(rules) => rules.run(),
         Verb::Token(token) => token.run(),
         Verb::Verify(verify) => verify.run(),
         Verb::Export(export) => export.run(),

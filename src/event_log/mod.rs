@@ -142,7 +142,7 @@ pub use map::{Committed, Started};
 pub(crate) use open::open_stepped;
 pub use open::{MAX_NAME_BYTES, open, open_read_only};
 pub use record::push as write_record;
-pub use record::{EntryRef, MAX_RECORD_BYTES};
+pub use record::{EntryRef, MAX_RECORD_BYTES, Record};
 pub use repair::Damage;
 pub use storage::{RealStorage, Storage};
 pub use verify::{IndexState, Verified, VerifiedSegment, accept, verify};

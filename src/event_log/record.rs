@@ -30,6 +30,35 @@ pub const MAX_RECORD_BYTES: usize = 256 << 20;
 /// Size, magic, version, tuple header and the longest timestamp.
 pub(super) const MAX_OVERHEAD_BYTES: usize = 8 + DIGEST_BYTES + 3 + 17;
 
+/// A record that bytes begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The entry's timestamp.
+    pub timestamp: Timestamp,
+    /// The event; it was walked.
+    pub event: &'a [u8],
+    /// Bytes of the whole record.
+    pub bytes: usize,
+}
+
+impl<'a> Record<'a> {
+    /// The record that these bytes begin with; `None` if there have to be more of them.
+    ///
+    /// # Errors
+    ///
+    /// Why they are none, whatever follows.
+    pub fn parse(bytes: &'a [u8]) -> Result<Option<Self>, &'static str> {
+        let (frame, timestamp) = match check(bytes) {
+            Ok(found) => found,
+            Err(RecordError::Short { .. }) => return Ok(None),
+            Err(RecordError::Bad(why)) => return Err(why),
+        };
+        let term = &bytes[frame.header..frame.bytes()];
+        let (_, begin) = stamp(term).ok_or("no timestamp")?;
+        Ok(Some(Record { timestamp, event: &term[begin..], bytes: frame.bytes() }))
+    }
+}
+
 /// How long the parts of a record are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {

@@ -30,7 +30,7 @@ use crate::analysis::alerts::{Alerts, Firing, Tally, Word};
 use crate::analysis::rule::{Rule, Sight, Working};
 use crate::analysis::silences::Silences;
 use crate::analysis::window::Key;
-use crate::etf::{TermBuf, TermRef, encode};
+use crate::etf::{TermBuf, TermRef};
 use crate::instance::calls::Instances;
 use crate::instance::read::{self, Entry};
 use crate::instance::{AppendError, Instance, InstanceConfig};
@@ -591,13 +591,7 @@ impl Worker {
             return;
         }
         let entry = word.entry.and_then(|at| self.entry(rule, at));
-        let by = match &word.key {
-            Key::Term(bytes) => Some(TermRef::from_walked(bytes).to_buf()),
-            Key::Other if rule.by.is_some() => {
-                Some(TermBuf::written(|out| encode::atom(out, "other")))
-            }
-            Key::Other => None,
-        };
+        let by = rule.value(&word.key);
         let explanation =
             (word.phase == Phase::Firing).then(|| self.explain(rule, word.at, is_caught_up));
         let event = entry.as_ref().map(|entry| entry.event.as_term());
