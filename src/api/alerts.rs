@@ -86,7 +86,7 @@ impl RuleBody {
             fired: progress.tally.fired,
             keys: progress.keys,
             position: moment::rfc3339(progress.position),
-            behind_seconds: progress.behind_micros as f64 / 1e6,
+            behind_seconds: running.behind_micros() as f64 / 1e6,
         }
     }
 }
@@ -363,6 +363,7 @@ fn refused(error: SilenceError) -> Refusal {
     match error {
         SilenceError::Unknown(_) => Refusal::not_found("there is no such silence").at("id"),
         SilenceError::Append(error) => error.into(),
+        error => Refusal::busy("not_recorded", error.to_string()),
     }
 }
 

@@ -62,7 +62,7 @@ impl AnalysisBody {
                 .map(|(name, it)| (name.clone(), it.to_string()))
                 .collect(),
             position: moment::rfc3339(progress.position),
-            behind_seconds: seconds(progress.behind_micros),
+            behind_seconds: seconds(running.behind_micros()),
             last_window: progress.told.map(moment::rfc3339),
             rows: progress.rows,
         }

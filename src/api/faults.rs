@@ -343,6 +343,7 @@ pub(super) async fn decide(
         Ok((instance, fault)) => Ok(Json(whole(&state, &instance, &fault).await?).into_response()),
         Err(DecideError::Unknown(_)) => Err(Refusal::not_found("there is no such fault").at("id")),
         Err(DecideError::Append(error)) => Err(error.into()),
+        Err(error @ DecideError::Stuck) => Err(Refusal::busy("not_recorded", error.to_string())),
         Err(DecideError::Behind) => Ok(StatusCode::ACCEPTED.into_response()),
     }
 }

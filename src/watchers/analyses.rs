@@ -19,7 +19,9 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use super::background::{Background, FETCH_BYTES, PERIOD, RETRY, STORE_PERIOD, Stops};
+use super::background::{
+    Background, FETCH_BYTES, PERIOD, RETRY, Recorded, STORE_PERIOD, Stops, behind_micros, record,
+};
 use super::checkpoint;
 use crate::analysis::window::{Analysis, Place, Tally, Windows, Working};
 use crate::etf::{TermBuf, TermRef};
@@ -63,8 +65,6 @@ impl AnalysisConfig {
 pub struct Progress {
     /// Entries stamped before this have been dealt with.
     pub position: Timestamp,
-    /// By how much that is older than the newest entry, in microseconds.
-    pub behind_micros: u64,
     /// The end of the last window that was told.
     pub told: Option<Timestamp>,
     /// Rows of windows that are not over.
@@ -77,6 +77,7 @@ pub struct Progress {
 pub struct Running {
     /// What is computed.
     pub analysis: Analysis,
+    from: Arc<Instance>,
     progress: Mutex<Progress>,
 }
 
@@ -86,9 +87,23 @@ impl Running {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn show(&self, windows: &Windows) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress {
+            position: windows.position(),
+            told: windows.told(),
+            rows: windows.rows() as u64,
+            tally: windows.tally(),
+        };
+    }
+
+    /// By how much what it looks at next is older than the newest entry, in microseconds.
+    pub fn behind_micros(&self) -> u64 {
+        behind_micros(&self.from, self.progress().position)
+    }
+
     /// Its numbers.
     pub fn stats(&self) -> AnalysisStats {
-        let Progress { behind_micros, rows, tally, .. } = self.progress();
+        let Progress { rows, tally, .. } = self.progress();
         AnalysisStats {
             taken: tally.taken,
             told: tally.rows,
@@ -99,7 +114,7 @@ impl Running {
             too_large: tally.too_large,
             over_budget: tally.over_budget,
             rows,
-            behind: behind_micros,
+            behind: self.behind_micros(),
         }
     }
 }
@@ -159,7 +174,8 @@ impl AtWork {
                 );
                 continue;
             };
-            let this = Arc::new(Running { analysis, progress: Mutex::default() });
+            let this =
+                Arc::new(Running { analysis, from: from.clone(), progress: Mutex::default() });
             running.insert(told.name().into(), this.clone());
             sources.push(Source {
                 outbox: Outbox {
@@ -269,6 +285,7 @@ impl Source {
         let latest = self.from.log().interval().map(|(_, latest)| latest);
         let now = self.from.clock().now();
         let windows = go_on(analysis, stored, last.as_ref(), latest, now);
+        self.running.show(&windows);
         self.outbox.last = last;
         self.reading = Some(Reading {
             cursor: self.from.log().cursor(windows.position(), false),
@@ -311,15 +328,7 @@ impl Source {
         }
         *is_caught_up = chunk.is_none();
         outbox.flush(stops);
-        let latest = self.from.log().interval().map_or(Timestamp::MIN, |(_, latest)| latest);
-        let behind = latest.next().micros_since(windows.position());
-        *self.running.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress {
-            position: windows.position(),
-            behind_micros: if *is_caught_up { 0 } else { behind },
-            told: windows.told(),
-            rows: windows.rows() as u64,
-            tally: windows.tally(),
-        };
+        self.running.show(windows);
         Ok(chunk.is_some())
     }
 
@@ -402,9 +411,12 @@ impl Outbox {
         self.bytes = 0;
         while !self.rows.is_empty() && !self.is_broken {
             let events: Vec<_> = self.rows.iter().map(|(_, row)| row.clone()).collect();
-            match self.runtime.block_on(self.told.append(&events)) {
-                Ok(_) => return self.rows.clear(),
-                Err(error) => warn!(analysis = self.told.name(), %error, "cannot record a window"),
+            match record(&self.told, &self.runtime, stops, &events) {
+                Recorded::Done => return self.rows.clear(),
+                Recorded::Failed(error) => {
+                    warn!(analysis = self.told.name(), %error, "cannot record a window");
+                }
+                Recorded::Stopped => {}
             }
             if stops.asked() {
                 self.is_broken = true;

@@ -4,12 +4,18 @@
 //! the machine is busy with events it falls behind, and catches up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tracing::{debug, error};
+
+use crate::etf::TermBuf;
+use crate::instance::{AppendError, Instance};
+use crate::time::Timestamp;
 
 /// How often it looks for new entries.
 pub(super) const PERIOD: Duration = Duration::from_millis(50);
@@ -40,6 +46,42 @@ impl Stops {
     pub(super) fn asked(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
+}
+
+/// What became of events that were to be recorded.
+pub(super) enum Recorded {
+    /// They are in the log.
+    Done,
+    /// They, or some of them, may be.
+    Failed(AppendError),
+    /// The program is to stop before; likewise.
+    Stopped,
+}
+
+/// Records events, however long the disk takes, unless the program is to stop. Blocks.
+pub(super) fn record(
+    told: &Instance,
+    runtime: &Handle,
+    stops: &Stops,
+    events: &[TermBuf],
+) -> Recorded {
+    runtime.block_on(async {
+        let mut append = pin!(told.append(events));
+        loop {
+            match tokio::time::timeout(PERIOD, &mut append).await {
+                Ok(Ok(_)) => return Recorded::Done,
+                Ok(Err(error)) => return Recorded::Failed(error),
+                Err(_) if stops.asked() => return Recorded::Stopped,
+                Err(_) => {}
+            }
+        }
+    })
+}
+
+/// By how much a position is older than an instance's newest entry, in microseconds.
+pub(super) fn behind_micros(instance: &Instance, position: Timestamp) -> u64 {
+    let latest = instance.log().interval().map_or(Timestamp::MIN, |(_, latest)| latest);
+    latest.next().micros_since(position)
 }
 
 impl Background {

@@ -22,7 +22,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::background::{Background, FETCH_BYTES, PERIOD, RETRY, STORE_PERIOD, Stops};
+use super::background::{
+    Background, FETCH_BYTES, PERIOD, RETRY, Recorded, STORE_PERIOD, Stops, record,
+};
 use super::checkpoint;
 use super::deployments::{self, Asked};
 use crate::analysis::deployment::Deployment;
@@ -159,6 +161,9 @@ pub enum DecideError {
     /// It could not be recorded.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// It is not recorded yet, and perhaps never will be.
+    #[error("the instance of faults does not record for now")]
+    Stuck,
     /// It is recorded and will be taken up, but whoever keeps the faults is far behind.
     #[error("the decision is recorded; it shows once the faults have caught up")]
     Behind,
@@ -336,7 +341,9 @@ impl FaultWatcher {
         let id = decision.id;
         let (_, fault) = self.find(id).ok_or(DecideError::Unknown(id))?;
         let decision = Decision { seen: Some(fault.last_seen), ..decision };
-        let stamped = self.shared.told.append(&[decision.encode()]).await?;
+        let event = [decision.encode()];
+        let append = tokio::time::timeout(DECISION_TIME, self.shared.told.append(&event));
+        let stamped = append.await.map_err(|_| DecideError::Stuck)??;
         let mut decided = self.shared.decided.subscribe();
         self.thread.wake();
         let shows = decided.wait_for(|decided| *decided > stamped.last);
@@ -527,9 +534,10 @@ fn tell_all(told: &Instance, runtime: &Handle, stops: &Stops, news: &[TermBuf]) 
         return true;
     }
     loop {
-        match runtime.block_on(told.append(news)) {
-            Ok(_) => return true,
-            Err(error) => warn!(%error, "faults: cannot record what is new"),
+        match record(told, runtime, stops, news) {
+            Recorded::Done => return true,
+            Recorded::Failed(error) => warn!(%error, "faults: cannot record what is new"),
+            Recorded::Stopped => return false,
         }
         if stops.asked() {
             return false;

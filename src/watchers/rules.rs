@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use super::background::{Background, FETCH_BYTES, PERIOD, RETRY, STORE_PERIOD, Stops};
+use super::background::{
+    Background, FETCH_BYTES, PERIOD, RETRY, Recorded, STORE_PERIOD, Stops, behind_micros, record,
+};
 use super::checkpoint;
 use super::explain::{Explainer, Stretches};
 use super::faults::FaultWatcher;
@@ -76,8 +78,6 @@ impl RuleConfig {
 pub struct Progress {
     /// Entries stamped before this have been dealt with.
     pub position: Timestamp,
-    /// By how much that is older than the newest entry, in microseconds.
-    pub behind_micros: u64,
     /// Keys that are known.
     pub keys: u64,
     /// Alerts that fire.
@@ -90,6 +90,7 @@ pub struct Progress {
 pub struct Running {
     /// The rule.
     pub rule: Rule,
+    reads: Arc<Instance>,
     progress: Mutex<Progress>,
 }
 
@@ -99,9 +100,14 @@ impl Running {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// By how much what it is asked about next is older than the newest entry, in microseconds.
+    pub fn behind_micros(&self) -> u64 {
+        behind_micros(&self.reads, self.progress().position)
+    }
+
     /// Its numbers.
     pub fn stats(&self) -> RuleStats {
-        let Progress { behind_micros, keys, firing, tally, .. } = self.progress();
+        let Progress { keys, firing, tally, .. } = self.progress();
         RuleStats {
             taken: tally.taken,
             fired: tally.fired,
@@ -110,7 +116,7 @@ impl Running {
             over_budget: tally.over_budget,
             keys,
             firing,
-            behind: behind_micros,
+            behind: self.behind_micros(),
         }
     }
 }
@@ -184,6 +190,9 @@ pub enum SilenceError {
     /// It could not be recorded.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// It is not recorded yet, and perhaps never will be.
+    #[error("the instance of alerts does not record for now")]
+    Stuck,
 }
 
 impl RuleWatcher {
@@ -196,7 +205,7 @@ impl RuleWatcher {
     ///
     /// # Errors
     ///
-    /// [`SilenceError::Append`].
+    /// [`SilenceError::Append`], [`SilenceError::Stuck`].
     pub async fn silence(&self, silence: Silence) -> Result<(), SilenceError> {
         self.record(SilenceEvent::Set(silence)).await
     }
@@ -215,7 +224,9 @@ impl RuleWatcher {
     }
 
     async fn record(&self, event: SilenceEvent) -> Result<(), SilenceError> {
-        let stamped = self.told.append(&[event.encode()]).await?;
+        let event = [event.encode()];
+        let append = tokio::time::timeout(SILENCE_TIME, self.told.append(&event));
+        let stamped = append.await.map_err(|_| SilenceError::Stuck)??;
         let until = monotonic() + SILENCE_TIME;
         let has_learned =
             || *self.shared.learned.lock().unwrap_or_else(PoisonError::into_inner) >= stamped.last;
@@ -236,11 +247,11 @@ fn spawn(
 ) -> Background {
     let RuleConfig { rules, dir } = config;
     let of = |rule: Rule| {
-        if !instances.contains_key(rule.reads()) {
+        let Some(reads) = instances.get(rule.reads()).cloned() else {
             warn!(rule = rule.name, "there is no instance {}: it is left out", rule.reads());
             return None;
-        }
-        Some(Arc::new(Running { rule, progress: Mutex::default() }))
+        };
+        Some(Arc::new(Running { rule, reads, progress: Mutex::default() }))
     };
     let running: Arc<Vec<_>> = Arc::new(rules.into_iter().filter_map(of).collect());
     *shared.running.lock().unwrap_or_else(PoisonError::into_inner) = running.clone();
@@ -513,12 +524,17 @@ impl Worker {
         if self.running.is_empty() || gap.from >= gap.to {
             return true;
         }
-        while let Err(error) = self.runtime.block_on(self.told.append(&[gap.encode()])) {
-            warn!(%error, "rules: cannot record that nobody watched");
-            if stops.asked() {
+        loop {
+            match record(&self.told, &self.runtime, stops, &[gap.encode()]) {
+                Recorded::Done => break,
+                Recorded::Failed(error) => {
+                    warn!(%error, "rules: cannot record that nobody watched");
+                }
+                Recorded::Stopped => {}
+            }
+            if self.wait(stops).is_none() {
                 return false;
             }
-            std::thread::park_timeout(RETRY);
         }
         self.learn();
         true
@@ -631,12 +647,13 @@ impl Worker {
     fn flush(&mut self, stops: &Stops) {
         while !self.events.is_empty() && !self.is_broken {
             let events: Vec<_> = self.events.iter().map(AlertEvent::encode).collect();
-            match self.runtime.block_on(self.told.append(&events)) {
-                Ok(_) => {
+            match record(&self.told, &self.runtime, stops, &events) {
+                Recorded::Stopped => self.is_broken = true,
+                Recorded::Done => {
                     self.events.clear();
                     self.learn();
                 }
-                Err(error) => {
+                Recorded::Failed(error) => {
                     warn!(%error, "rules: cannot record an alert");
                     // A part may have been recorded all the same.
                     while let Some(failed) =
@@ -737,12 +754,9 @@ impl Source {
 
     /// Shows how far its rules are.
     fn publish(&self) {
-        let latest = self.instance.log().interval().map_or(Timestamp::MIN, |(_, latest)| latest);
         for Asked { running, alerts } in &self.rules {
-            let behind = latest.next().micros_since(alerts.position());
             *running.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress {
                 position: alerts.position(),
-                behind_micros: if self.is_caught_up { 0 } else { behind },
                 keys: alerts.keys() as u64,
                 firing: alerts.firing().count() as u64,
                 tally: alerts.tally(),
