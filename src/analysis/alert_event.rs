@@ -25,6 +25,9 @@ use crate::time::Timestamp;
 /// The longest text of an alert, of who set a silence, and why, in bytes.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
+/// The longest text of any kind that is taken for one of ours.
+const MAX_EXPLANATION_BYTES: usize = 64 << 10;
+
 /// What became of an alert. Each fires once and resolves once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
@@ -43,8 +46,7 @@ impl Phase {
         }
     }
 
-    fn of(term: TermRef<'_>) -> Option<Self> {
-        let name = term.as_atom()?;
+    pub(super) fn of(name: AtomRef<'_>) -> Option<Self> {
         [Phase::Firing, Phase::Resolved].into_iter().find(|phase| name.is(phase.as_str()))
     }
 }
@@ -145,7 +147,7 @@ impl AlertEvent {
         let atom = |key| get(key).and_then(TermRef::as_atom).map(AtomRef::to_str);
         Some(AlertEvent {
             rule: rule.as_atom()?.to_str().into_owned(),
-            phase: Phase::of(phase)?,
+            phase: Phase::of(phase.as_atom()?)?,
             id: AlertId::parse(&get("id").and_then(text)?)?,
             number: number("number")?,
             at: time("at")?,
@@ -305,7 +307,7 @@ fn text(term: TermRef<'_>) -> Option<String> {
         Term::Atom(atom) => atom.to_str().into_owned(),
         _ => return None,
     };
-    Some(text)
+    (text.len() <= MAX_EXPLANATION_BYTES).then_some(text)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What filters ask of events.
 
+use super::alert_event::Phase;
 use super::deployment::Change;
 use super::exception::Call;
 use super::failure::{Failure, beginning, failure_in, failure_of};
@@ -47,6 +48,12 @@ pub(super) enum Shape<'a> {
         change: AtomRef<'a>,
         about: TermRef<'a>,
     },
+    /// A rule tells of an alert; see `alert_event`.
+    Alert {
+        rule: AtomRef<'a>,
+        phase: AtomRef<'a>,
+        about: TermRef<'a>,
+    },
 }
 
 impl<'a> Facts<'a> {
@@ -72,7 +79,10 @@ impl<'a> Facts<'a> {
                 };
                 Some(Facts { level, node: Some(node), shape })
             }
-            4 => Self::of_node(elements.exactly()?),
+            4 => {
+                let elements = elements.exactly()?;
+                Self::of_node(elements).or_else(|| Self::of_alert(elements))
+            }
             5 => {
                 let [tag, node, level, message, meta] = elements.exactly()?;
                 if !tag.is_atom("log") || !matches!(meta.view(), Term::Map(_)) {
@@ -118,6 +128,20 @@ impl<'a> Facts<'a> {
         Some(Facts { level: Level::Notice, node: Some(node.as_atom()?), shape })
     }
 
+    fn of_alert([tag, rule, phase, about]: [TermRef<'a>; 4]) -> Option<Self> {
+        let phase = phase.as_atom().filter(|_| tag.is_atom("alert"))?;
+        let severity = match about.view() {
+            Term::Map(_) => about.map_get("severity").and_then(Level::of)?,
+            _ => return None,
+        };
+        let level = match Phase::of(phase)? {
+            Phase::Firing => severity,
+            Phase::Resolved => Level::Notice,
+        };
+        let shape = Shape::Alert { rule: rule.as_atom()?, phase, about };
+        Some(Facts { level, node: None, shape })
+    }
+
     /// How severe the event is.
     pub const fn level(&self) -> Level {
         self.level
@@ -131,7 +155,7 @@ impl<'a> Facts<'a> {
     /// What it is about.
     pub fn kind(&self) -> Kind {
         match self.shape {
-            Shape::Alarm { .. } => Kind::Alarm,
+            Shape::Alarm { .. } | Shape::Alert { .. } => Kind::Alarm,
             Shape::Dropped(_) => Kind::Dropped,
             Shape::Node { .. } => Kind::Log,
             Shape::Message { format, .. } => Kind::of_format(&beginning(format)),
@@ -190,7 +214,9 @@ impl<'a> Facts<'a> {
             Shape::Message { pid, args, .. } if pid.is_atom("emulator") => args.cells().next()?,
             Shape::Message { pid, .. } => pid,
             Shape::Log { meta, .. } => meta.map_get("pid")?,
-            Shape::Alarm { .. } | Shape::Dropped(_) | Shape::Node { .. } => return None,
+            Shape::Alarm { .. } | Shape::Dropped(_) | Shape::Node { .. } | Shape::Alert { .. } => {
+                return None;
+            }
         };
         matches!(pid.view(), Term::Pid { .. }).then_some(pid)
     }
@@ -232,7 +258,9 @@ impl<'a> Facts<'a> {
                 let known = tag.is_atom("report").then(|| failure_of(Report::of(body))).flatten();
                 known.or_else(|| meta.map_get("crash_reason").map(Failure::of_elixir))
             }
-            Shape::Alarm { .. } | Shape::Dropped(_) | Shape::Node { .. } => None,
+            Shape::Alarm { .. } | Shape::Dropped(_) | Shape::Node { .. } | Shape::Alert { .. } => {
+                None
+            }
         }
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Shapes: those of OTP's manager `error_logger` (`{Tag, GroupLeader, {Pid, What, Data}}`), whose reports may be SASL's;
 //! what our handler for `logger` sends (`{log, Node, Level, Msg, Meta}`, `erlang/HANDLERS.md`), Elixir's included; what an
-//! `alarm_handler` gets; and our own `{logmachine, dropped, #{...}}` and `{node, up, Node, #{...}}`.
+//! `alarm_handler` gets; and our own `{logmachine, dropped, #{...}}`, `{node, up, Node, #{...}}` and
+//! `{alert, Rule, firing, #{...}}`.
 
 use std::fmt;
 
@@ -122,6 +123,12 @@ impl<'a> Facts<'a> {
         self.print(&mut message);
         let mut detail = printer(DETAIL_BYTES, Lines::Many);
         self.print(&mut detail);
+        if let Shape::Alert { about, .. } = self.shape
+            && let Some(explanation) = about.map_get("explanation")
+        {
+            detail.push("\n");
+            detail.chardata(explanation);
+        }
         let function =
             origin.map(|(_, function, arity, _)| format!("{}/{arity}", function.to_str()));
         View {
@@ -177,6 +184,13 @@ impl<'a> Facts<'a> {
                 out.push(" ");
                 out.push(&change.to_str());
                 deployed(out, about);
+            }
+            Shape::Alert { rule, phase, about } => {
+                out.push(&format!("{} {}", rule.to_str(), phase.to_str()));
+                if let Some(text) = about.map_get("text") {
+                    out.push(": ");
+                    out.chardata(text);
+                }
             }
         }
     }

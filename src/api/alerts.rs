@@ -1,5 +1,6 @@
 //! Rules, the alerts that fire, and silences.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -169,21 +170,21 @@ pub(super) struct AlertBody {
 }
 
 impl AlertBody {
-    fn of(alert: AlertEvent, silenced: bool) -> Self {
+    fn of(alert: &AlertEvent, silenced: bool) -> Self {
         let by = alert.by.as_ref().map(|by| json::to_json(by.as_term()));
         AlertBody {
             id: alert.id.to_string(),
-            rule: alert.rule,
+            rule: alert.rule.clone(),
             state: alert.phase.as_str(),
             severity: alert.severity.as_str(),
-            instance: alert.instance,
+            instance: alert.instance.clone(),
             by: by.map(|by| RawValue::from_string(by).expect("it is JSON")),
-            text: alert.text,
+            text: alert.text.clone(),
             count: alert.count,
             at: moment::rfc3339(alert.at),
             micros: alert.at.micros(),
             entry: alert.entry.map(moment::rfc3339),
-            explanation: alert.explanation,
+            explanation: alert.explanation.clone(),
             silenced,
         }
     }
@@ -272,7 +273,7 @@ pub(super) async fn alerts(
         let wrong = || Refusal::bad("cursor", "write the next of an answer");
         let (at, id) = cursor.split_once('-').ok_or_else(wrong)?;
         let at = at.parse().map(Timestamp::from_micros).map_err(|_| wrong())?;
-        let place = |alert: &AlertEvent| (std::cmp::Reverse(alert.at), alert.id.to_string());
+        let place = |alert: &Arc<AlertEvent>| (std::cmp::Reverse(alert.at), alert.id.to_string());
         firing.retain(|alert| place(alert) > (std::cmp::Reverse(at), id.to_owned()));
     }
     let is_more = firing.len() > limit;
@@ -280,11 +281,8 @@ pub(super) async fn alerts(
     let next = firing.last().filter(|_| is_more);
     let next = next.map(|alert| format!("{}-{}", alert.at.micros(), alert.id));
     let (silences, now) = (rules.silences(), state.clock.now());
-    let body = |alert: AlertEvent| {
-        let is_quiet = silences.quiet(&alert, now);
-        AlertBody::of(alert, is_quiet)
-    };
-    Ok(Json(AlertsBody { alerts: firing.into_iter().map(body).collect(), next }))
+    let body = |alert: &Arc<AlertEvent>| AlertBody::of(alert, silences.quiet(alert, now));
+    Ok(Json(AlertsBody { alerts: firing.iter().map(body).collect(), next }))
 }
 
 /// Lists the silences that hold.

@@ -5,13 +5,10 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Error};
 
 use super::{Failure, complain};
-
-/// Verbs that only a later version has, and what serves until then.
-const LATER_VERBS: [(&str, &str); 1] = [("rules", "no rules yet")];
 
 /// Prints help and version where they were asked for, and what is wrong where something is.
 pub(super) fn explain(error: &Error) -> ExitCode {
@@ -20,21 +17,8 @@ pub(super) fn explain(error: &Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let line = match later_verb(error) {
-        Some((verb, instead)) => {
-            format!("{verb}: not in this version ({}); {instead}", env!("CARGO_PKG_VERSION"))
-        }
-        None => one_line(error),
-    };
-    complain(&*Box::<dyn std::error::Error>::from(line));
+    complain(&*Box::<dyn std::error::Error>::from(one_line(error)));
     ExitCode::from(2)
-}
-
-fn later_verb(error: &Error) -> Option<(&'static str, &'static str)> {
-    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
-        return None;
-    };
-    LATER_VERBS.into_iter().find(|(later, _)| later == verb)
 }
 
 /// The parser's many lines without the usage; where to find that instead.

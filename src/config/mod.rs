@@ -1043,8 +1043,8 @@ mod tests {
         let names = |configs: &[InstanceConfig]| -> Vec<String> {
             configs.iter().map(|config| config.log.name.clone()).collect()
         };
-        assert_eq!(names(&settle("", &[])), ["error_logger", "faults", "nodes"]);
-        assert_eq!(names(&settle("", &["a", "nodes"])), ["a", "nodes", "faults"]);
+        assert_eq!(names(&settle("", &[])), ["error_logger", "alerts", "faults", "nodes"]);
+        assert_eq!(names(&settle("", &["a", "nodes"])), ["a", "nodes", "alerts", "faults"]);
         let text = r#"
             [instance_defaults]
             locate_em = "bus"
@@ -1057,7 +1057,7 @@ mod tests {
             delete_after = "90day"
         "#;
         let configs = settle(text, &[]);
-        assert_eq!(names(&configs), ["nodes", "error_logger", "faults"]);
+        assert_eq!(names(&configs), ["nodes", "error_logger", "alerts", "faults"]);
         let day = Duration::from_secs(86_400);
         let deleted: Vec<_> = configs.iter().map(|it| it.log.delete_after).collect();
         assert_eq!(deleted, [Some(90 * day), Some(day), None]);

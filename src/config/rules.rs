@@ -16,6 +16,7 @@ use crate::analysis::rule::{
 use crate::etf::{Term, TermRef, text};
 use crate::instance::locator::target::ERROR_LOGGER;
 use crate::watchers::notify::NotifyConfig;
+use crate::watchers::rules;
 use crate::watchers::webhook::{Secret, Template, Webhook};
 
 /// Rules of a configuration at most: each costs time with every event.
@@ -269,6 +270,9 @@ impl RuleSection {
                 "name",
                 "write a name of 1 to 255 characters: it becomes an atom".to_owned(),
             ));
+        }
+        if self.instance() == rules::INSTANCE {
+            return Err(("instance", "rules write it: an alert would raise an alert".to_owned()));
         }
         let spans = [("absent_for", self.absent_for), ("within", self.within), ("for", self.r#for)];
         for (key, span) in spans {

@@ -12,33 +12,37 @@
 //!   now and then; that only saves time. Where the logs hold less than what was stored had seen, as after a loss of power, a
 //!   rule goes on from its last word.
 
+mod source;
+mod words;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::background::{
-    Background, FETCH_BYTES, PERIOD, RETRY, Recorded, STORE_PERIOD, Stops, behind_micros, record,
+    Background, PERIOD, RETRY, Recorded, STORE_PERIOD, Stops, behind_micros, record,
 };
 use super::checkpoint;
 use super::explain::{Explainer, Stretches};
 use super::faults::FaultWatcher;
 use crate::analysis::alert_event::{AlertEvent, Phase, Silence, SilenceEvent, Unwatched};
-use crate::analysis::alerts::{Alerts, Firing, Tally, Word};
-use crate::analysis::rule::{Rule, Sight, Working};
+use crate::analysis::alerts::{Alerts, Tally, Word};
+use crate::analysis::rule::Rule;
 use crate::analysis::silences::Silences;
-use crate::analysis::window::Key;
-use crate::etf::{TermBuf, TermRef};
+use crate::etf::TermBuf;
 use crate::instance::calls::Instances;
 use crate::instance::read::{self, Entry};
 use crate::instance::{AppendError, Instance, InstanceConfig};
 use crate::metrics::RuleStats;
-use crate::store::{ReadError, StoreCursor};
+use crate::store::ReadError;
 use crate::time::{Timestamp, monotonic};
+use source::{Asked, Source};
+use words::{Summary, Words};
 
 /// The instance that is written to.
 pub const INSTANCE: &str = "alerts";
@@ -52,9 +56,6 @@ const TELL_AT_ONCE: usize = 64;
 /// How long somebody waits for a silence to hold, and how often they look.
 const SILENCE_TIME: Duration = Duration::from_secs(5);
 const SILENCE_STEP: Duration = Duration::from_millis(5);
-
-/// Unwatched stretches that are remembered.
-const MAX_GAPS: usize = 1000;
 
 /// The rules, and where what is known of them is stored.
 #[derive(Clone, Debug, Default)]
@@ -133,14 +134,11 @@ pub struct RuleWatcher {
 #[derive(Default)]
 struct Shared {
     running: Mutex<Arc<Vec<Arc<Running>>>>,
-    firing: Mutex<BTreeMap<Whose, AlertEvent>>,
+    firing: Mutex<Vec<Arc<AlertEvent>>>,
     silences: Mutex<Silences>,
     /// The last entry of the instance `alerts` that all this is from.
     learned: Mutex<Timestamp>,
 }
-
-/// A rule and a key.
-type Whose = (String, Key);
 
 impl RuleWatcher {
     /// Starts, if there is an instance to write to. Rules without an instance to look at are left out.
@@ -174,9 +172,8 @@ impl RuleWatcher {
     }
 
     /// The alerts that fire, as they were told, by rule.
-    pub fn firing(&self) -> Vec<AlertEvent> {
-        let firing = self.shared.firing.lock().unwrap_or_else(PoisonError::into_inner);
-        firing.values().cloned().collect()
+    pub fn firing(&self) -> Vec<Arc<AlertEvent>> {
+        self.shared.firing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -263,7 +260,7 @@ fn spawn(
         explainer: Explainer::new(faults.cloned()),
         runtime: Handle::current(),
         stored: dir.unwrap_or_default().join("rules.checkpoint"),
-        words: Words::new(&told, None),
+        words: Words::new(&told, Summary::default()),
         sources: Vec::new(),
         events: Vec::new(),
         told,
@@ -282,12 +279,7 @@ fn spawn(
 struct Stored<A> {
     /// When there was somebody who watched.
     alive: Timestamp,
-    /// The last entry of the instance `alerts` that was read.
-    learned: Timestamp,
-    /// From which one on it has to be read to know what fires.
-    learn_from: Timestamp,
-    gaps: Vec<Unwatched>,
-    silences: Silences,
+    words: Summary,
     rules: Vec<StoredRule<A>>,
 }
 
@@ -296,85 +288,6 @@ struct StoredRule<A> {
     name: String,
     definition: String,
     alerts: A,
-}
-
-/// What the instance `alerts` says.
-struct Words {
-    cursor: Box<dyn StoreCursor>,
-    /// The last entry that was read.
-    learned: Timestamp,
-    /// Each rule's last word: its number, and when it was so.
-    last: BTreeMap<String, (u64, Timestamp)>,
-    /// What fires, and the entry that said so.
-    firing: BTreeMap<Whose, (Timestamp, AlertEvent)>,
-    /// Stretches that nobody watched.
-    gaps: Vec<Unwatched>,
-    silences: Silences,
-}
-
-impl Words {
-    /// Nothing is read yet. What was stored spares to read what is of no interest any more.
-    fn new(told: &Instance, stored: Option<&Stored<Alerts>>) -> Self {
-        Words {
-            cursor: told.log().cursor(stored.map_or(Timestamp::MIN, |it| it.learn_from), false),
-            learned: stored.map_or(Timestamp::MIN, |it| it.learned),
-            last: BTreeMap::new(),
-            firing: BTreeMap::new(),
-            gaps: stored.map(|it| it.gaps.clone()).unwrap_or_default(),
-            silences: stored.map(|it| it.silences.clone()).unwrap_or_default(),
-        }
-    }
-
-    /// Reads what there is.
-    fn learn(&mut self) -> Result<(), ReadError> {
-        while let Some(chunk) = self.cursor.next(FETCH_BYTES)? {
-            for entry in chunk.entries() {
-                self.take(entry.timestamp, TermRef::from_walked(entry.event));
-            }
-        }
-        self.cursor.let_go(None);
-        Ok(())
-    }
-
-    fn take(&mut self, at: Timestamp, event: TermRef<'_>) {
-        self.learned = self.learned.max(at);
-        if let Some(gap) = Unwatched::decode(event) {
-            // Whatever says more than that was nobody of us.
-            let is_next = self.gaps.last().is_none_or(|last| last.to <= gap.from);
-            if gap.to <= at && is_next {
-                self.gaps.push(gap);
-                let beyond = self.gaps.len().saturating_sub(MAX_GAPS);
-                self.gaps.drain(..beyond);
-            }
-        }
-        if let Some(event) = SilenceEvent::decode(event) {
-            self.silences.learn(at, event);
-        }
-        let Some(alert) = AlertEvent::decode(event) else { return };
-        let last = self.last.get(&alert.rule).map(|(number, _)| *number);
-        // Likewise: ours have no gap in their numbers.
-        if last.is_some_and(|last| alert.number != last + 1) {
-            return;
-        }
-        self.last.insert(alert.rule.clone(), (alert.number, alert.at));
-        let key = alert.by.as_ref().map_or(Key::Other, |by| Key::of(by.as_term()));
-        let whose = (alert.rule.clone(), key);
-        match alert.phase {
-            Phase::Firing => self.firing.insert(whose, (at, alert)),
-            Phase::Resolved => self.firing.remove(&whose),
-        };
-    }
-
-    /// What fires of a rule.
-    fn firing_of(&self, rule: &str) -> BTreeMap<Key, Firing> {
-        let of_rule = self.firing.iter().filter(|((name, _), _)| name == rule);
-        let firing = |it: &AlertEvent| Firing { id: it.id, at: it.at, entry: it.entry };
-        of_rule.map(|((_, key), (_, alert))| (key.clone(), firing(alert))).collect()
-    }
-
-    fn number_of(&self, rule: &str) -> u64 {
-        self.last.get(rule).map_or(0, |(number, _)| *number)
-    }
 }
 
 /// What the thread owns.
@@ -397,24 +310,6 @@ struct Worker {
     is_broken: bool,
 }
 
-/// An instance that is read, and the rules that are asked about its entries.
-struct Source {
-    instance: Arc<Instance>,
-    cursor: Box<dyn StoreCursor>,
-    rules: Vec<Asked>,
-    /// Until when it was asked for a promise.
-    promise: Option<Timestamp>,
-    is_caught_up: bool,
-    working: Working,
-    retry_at: Instant,
-}
-
-/// A rule that is asked.
-struct Asked {
-    running: Arc<Running>,
-    alerts: Alerts,
-}
-
 impl Worker {
     fn run(mut self, stops: &Stops, now: Timestamp, has_begun: bool, was_away: bool) {
         let mut has_begun = has_begun;
@@ -429,7 +324,7 @@ impl Worker {
             return;
         }
         self.is_watching = true;
-        let gaps = self.words.gaps.clone();
+        let gaps = self.words.summary.gaps.clone();
         for asked in self.sources.iter_mut().flat_map(|source| &mut source.rules) {
             asked.alerts.unwatched(gaps.iter().copied());
         }
@@ -454,11 +349,11 @@ impl Worker {
 
     /// Reads what was told, by whomever.
     fn learn(&mut self) {
-        let before = self.words.learned;
+        let before = self.words.summary.learned;
         if let Err(error) = self.words.learn() {
             warn!(%error, "rules: cannot read what was told");
         }
-        if self.words.learned != before {
+        if self.words.summary.learned != before {
             self.publish();
         }
     }
@@ -477,17 +372,22 @@ impl Worker {
         let latest = |of: &Instance| of.log().interval().map(|(_, latest)| latest);
         let told_latest = latest(&self.told);
         // Of a log without anything it was deleted in order.
-        let has_lost_words = stored
-            .as_ref()
-            .is_some_and(|stored| told_latest.is_some_and(|latest| latest < stored.learned));
-        self.words = Words::new(&self.told, stored.as_ref().filter(|_| !has_lost_words));
+        let (alive, summary, mut stored) = match stored {
+            Some(Stored { alive, words, rules }) => (alive, words, rules),
+            None => (Timestamp::MIN, Summary::default(), Vec::new()),
+        };
+        let has_lost_words = told_latest.is_some_and(|latest| latest < summary.learned);
+        let summary = if has_lost_words { Summary::default() } else { summary };
+        self.words = Words::new(&self.told, summary);
         self.words.learn()?;
-        let stored = stored.map_or((Timestamp::MIN, Vec::new()), |it| (it.alive, it.rules));
-        let (alive, mut stored) = stored;
         // That somebody wrote to a log is a sign of life, too.
         let signs = self.instances.values().filter_map(|instance| latest(instance));
         let positions = stored.iter().map(|stored| stored.alerts.position());
         self.alive = signs.chain(positions).fold(alive, Timestamp::max).min(now);
+        if self.alive == Timestamp::MIN {
+            // There was nobody who could have been silent.
+            self.words.summary.gaps.push(Unwatched { from: Timestamp::MIN, to: now });
+        }
         let mut sources: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
         for running in self.running.iter() {
             let rule = &running.rule;
@@ -499,17 +399,7 @@ impl Worker {
             sources.entry(rule.reads().to_owned()).or_default().push(asked);
         }
         let source = |(name, rules): (String, Vec<Asked>)| {
-            let instance = self.instances[&*name].clone();
-            let from = rules.iter().map(|asked| asked.alerts.position()).min();
-            Source {
-                cursor: instance.log().cursor(from.unwrap_or(now), false),
-                instance,
-                rules,
-                promise: None,
-                is_caught_up: false,
-                working: Working::default(),
-                retry_at: monotonic(),
-            }
+            Source::new(self.instances[&*name].clone(), rules)
         };
         self.sources = sources.into_iter().map(source).collect();
         self.publish();
@@ -519,7 +409,7 @@ impl Worker {
 
     /// Records that nobody watched until now, if anybody ever did; false if the program is to stop before.
     fn tell_of_absence(&mut self, now: Timestamp, stops: &Stops) -> bool {
-        let after = self.words.gaps.last().map_or(Timestamp::MIN, |gap| gap.to);
+        let after = self.words.summary.gaps.last().map_or(Timestamp::MIN, |gap| gap.to);
         let gap = Unwatched { from: self.alive.max(after), to: now };
         if self.running.is_empty() || gap.from >= gap.to {
             return true;
@@ -544,7 +434,7 @@ impl Worker {
     fn resolve_what_has_no_rule(&mut self, now: Timestamp, stops: &Stops) {
         let has_rule = |name: &str| self.running.iter().any(|it| it.rule.name == name);
         let left = self.words.firing.iter().filter(|((rule, _), _)| !has_rule(rule));
-        let left: Vec<AlertEvent> = left.map(|(_, (_, alert))| alert.clone()).collect();
+        let left: Vec<AlertEvent> = left.map(|(_, (_, alert))| (**alert).clone()).collect();
         let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
         for alert in left {
             let number = numbers
@@ -678,12 +568,13 @@ impl Worker {
 
     /// Shows what fires.
     fn publish(&self) {
-        let firing = self.words.firing.iter();
-        let firing = firing.map(|(whose, (_, alert))| (whose.clone(), alert.clone())).collect();
-        *self.shared.firing.lock().unwrap_or_else(PoisonError::into_inner) = firing;
-        *self.shared.silences.lock().unwrap_or_else(PoisonError::into_inner) =
-            self.words.silences.clone();
-        *self.shared.learned.lock().unwrap_or_else(PoisonError::into_inner) = self.words.learned;
+        fn show<T>(shared: &Mutex<T>, it: T) {
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = it;
+        }
+        let Words { summary, firing, .. } = &self.words;
+        show(&self.shared.firing, firing.values().map(|(_, alert)| alert.clone()).collect());
+        show(&self.shared.silences, summary.silences.clone());
+        show(&self.shared.learned, summary.learned);
         self.sources.iter().for_each(Source::publish);
     }
 
@@ -691,7 +582,6 @@ impl Worker {
         if self.is_broken {
             return;
         }
-        let oldest = self.words.firing.values().map(|(at, _)| *at).min();
         let asked = self.sources.iter().flat_map(|source| &source.rules);
         let rules = asked.map(|Asked { running, alerts }| StoredRule {
             name: running.rule.name.clone(),
@@ -699,97 +589,12 @@ impl Worker {
             alerts,
         });
         let alive = if self.is_watching { self.told.clock().now() } else { self.alive };
-        let stored = Stored {
-            alive,
-            learned: self.words.learned,
-            learn_from: oldest.unwrap_or(self.words.learned.next()),
-            gaps: self.words.gaps.clone(),
-            silences: self.words.silences.clone(),
-            rules: rules.collect(),
-        };
+        let words = self.words.summary.clone();
+        let stored = Stored { alive, words, rules: rules.collect() };
         let bytes = checkpoint::bytes(MAGIC, &stored);
         if let Err(error) = checkpoint::store(&self.stored, &bytes) {
             warn!(%error, "what is known of rules cannot be stored");
         }
-    }
-}
-
-impl Source {
-    /// Asks the rules about a portion, or sees that time passes; whether there is more.
-    fn read(&mut self, words: &mut Vec<(Arc<Running>, Word)>) -> Result<bool, ReadError> {
-        let Source { instance, cursor, rules, promise, working, .. } = self;
-        // Asked before the log is looked at: what is there then is all that there will be.
-        let promised = promise.filter(|to| instance.tail().outstanding(*to).is_none());
-        let chunk = cursor.next(FETCH_BYTES)?;
-        match &chunk {
-            None => {
-                cursor.let_go(None);
-                if let Some(to) = promised {
-                    *promise = None;
-                    rules.iter_mut().for_each(|asked| asked.pass(to.next(), words));
-                }
-                let now = instance.clock().now();
-                let is_due =
-                    rules.iter().filter_map(|asked| asked.alerts.due()).any(|due| due < now);
-                if is_due && promise.is_none() {
-                    let to = now.previous();
-                    // Until we come again it may have been promised.
-                    let _ = instance.tail().outstanding(to);
-                    *promise = Some(to);
-                }
-            }
-            Some(chunk) => {
-                let mut last = Timestamp::MIN;
-                for entry in chunk.entries() {
-                    let sight = Sight::of(TermRef::from_walked(entry.event));
-                    last = entry.timestamp;
-                    rules.iter_mut().for_each(|asked| asked.entry(last, &sight, working, words));
-                }
-                rules.iter_mut().for_each(|asked| asked.pass(last.next(), words));
-            }
-        }
-        self.is_caught_up = chunk.is_none();
-        Ok(chunk.is_some())
-    }
-
-    /// Shows how far its rules are.
-    fn publish(&self) {
-        for Asked { running, alerts } in &self.rules {
-            *running.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress {
-                position: alerts.position(),
-                keys: alerts.keys() as u64,
-                firing: alerts.firing().count() as u64,
-                tally: alerts.tally(),
-            };
-        }
-    }
-}
-
-impl Asked {
-    fn entry(
-        &mut self,
-        at: Timestamp,
-        sight: &Sight<'_>,
-        working: &mut Working,
-        words: &mut Vec<(Arc<Running>, Word)>,
-    ) {
-        let Asked { running, alerts } = self;
-        if at < alerts.position() {
-            return;
-        }
-        match running.rule.takes(sight, working) {
-            Ok(None) => {}
-            Ok(Some(key)) => {
-                alerts
-                    .entry(&running.rule, at, key, &mut |word| words.push((running.clone(), word)));
-            }
-            Err(why) => alerts.count_unasked(why),
-        }
-    }
-
-    fn pass(&mut self, to: Timestamp, words: &mut Vec<(Arc<Running>, Word)>) {
-        let Asked { running, alerts } = self;
-        alerts.pass(&running.rule, to, &mut |word| words.push((running.clone(), word)));
     }
 }
 
@@ -802,20 +607,17 @@ fn go_on(
     latest: Option<Timestamp>,
     now: Timestamp,
 ) -> Alerts {
-    let last = words.last.get(&rule.name).copied();
-    let (at, number) = match stored {
+    let at = match stored {
         Some(StoredRule { definition, alerts, .. }) => {
             // Of a log without anything it was deleted in order.
             let is_lost = latest.is_some_and(|latest| latest < alerts.last());
             if !is_lost && !has_lost_words && definition == rule.definition() {
                 return alerts;
             }
-            let at = latest.filter(|_| is_lost).map_or(alerts.position(), Timestamp::next);
-            (at, if has_lost_words { 0 } else { alerts.number() })
+            latest.filter(|_| is_lost).map_or(alerts.position(), Timestamp::next)
         }
         // All that was said by then was recorded with it, or can be told of then.
-        None => (last.map_or(now, |(_, at)| at.next()), 0),
+        None => words.last_of(&rule.name).map_or(now, |(_, at)| at.next()),
     };
-    let number = last.map_or(number, |(last, _)| last.max(number));
-    Alerts::begin(rule, at, number, words.firing_of(&rule.name))
+    Alerts::begin(rule, at, words.number_of(&rule.name), words.firing_of(&rule.name))
 }

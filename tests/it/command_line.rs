@@ -214,14 +214,8 @@ fn what_the_parser_refuses_is_one_line_that_says_what_to_do() {
         assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
     }
     let nothing = std::process::Command::new(env!("CARGO_BIN_EXE_logmachine")).output().unwrap();
-    let verbs = "run, check-config, tail, read, send, info, faults, explain, token, verify, export, import, backup, bench, completions or man";
+    let verbs = "run, check-config, tail, read, send, info, faults, explain, rules, token, verify, export, import, backup, bench, completions or man";
     check(&nothing, 2, &format!("no verb: {verbs}; see logmachine --help"));
-}
-
-#[test]
-fn a_verb_of_a_later_version_says_so() {
-    let text = "logmachine: rules: not in this version (0.1.0); ";
-    check(&run(&World::new(), "rules", &["test", "f"]), 2, text);
 }
 
 #[test]

@@ -487,7 +487,7 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
         failed(
             &run(verb, flags),
             1,
-            "there is no instance of that name; there is faults, nodes, quotes",
+            "there is no instance of that name; there is alerts, faults, nodes, quotes",
         );
     }
     let nobody = format!("http://127.0.0.1:{}", free_port());
@@ -674,7 +674,7 @@ fn info_says_what_there_is() {
     let one: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
         (&one["name"], &one["events"]),
-        (&all["instances"][2]["name"], &serde_json::json!(3))
+        (&all["instances"][3]["name"], &serde_json::json!(3))
     );
     assert!(one["rates"]["events_per_second"].is_number());
     assert!(!served.said("info", &["quotes"]).contains("version"));

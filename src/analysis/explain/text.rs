@@ -13,6 +13,9 @@ pub(super) fn of(explanation: &Explanation, stretch: Stretch, baseline: Stretch)
     let words = Words { stretch, baseline };
     let (now, before) = (words.now(), words.before());
     let Some((first, others)) = findings.split_first() else {
+        if *count == 0 && *baseline_count > 0 {
+            return format!("No events in {now}, {} in {before}.", number(*baseline_count));
+        }
         return format!(
             "Nothing is different: {} in {now}, {} in {before}.",
             events(*count),
