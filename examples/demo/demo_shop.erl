@@ -40,12 +40,12 @@ play(front) ->
     %% Asks another node, which takes too long.
     catch gen_server:call(web, {ask_stock, teapot}, 5000),
     sleep(2000),
-    %% And then all customers come at once.
+    logger:notice("front: all customers come at once", #{demo => rush}),
     [customer(N) || N <- lists:seq(1, 12)],
     sleep(500),
     logger:notice("front: closing; that was the demo", #{demo => over});
 play(stock) ->
-    spawn_link(fun() -> rand:seed(exsss, 2), market(0, 20.0) end),
+    spawn_link(fun() -> rand:seed(exsss, 5), market(erlang:monotonic_time(millisecond), 20.0) end),
     sleep(1000),
     error_logger:warning_msg("stock: only ~p teapots left~n", [3]),
     sleep(2500),
@@ -63,14 +63,15 @@ customer(N) ->
     proc_lib:spawn(fun() -> count(teapot, 100 + N) end),
     sleep(250).
 
-%% What things sell for, twenty times a second: teapots become dear when all customers come, and
-%% there are no kettles any more after three seconds.
-market(N, Price) ->
-    cast({quote, teapot, round(100 * (Price + 0.7 * (rand:uniform() - 0.5))) / 100, 1 + N rem 3}),
-    N < 60 andalso cast({quote, kettle, 12.5, 1}),
+%% What things sell for, twenty times a second: there are no kettles any more after three seconds,
+%% and teapots become dear when all customers come.
+market(Begun, Price) ->
+    Millis = erlang:monotonic_time(millisecond) - Begun,
+    cast({quote, teapot, round(100 * (Price + 0.7 * (rand:uniform() - 0.5))) / 100, rand:uniform(3)}),
+    Millis < 3000 andalso cast({quote, kettle, 12.5, 1}),
     sleep(50),
-    Trend = if N < 50 -> -0.01; N < 90 -> 0.01; true -> 0.03 end,
-    market(N + 1, Price + Trend + 0.5 * (rand:uniform() - 0.5)).
+    Trend = if Millis < 2500 -> -0.01; Millis < 4500 -> 0.01; true -> 0.03 end,
+    market(Begun, Price + Trend + 0.5 * (rand:uniform() - 0.5)).
 
 cast(Quote) ->
     gen_server:cast({global, {quotes, 0}}, Quote).

@@ -26,8 +26,9 @@ loop(Count, Patience, Awaited) ->
         {entry, {_, {log, _, _, _, #{demo := over}}} = Entry} ->
             print(Entry),
             loop({over, Count + 1}, 10000, Awaited);
-        {entry, Entry} when is_integer(Count) ->
+        {entry, {At, Event} = Entry} when is_integer(Count) ->
             print(Entry),
+            is_rush(Event) andalso remember(At),
             loop(Count + 1, Patience, Awaited);
         {alert, Rule, State, #{by := By, at := At}} = Alert ->
             print({At, Alert}),
@@ -42,6 +43,14 @@ finish({over, Count}) ->
 finish(_) ->
     io:format("nothing for a minute~n"),
     halt(1).
+
+is_rush({log, _, _, _, #{demo := rush}}) -> true;
+is_rush(_) -> false.
+
+%% For `logmachine explain --since`.
+remember({Mega, Seconds, _}) ->
+    Text = calendar:system_time_to_rfc3339(Mega * 1000000 + Seconds, [{offset, "Z"}]),
+    ok = file:write_file("rush", Text).
 
 print({{_, _, Micros} = Stamp, Event}) ->
     {_, {H, M, S}} = calendar:now_to_local_time(Stamp),
