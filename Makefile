@@ -12,7 +12,7 @@ export LOGMACHINE_NEIGHBOURS_DIR := $(NEIGHBOURS_DIR)
 run:
 	$(CARGO) run --release -- run --connect local
 
-# Three Erlang nodes fail in instructive ways, captured and printed as it happens; ends by itself.
+# Three Erlang nodes fail in instructive ways, captured and printed as it happens, with alerts and candles; ends by itself.
 demo: erlang
 	$(CARGO) build --release --quiet
 	@examples/demo/run $${CARGO_TARGET_DIR:-target}/release/logmachine

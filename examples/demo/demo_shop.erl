@@ -1,5 +1,5 @@
 %% A shop on three nodes whose supervisor tree fails in ways that teach something. Nothing in it
-%% knows of logmachine.
+%% knows of logmachine, but that prices are cast to a global name (market/2).
 -module(demo_shop).
 %% The supervisor as well as its workers, so that the demo is one file.
 -behaviour(gen_server).
@@ -36,15 +36,16 @@ play(front) ->
     sleep(500),
     %% A request that nobody foresaw.
     catch gen_server:call(web, {order, "seven teapots"}),
-    sleep(1500),
+    sleep(2000),
     %% Asks another node, which takes too long.
     catch gen_server:call(web, {ask_stock, teapot}, 5000),
-    sleep(2500),
-    %% And then all customers come at once.
+    sleep(2000),
+    logger:notice("front: all customers come at once", #{demo => rush}),
     [customer(N) || N <- lists:seq(1, 12)],
     sleep(500),
     logger:notice("front: closing; that was the demo", #{demo => over});
 play(stock) ->
+    spawn_link(fun() -> rand:seed(exsss, 5), market(erlang:monotonic_time(millisecond), 20.0) end),
     sleep(1000),
     error_logger:warning_msg("stock: only ~p teapots left~n", [3]),
     sleep(2500),
@@ -61,6 +62,19 @@ play(billing) ->
 customer(N) ->
     proc_lib:spawn(fun() -> count(teapot, 100 + N) end),
     sleep(250).
+
+%% What things sell for, twenty times a second: there are no kettles any more after three seconds,
+%% and teapots become dear when all customers come.
+market(Begun, Price) ->
+    Millis = erlang:monotonic_time(millisecond) - Begun,
+    cast({quote, teapot, round(100 * (Price + 0.7 * (rand:uniform() - 0.5))) / 100, rand:uniform(3)}),
+    Millis < 3000 andalso cast({quote, kettle, 12.5, 1}),
+    sleep(50),
+    Trend = if Millis < 2500 -> -0.01; Millis < 4500 -> 0.01; true -> 0.03 end,
+    market(Begun, Price + Trend + 0.5 * (rand:uniform() - 0.5)).
+
+cast(Quote) ->
+    gen_server:cast({global, {quotes, 0}}, Quote).
 
 count(What, Millis) ->
     {ok, gen_server:call({shelves, 'stock@127.0.0.1'}, {count, What}, Millis)}.

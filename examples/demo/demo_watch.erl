@@ -1,31 +1,56 @@
 %% Subscribes to the instance `error_logger` and prints each event on a line or a few. It needs
-%% none of our code: a subscription is a call, and entries are messages.
+%% none of our code: a subscription is a call, and entries are messages. It is registered as
+%% `on_call`, too, so that the rules of demo.toml can name it: an alert is a message as well.
 -module(demo_watch).
 -export([start/0]).
 
 -define(NODE, 'logmachine@127.0.0.1').
+%% The demo isn't over before these have fired.
+-define(AWAITED, [
+    {many_errors, 'billing@127.0.0.1'}, {many_errors, 'front@127.0.0.1'}, {silent, kettle}
+]).
 
 start() ->
     logger:remove_handler(default),
     spawn(fun() ->
+        register(on_call, self()),
         Request = {subscribe, #{from => earliest, pid => self(), marker => entry}},
         {ok, _} = gen_server:call({'.error_logger.receiver.srv', ?NODE}, Request),
-        loop(0)
+        loop(0, 60000, ?AWAITED)
     end).
 
-loop(Count) ->
+loop(Count, _, []) when is_tuple(Count) ->
+    finish(Count);
+loop(Count, Patience, Awaited) ->
     receive
         {entry, {_, {log, _, _, _, #{demo := over}}} = Entry} ->
             print(Entry),
-            io:format("~n~p events, from three nodes that were not configured for it.~n", [Count + 1]),
-            halt(0);
-        {entry, Entry} ->
+            loop({over, Count + 1}, 10000, Awaited);
+        {entry, {At, Event} = Entry} when is_integer(Count) ->
             print(Entry),
-            loop(Count + 1)
-    after 60000 ->
-        io:format("nothing for a minute~n"),
-        halt(1)
+            is_rush(Event) andalso remember(At),
+            loop(Count + 1, Patience, Awaited);
+        {alert, Rule, State, #{by := By, at := At}} = Alert ->
+            print({At, Alert}),
+            loop(Count, Patience, case State of firing -> Awaited -- [{Rule, By}]; _ -> Awaited end)
+    after Patience ->
+        finish(Count)
     end.
+
+finish({over, Count}) ->
+    io:format("~n~p events, from three nodes that were not configured for it.~n", [Count]),
+    halt(0);
+finish(_) ->
+    io:format("nothing for a minute~n"),
+    halt(1).
+
+is_rush({log, _, _, _, #{demo := rush}}) -> true;
+is_rush(_) -> false.
+
+%% For `logmachine explain --since`.
+remember({Mega, Seconds, _}) ->
+    Text = calendar:system_time_to_rfc3339(Mega * 1000000 + Seconds, [{offset, "Z"}]),
+    ok = file:write_file("rush", Text).
 
 print({{_, _, Micros} = Stamp, Event}) ->
     {_, {H, M, S}} = calendar:now_to_local_time(Stamp),
@@ -43,6 +68,9 @@ lines(Text) ->
         Lines -> Lines
     end.
 
+describe({alert, Rule, State, #{text := Text}}) ->
+    What = case State of firing -> "ALERT"; resolved -> "resolved" end,
+    {on_call, What, io_lib:format("~p: ~ts", [Rule, Text])};
 describe({error_report, GL, {_, supervisor_report, Report}}) ->
     Get = fun(Key) -> proplists:get_value(Key, Report) end,
     {node(GL), "supervisor", io_lib:format("~0p: ~0p of ~0p: ~0P", [

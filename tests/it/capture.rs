@@ -716,6 +716,15 @@ fn the_demo_shows_every_failure_and_ends() {
         "from three nodes",
         "timeout calling shelves (count) in demo_shop:count/2",
         "On front@127.0.0.1, `timeout calling shelves (count) in demo_shop:count/2` ",
+        "ALERT       many_errors: 5 errors within 2 s on billing@127.0.0.1",
+        "resolved    many_errors: 7 errors within 2 s on billing@127.0.0.1",
+        "ALERT       many_errors: 5 errors within 2 s on front@127.0.0.1",
+        "ALERT       silent: no price of a kettle for 2 s",
+        "{many_errors,resolved,<<\"7 errors within 2 s on billing@127.0.0.1\">>}",
+        "{new_fault,firing,<<\"new: timeout calling shelves (count) in demo_shop:count/2\">>}",
+        // The axis below five candles, and more of them.
+        " ┤ ",
+        "└─────────────────────",
     ] {
         assert!(said.contains(text), "{text}: {said}");
     }
