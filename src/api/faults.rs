@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
@@ -390,8 +389,8 @@ pub(super) fn ending(
             Ok(Some(until))
         }
         (None, Some(span)) => {
-            let span: Duration = humantime::parse_duration(span)
-                .map_err(|_| Refusal::bad("for", "write 30m, 2h, 7d"))?;
+            let span = humantime::parse_duration(span).ok().filter(|span| !span.is_zero());
+            let span = span.ok_or_else(|| Refusal::bad("for", "write 30m, 2h, 7d"))?;
             Ok(Some(now.saturating_add(span)))
         }
     }
