@@ -45,7 +45,7 @@ values = { n = "sum(2)" }
 type Row = ((u64, String), (u64, BTreeMap<String, String>));
 
 /// The entries of an instance.
-fn entries(served: &Served, instance: &str) -> Vec<(u64, TermBuf)> {
+pub(crate) fn entries(served: &Served, instance: &str) -> Vec<(u64, TermBuf)> {
     let path = format!("/api/v1/instances/{instance}/entries?format=text");
     let answer = request(served.port, "GET", &path, &[("Accept", "application/x-ndjson")], b"");
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -57,7 +57,7 @@ fn entries(served: &Served, instance: &str) -> Vec<(u64, TermBuf)> {
     answer.text().lines().map(entry).collect()
 }
 
-fn elements(term: &TermBuf) -> Vec<TermBuf> {
+pub(crate) fn elements(term: &TermBuf) -> Vec<TermBuf> {
     match term.as_term().view() {
         Term::Tuple(elements) => elements.map(|it| it.to_buf()).collect(),
         _ => panic!("{term} is no tuple"),

@@ -149,7 +149,7 @@ fn error(n: usize, data: usize) -> String {
 }
 
 /// A node that is captured and has the module `shop`.
-fn shop(world: &World, erl: &Path, name: &str) -> Erl {
+pub(crate) fn shop(world: &World, erl: &Path, name: &str) -> Erl {
     let mut node = Erl::start(world, erl, &["-name", &format!("{name}@127.0.0.1")]);
     node.load("lm_capture");
     node.load("shop");

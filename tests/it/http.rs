@@ -633,12 +633,12 @@ fn a_recorder_that_waits_is_not_ready_and_refuses_in_time() {
     assert!(first.join().is_err() && second.join().is_err());
 }
 
-/// Where `tests/neighbours` put what programs in Python need.
-fn python() -> Option<PathBuf> {
+/// Where `tests/neighbours` put what programs in Python need: `http` or `webhooks`.
+pub(crate) fn python(packages: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("LOGMACHINE_NEIGHBOURS_DIR").map(PathBuf::from);
-    let found = dir.map(|dir| dir.join("http")).filter(|dir| dir.join(".done").exists());
+    let found = dir.map(|dir| dir.join(packages)).filter(|dir| dir.join(".done").exists());
     if found.is_none() {
-        println!("skipped: httpx and the validator of OpenAPI are not installed");
+        println!("skipped: what programs in Python need ({packages}) is not installed");
     }
     found
 }
@@ -656,7 +656,7 @@ fn run_python(packages: &std::path::Path, program: &str, argument: &str) -> Stri
 
 #[test]
 fn the_description_is_sound_and_names_every_route() {
-    let Some(packages) = python() else { return };
+    let Some(packages) = python("http") else { return };
     let world = World::new();
     let served = Served::start(&world, &[]);
     let description = served.get("/api/v1/openapi.json");
@@ -713,7 +713,7 @@ with client.stream("GET", url + "/entries", headers={"Accept": "application/x-nd
     assert [json.loads(line)["event"] for line in lines.iter_lines()] == list(range(300))
 print("fine")
 "#;
-    let Some(packages) = python() else { return };
+    let Some(packages) = python("http") else { return };
     let world = World::new();
     let served = Served::start(&world, &[]);
     assert_eq!(run_python(&packages, PROGRAM, &served.url("/api/v1/instances/quotes")), "fine\n");

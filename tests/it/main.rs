@@ -34,6 +34,7 @@ mod neighbours; // RabbitMQ and ejabberd are captured event for event
 mod other_languages; // Java, C, Python and Rust nodes that others wrote, and nodes without a name
 mod pressure; // more than the recorder, a peer or a host can take
 mod releases; // every supported OTP release calls us
+mod rules; // what somebody is told of: once and in order, across kill -9, webhooks, processes, silences
 mod second_implementation; // erl_dist connects to us
 mod sessions; // what one subscriber costs the others: filters, credit, files, places, shared directories
 mod standard_streams; // readers of diagnostics that are stuck, gone, or a full disk
