@@ -370,13 +370,13 @@ impl Worker {
     fn begin(&mut self, now: Timestamp) -> Result<(), ReadError> {
         let stored: Option<Stored<Alerts>> = checkpoint::load(MAGIC, &self.stored, INSTANCE);
         let latest = |of: &Instance| of.log().interval().map(|(_, latest)| latest);
-        let told_latest = latest(&self.told);
-        // Of a log without anything it was deleted in order.
+        let is_known = stored.is_some();
         let (alive, summary, mut stored) = match stored {
             Some(Stored { alive, words, rules }) => (alive, words, rules),
             None => (Timestamp::MIN, Summary::default(), Vec::new()),
         };
-        let has_lost_words = told_latest.is_some_and(|latest| latest < summary.learned);
+        // Of a log without anything it was deleted in order.
+        let has_lost_words = latest(&self.told).is_some_and(|latest| latest < summary.learned);
         let summary = if has_lost_words { Summary::default() } else { summary };
         self.words = Words::new(&self.told, summary);
         self.words.learn()?;
@@ -394,7 +394,11 @@ impl Worker {
             let found = stored.iter().position(|stored| stored.name == rule.name);
             let stored = found.map(|found| stored.swap_remove(found));
             let latest = latest(&self.instances[rule.reads()]);
-            let alerts = go_on(rule, stored, &self.words, has_lost_words, latest, now);
+            // Where it is not known that it is a new one, all that it has said was recorded by its last word, or can be told
+            // of then.
+            let last = self.words.last_of(&rule.name).filter(|_| !is_known);
+            let begins = last.map_or(now, |(_, at)| at.next());
+            let alerts = go_on(rule, stored, &self.words, has_lost_words, latest, begins);
             let asked = Asked { running: running.clone(), alerts };
             sources.entry(rule.reads().to_owned()).or_default().push(asked);
         }
@@ -598,14 +602,15 @@ impl Worker {
     }
 }
 
-/// Where a rule goes on. `latest` is the newest entry of the instance that it looks at.
+/// Where a rule goes on. `latest` is the newest entry of the instance that it looks at; `begins` is where one begins of which
+/// nothing is stored.
 fn go_on(
     rule: &Rule,
     stored: Option<StoredRule<Alerts>>,
     words: &Words,
     has_lost_words: bool,
     latest: Option<Timestamp>,
-    now: Timestamp,
+    begins: Timestamp,
 ) -> Alerts {
     let at = match stored {
         Some(StoredRule { definition, alerts, .. }) => {
@@ -616,8 +621,7 @@ fn go_on(
             }
             latest.filter(|_| is_lost).map_or(alerts.position(), Timestamp::next)
         }
-        // All that was said by then was recorded with it, or can be told of then.
-        None => words.last_of(&rule.name).map_or(now, |(_, at)| at.next()),
+        None => begins,
     };
     Alerts::begin(rule, at, words.number_of(&rule.name), words.firing_of(&rule.name))
 }
