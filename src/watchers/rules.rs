@@ -384,10 +384,6 @@ impl Worker {
         let signs = self.instances.values().filter_map(|instance| latest(instance));
         let positions = stored.iter().map(|stored| stored.alerts.position());
         self.alive = signs.chain(positions).fold(alive, Timestamp::max).min(now);
-        if self.alive == Timestamp::MIN {
-            // There was nobody who could have been silent.
-            self.words.summary.gaps.push(Unwatched { from: Timestamp::MIN, to: now });
-        }
         let mut sources: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
         for running in self.running.iter() {
             let rule = &running.rule;
@@ -411,7 +407,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Records that nobody watched until now, if anybody ever did; false if the program is to stop before.
+    /// Records that nobody watched until now, or never did; false if the program is to stop before.
     fn tell_of_absence(&mut self, now: Timestamp, stops: &Stops) -> bool {
         let after = self.words.summary.gaps.last().map_or(Timestamp::MIN, |gap| gap.to);
         let gap = Unwatched { from: self.alive.max(after), to: now };
