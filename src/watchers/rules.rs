@@ -484,7 +484,7 @@ impl Worker {
             }
         }
         self.flush(stops);
-        self.sources[n].publish();
+        self.sources[n].publish_now_and_then();
         is_behind
     }
 

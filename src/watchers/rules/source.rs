@@ -1,7 +1,7 @@
 //! An instance that is read, and the rules that are asked about its entries.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::background::FETCH_BYTES;
 use super::{Progress, Running};
@@ -11,6 +11,9 @@ use crate::etf::TermRef;
 use crate::instance::Instance;
 use crate::store::{ReadError, StoreCursor};
 use crate::time::{Timestamp, monotonic};
+
+/// How often it is shown how far rules are, at most.
+const SHOW_PERIOD: Duration = Duration::from_millis(200);
 
 /// What a rule says.
 pub(super) type Said = (Arc<Running>, Word);
@@ -24,6 +27,9 @@ pub(super) struct Source {
     promise: Option<Timestamp>,
     pub(super) is_caught_up: bool,
     working: Working,
+    /// Whether there is something new to show, and when it may be shown: it takes a look at every key.
+    is_changed: bool,
+    show_at: Instant,
     /// Nothing is read before, after it has failed.
     pub(super) retry_at: Instant,
 }
@@ -45,6 +51,8 @@ impl Source {
             promise: None,
             is_caught_up: false,
             working: Working::default(),
+            is_changed: false,
+            show_at: monotonic(),
             retry_at: monotonic(),
         }
     }
@@ -59,6 +67,7 @@ impl Source {
             None => {
                 cursor.let_go(None);
                 if let Some(to) = promised {
+                    self.is_changed = true;
                     *promise = None;
                     rules.iter_mut().for_each(|asked| asked.pass(to.next(), words));
                 }
@@ -73,6 +82,7 @@ impl Source {
                 }
             }
             Some(chunk) => {
+                self.is_changed = true;
                 let mut last = Timestamp::MIN;
                 for entry in chunk.entries() {
                     let sight = Sight::of(TermRef::from_walked(entry.event));
@@ -84,6 +94,15 @@ impl Source {
         }
         self.is_caught_up = chunk.is_none();
         Ok(chunk.is_some())
+    }
+
+    /// The same, if there is something new and it was not shown a moment ago.
+    pub(super) fn publish_now_and_then(&mut self) {
+        if self.is_changed && monotonic() >= self.show_at {
+            self.publish();
+            self.is_changed = false;
+            self.show_at = monotonic() + SHOW_PERIOD;
+        }
     }
 
     /// Shows how far its rules are.
