@@ -142,7 +142,18 @@ impl Alerts {
     ///
     /// It is begun earlier, so that the events before that moment are known that the condition asks for.
     pub fn begin(rule: &Rule, at: Timestamp, number: u64, known: BTreeMap<Key, Firing>) -> Self {
-        let position = at.micros().saturating_sub(rule.horizon());
+        Self::begin_after(rule, at, number, known, &[])
+    }
+
+    /// The same, after stretches that nobody watched, the oldest first.
+    pub fn begin_after(
+        rule: &Rule,
+        at: Timestamp,
+        number: u64,
+        known: BTreeMap<Key, Firing>,
+        gaps: &[Unwatched],
+    ) -> Self {
+        let position = reach(rule, at, gaps);
         let mut alerts = Alerts {
             position: Timestamp::from_micros(position),
             last: Timestamp::MIN,
@@ -277,10 +288,13 @@ impl Alerts {
                 self.gaps.pop_front();
                 self.stepped = gap.to;
                 self.step_over(rule, gap);
-            } else if self.warm_up.as_ref().is_some_and(|it| it.until <= due) {
-                self.warmed_up(rule, tell);
-            } else if let Some((_, key)) = self.due.pop_first() {
+            } else if self.due.first().is_some_and(|(first, _)| *first == due)
+                && let Some((_, key)) = self.due.pop_first()
+            {
+                // What becomes so at the end of the warm-up is known by then.
                 self.settle(rule, &key, due, tell);
+            } else {
+                self.warmed_up(rule, tell);
             }
         }
         self.position = self.position.max(to);
@@ -394,6 +408,22 @@ impl Alerts {
         }
         keys.iter().for_each(|key| self.list(rule, key));
     }
+}
+
+/// From which moment on events play a part at that one.
+fn reach(rule: &Rule, at: Timestamp, gaps: &[Unwatched]) -> u64 {
+    let long = rule.horizon();
+    let mut moment = at.micros();
+    if let Condition::Absent { .. } = rule.condition {
+        // Who was not absent yet when a stretch began is waited for until `long` after it at most.
+        for gap in gaps.iter().rev().filter(|gap| gap.from < at) {
+            if gap.to.micros() + long < moment {
+                break;
+            }
+            moment = moment.min(gap.from.micros());
+        }
+    }
+    moment.saturating_sub(long)
 }
 
 /// Why a rule could not be asked about an event.

@@ -619,5 +619,6 @@ fn go_on(
         }
         None => begins,
     };
-    Alerts::begin(rule, at, words.number_of(&rule.name), words.firing_of(&rule.name))
+    let (number, known) = (words.number_of(&rule.name), words.firing_of(&rule.name));
+    Alerts::begin_after(rule, at, number, known, &words.summary.gaps)
 }
