@@ -250,6 +250,207 @@ fn written(
     (text, format!("{terms}]]}}]}}].\n"))
 }
 
+/// A rule and a webhook, key by key, of which one line is another; the same in Erlang terms, as the second of two.
+#[test]
+fn a_rule_that_makes_no_sense_is_refused() {
+    let world = World::new();
+    let rule: [Written; 12] = [
+        ("name", "\"many\"", "many"),
+        ("instance", "\"quotes\"", "quotes"),
+        ("match", "\"[{{'_','$1'},[],['$1']}]\"", "\"[{{'_','$1'},[],['$1']}]\""),
+        ("level", "\"error\"", "error"),
+        ("grep", "\"disk.*full\"", "\"disk.*full\""),
+        ("count", "10", "10"),
+        ("within", "\"1min\"", "{1, min}"),
+        ("by", "\"node\"", "node"),
+        ("for", "\"10s\"", "{10, sec}"),
+        ("severity", "\"critical\"", "critical"),
+        ("text", "\"$by: $count, $message\"", "\"$by: $count, $message\""),
+        (
+            "notify",
+            "[\"webhook:first\", \"erlang:{global, x}\"]",
+            "[\"webhook:first\", \"cast:{x, a@b}\"]",
+        ),
+    ];
+    let webhook: [Written; 5] = [
+        ("name", "\"on_call\"", "on_call"),
+        ("url", "\"https://hooks.example/x\"", "\"https://hooks.example/x\""),
+        ("template", "\"slack\"", "slack"),
+        ("secret", "\"sixteen bytes, and more\"", "\"sixteen bytes, and more\""),
+        ("allow_private", "false", "false"),
+    ];
+    const LEVELS: &str = "debug, info, notice, warning, error, critical, alert or emergency";
+    let refusals: &[(&str, &[Written], &[(&str, &str, &str, &str)])] = &[
+        (
+            "rule",
+            &rule,
+            &[
+                ("name", "\"\"", "''", "write a name of 1 to 255 characters: it becomes an atom"),
+                ("name", "\"first\"", "first", "rule first is there twice"),
+                ("instance", "\"quotas\"", "quotas", "there is no instance quotas; there is "),
+                ("match", "\"[{'_',[]}]\"", "\"[{'_',[]}]\"", "a match spec such as"),
+                ("level", "\"bad\"", "bad", LEVELS),
+                ("severity", "\"fatal\"", "fatal", LEVELS),
+                ("grep", "\"(\"", "\"(\"", "unclosed group"),
+                ("fault", "\"old\"", "old", "unknown variant `old`, expected `new` or `regressed`"),
+                ("absent_for", "\"1ms\"", "{367, day}", "write 1s to 366day"),
+                ("count", "0", "0", "write 1 to 100000"),
+                ("count", "100001", "100001", "write 1 to 100000"),
+                ("count", "-1", "-1", "expected usize"),
+                ("within", "\"1ms\"", "{367, day}", "write 1s to 366day"),
+                ("within", "\"soon\"", "soon", ""),
+                ("for", "\"999ms\"", "{367, day}", "write 1s to 366day"),
+                ("by", "2", "2", "node, level, kind, module, function, pid"),
+                ("by", "\"host\"", "host", "node, level, kind, module, function, pid"),
+                ("by", "\"fault\"", "fault", "fault goes with fault = \"new\" or \"regressed\""),
+                (
+                    "text",
+                    "\"$who\"",
+                    "\"$who\"",
+                    "$who means nothing; there is $message, $count, $by and $node",
+                ),
+                (
+                    "notify",
+                    "[\"webhook:second\"]",
+                    "[\"webhook:second\"]",
+                    "there is no [[webhook]] named second",
+                ),
+                ("notify", "[\"mail:ann\"]", "[\"mail:ann\"]", "\"webhook:NAME\""),
+                (
+                    "notify",
+                    "[\"erlang:{global}\"]",
+                    "[\"erlang:{x, here}\"]",
+                    "\"erlang:{global, Name}\"",
+                ),
+                ("notfy", "[]", "[]", "unknown field `notfy`; did you mean `notify`?"),
+            ],
+        ),
+        (
+            "webhook",
+            &webhook,
+            &[
+                ("name", "\" \"", "' '", "a webhook needs a name, for rules to call it"),
+                ("name", "\"first\"", "first", "webhook first is there twice"),
+                ("url", "\"hooks.example/x\"", "\"hooks.example/x\"", "it"),
+                (
+                    "url",
+                    "\"ftp://hooks.example/x\"",
+                    "\"ftp://hooks.example/x\"",
+                    "it begins with neither https:// nor http://",
+                ),
+                (
+                    "url",
+                    "\"https://a:b@c.example/\"",
+                    "\"https://a:b@c.example/\"",
+                    "a name or password before the host (@) is not taken",
+                ),
+                (
+                    "url",
+                    "\"https://c.example/#x\"",
+                    "\"https://c.example/#x\"",
+                    "a fragment (#) is never sent",
+                ),
+                ("url", "\"http://127.0.0.1/\"", "\"http://[::1]/\"", "allow_private = true"),
+                ("template", "\"teams\"", "teams", "\"generic\" or \"slack\""),
+                (
+                    "secret",
+                    "\"short\"",
+                    "\"short\"",
+                    "a secret of 5 bytes can be guessed: write at least 16",
+                ),
+                (
+                    "secret",
+                    "\"whsec_AAAA\"",
+                    "\"whsec_AAAA\"",
+                    "behind whsec_ there are 3 bytes, not 24 to 64",
+                ),
+                (
+                    "secret",
+                    "\"whsec_a secret!\"",
+                    "\"whsec_a secret!\"",
+                    "what follows whsec_ is not base64",
+                ),
+                ("allow_private", "1", "1", "expected a boolean"),
+                ("uri", "\"x\"", "\"x\"", "unknown field `uri`; did you mean `url`?"),
+            ],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (section, sound, refusals) in refusals {
+        let (whole, _) = written_rule(section, sound, ("", "", ""));
+        std::fs::write(world.path("c.toml"), whole).unwrap();
+        assert!(world.command("check-config").arg("c.toml").status().unwrap().success());
+        for (key, toml, erlang, expected) in *refusals {
+            let (in_toml, in_erlang) = written_rule(section, sound, (key, toml, erlang));
+            let line = sound.iter().position(|it| it.0 == *key).unwrap_or(sound.len());
+            for (file, text, first) in [("c.toml", in_toml, 11), ("c.config", in_erlang, 4)] {
+                let said = refused(&world, file, &text);
+                let place = format!("logmachine: {file}:{}: {key}: ", first + line);
+                if !said.starts_with(&place) || !said.contains(expected) {
+                    wrong.push(format!("{place}{expected}, not {said}"));
+                }
+                assert!(!said.contains("a secret!") && !said.contains("a:b@"), "{said}");
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    // What does not go together, and what is too little.
+    for (more, expected) in [
+        (
+            "severity = \"error\"",
+            "2: name: say what the rule looks at: match, level, grep, fault, ",
+        ),
+        ("level = \"error\"\nby = 1", "4: by: 1 is what the match spec returns, and there is none"),
+        ("fault = \"new\"\nby = \"module\"", "4: by: of a fault there is node, level, kind, "),
+        ("absent_for = \"1min\"\ncount = 2", "4: count: it does not go with absent_for"),
+        ("absent_for = \"1min\"\nwithin = \"1s\"", "4: within: it does not go with absent_for"),
+        ("absent_for = \"1min\"\nfault = \"new\"", "4: fault: it does not go with absent_for"),
+    ] {
+        let said = refused(&world, "c.toml", &format!("[[rule]]\nname = \"r\"\n{more}\n"));
+        assert!(said.starts_with(&format!("logmachine: c.toml:{expected}")), "{said}");
+    }
+    let many = "level = \"error\"\n[[rule]]\nname = ";
+    let rules: String = (0..257).map(|n| format!("\"r{n}\"\n{many}")).collect();
+    let said = refused(
+        &world,
+        "c.toml",
+        &format!("[[rule]]\nname = {rules}\"last\"\nlevel = \"error\"\n"),
+    );
+    assert!(said.contains("name: there may be 256 rules"), "{said}");
+}
+
+/// A key, and what is written behind it in TOML and in Erlang terms.
+type Written = (&'static str, &'static str, &'static str);
+
+/// In TOML the keys begin at line 11, in Erlang terms at line 4. A key that is not among the sound ones comes last.
+fn written_rule(section: &str, sound: &[Written], other: Written) -> (String, String) {
+    let text = "[[instance]]\nname = \"quotes\"\n[[webhook]]\nname = \"first\"\n\
+                url = \"https://a.example\"\n[[rule]]\nname = \"first\"\ninstance = \"quotes\"\nlevel = \"error\"\n";
+    let mut text = format!("{text}[[{section}]]\n");
+    let mut firsts = [
+        "{rule, [[{name, first}, {instance, quotes}, {level, error}]",
+        "{webhook, [[{name, first}, {url, \"https://a.example\"}]",
+    ];
+    if section == "rule" {
+        firsts.reverse();
+    }
+    let mut terms = format!(
+        "[{{logmachine, [{{instances, [{{quotes, []}}]}},\n{}]}},\n{}, [",
+        firsts[0], firsts[1]
+    );
+    let mut lines = sound.to_vec();
+    match lines.iter().position(|it| it.0 == other.0) {
+        Some(line) => lines[line] = other,
+        None if other.0.is_empty() => {}
+        None => lines.push(other),
+    }
+    for (number, (key, in_toml, in_erlang)) in lines.iter().enumerate() {
+        text.push_str(&format!("{key} = {in_toml}\n"));
+        terms.push_str(&format!("{}\n{{{key}, {in_erlang}}}", if number > 0 { "," } else { "" }));
+    }
+    (text, format!("{terms}]]}}]}}].\n"))
+}
+
 #[test]
 fn errors_in_erlang_terms_say_what_form_is_expected() {
     let world = World::new();

@@ -327,6 +327,16 @@ fn kills_under_load_fire_and_resolve_each_alert_once() {
         let (is_over, appended) = (&is_over, &appended);
         let mut served = start();
         wait_for("the beginning", || (unwatched(&served).len() == 1).then_some(()));
+        // Who has told nothing yet would begin anew without what was stored.
+        let quote = |n: usize| format!("{{quote,<<\"S{n}\">>,0}}");
+        let error = || "{log,n0@h,error,{\"~p\",[0]},#{}}".to_owned();
+        let all = (0..7).flat_map(|n| vec![quote(n); 20]).chain((0..3).map(|_| error()));
+        assert!(append(port, &all.collect::<Vec<_>>()));
+        wait_for("an alert of each rule", || {
+            assert!(append(port, &[quote(5)]));
+            let told: BTreeSet<_> = alerts(&served).into_iter().map(|it| it.rule).collect();
+            (told.len() == RULES.len()).then_some(())
+        });
         let mut mine = Chance(seed + 1);
         scope.spawn(move || {
             let (mut active, mut rarely, mut until) = (127, 1, Instant::now());
@@ -352,7 +362,6 @@ fn kills_under_load_fire_and_resolve_each_alert_once() {
                 }
             }
         });
-        let mut have_told = false;
         for _ in 0..ROUNDS {
             let told = alerts(&served).len() + chance.below(12);
             let due = appended.load(Ordering::Relaxed) + chance.below(2_000) as u64;
@@ -361,21 +370,16 @@ fn kills_under_load_fire_and_resolve_each_alert_once() {
             } else {
                 wait_for("alerts", || (alerts(&served).len() > told).then_some(()));
             }
-            have_told = have_told || {
-                let told: BTreeSet<_> = alerts(&served).into_iter().map(|it| it.rule).collect();
-                told.len() == RULES.len()
-            };
             match chance.below(3) {
                 0 => assert_eq!(served.program.stop(), Some(0)),
                 _ => served.program.kill(),
             }
-            // Who has told nothing yet begins anew without it.
             let file = world.path("data/alerts/known/rules.checkpoint");
             let mut bytes = std::fs::read(&file).expect("it is there from the first start on");
             let at = chance.below(bytes.len());
             match chance.below(4) {
-                0 if have_told => std::fs::remove_file(&file).unwrap(),
-                1 if have_told => {
+                0 => std::fs::remove_file(&file).unwrap(),
+                1 => {
                     bytes[at] ^= 1 << chance.below(8);
                     std::fs::write(&file, bytes).unwrap();
                 }
