@@ -263,7 +263,8 @@ impl App {
     }
 
     /// Goes on with other rules, receivers of alerts and analyses; what there is now. Those that are the same go on where they
-    /// were, and a new analysis begins with the next start if it has no instance yet.
+    /// were, and a new analysis begins with the next start if it has no instance yet. Fault rules stay as they are until then;
+    /// whether there are others is said.
     pub async fn reload(&self, mut settings: Settings) -> String {
         let watched = settings.watched();
         let watchers = self.watchers.clone();

@@ -189,11 +189,13 @@ impl Deployment {
         })
     }
 
-    /// What an event says; `None` if it isn't one of these.
+    /// What an event says, within what an event of ours may have; `None` if it isn't one of these.
     pub fn decode(event: TermRef<'_>) -> Option<Self> {
         let [tag, change, node, about] = event.as_tuple()?;
         let change = change.as_atom().filter(|_| tag.is_atom("node"))?;
         let creation = about.map_get("creation")?.as_integer()?;
+        let mut software = Software::read(about);
+        software.cut();
         Some(Deployment {
             node: atom(node)?,
             change: Change::of_name(&change.to_str())?,
@@ -202,7 +204,7 @@ impl Deployment {
             is_visible: about.map_get("node_type")?.is_atom("visible"),
             reason: about.map_get("reason").and_then(atom),
             detail: about.map_get("detail").and_then(text),
-            software: Software::read(about),
+            software,
         })
     }
 }
@@ -290,7 +292,12 @@ fn atom(term: TermRef<'_>) -> Option<String> {
 }
 
 fn text(term: TermRef<'_>) -> Option<String> {
-    Some(String::from_utf8_lossy(term.as_binary()?).into_owned())
+    let bytes = term.as_binary()?;
+    // A character that this breaks ends beyond what is kept.
+    let bytes = &bytes[..bytes.len().min(MAX_TEXT_BYTES + char::MAX_LEN_UTF8)];
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    cut(&mut text);
+    Some(text)
 }
 
 fn count(map: TermRef<'_>, key: &str) -> u64 {
@@ -389,5 +396,19 @@ mod tests {
         let otp = &by_name["a"];
         assert_eq!(otp.modules.len() as u64 + otp.modules_left_out, 4000);
         assert!(otp.modules_left_out > 0 && otp.version.len() == MAX_TEXT_BYTES);
+    }
+
+    /// Anybody who can cast can write an event that is larger than ours are.
+    #[test]
+    fn what_is_read_is_bounded_as_what_is_written() {
+        let long = "1".repeat(199) + &"é".repeat(1000);
+        let application = application(&long, Origin::Own, &[]);
+        let by_name = (0..1200).map(|n| (format!("c{n:04}"), application.clone())).collect();
+        let mut it = up(Applications::Told { by_name, left_out: 0 });
+        it.software.otp_release = Some(long);
+        let read = Deployment::decode(it.encode().as_term()).expect("a deployment");
+        it.software.cut();
+        assert_eq!(read, it);
+        assert_eq!(read.software.otp_release.map(|text| text.len()), Some(199));
     }
 }

@@ -33,6 +33,9 @@ pub const MAX_FAULTS: usize = 10_000;
 /// For so long a fault is new, or regressed.
 pub const NEWS: Duration = Duration::from_secs(24 * 3600);
 
+/// By how much the stamps of an instance may be ahead of those of decisions; what is further ahead was made up.
+const MAX_LEAD: Duration = Duration::from_secs(24 * 3600);
+
 /// The most nodes, and the most modules, that are listed of a fault.
 const MAX_LISTED: usize = 32;
 
@@ -89,7 +92,7 @@ impl fmt::Display for State {
 }
 
 /// A version of an application.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Version {
     /// The application's name.
     pub application: String,
@@ -261,7 +264,8 @@ impl Fault {
     }
 
     fn decided(&mut self, at: Timestamp, decision: &Decision) -> Option<News> {
-        let at = at.max(decision.seen.unwrap_or(at));
+        let seen = decision.seen.map_or(at, |seen| seen.min(at.saturating_add(MAX_LEAD)));
+        let at = at.max(seen);
         self.state = decision.state;
         self.since = at;
         self.by = Some(decision.by.clone());

@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 200;
 const MAX_STEPS: u64 = 100_000;
 
 /// Errors that a match spec takes are one fault for each text that is made of its result.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultRule {
     /// Which errors.
     pub spec: MatchSpec,
@@ -28,10 +28,22 @@ pub(super) fn named(rules: &[FaultRule], event: TermRef<'_>) -> Option<String> {
         if outcome != Outcome::Result {
             return None;
         }
-        let mut name = rule.fingerprint.replace("$1", &text(TermRef::from_walked(&result)));
+        let mut name = filled(&rule.fingerprint, &text(TermRef::from_walked(&result)));
         name.truncate(name.floor_char_boundary(MAX_BYTES));
         Some(name)
     })
+}
+
+/// The text with the result in the place of `$1`, but not of the beginning of `$10`.
+fn filled(fingerprint: &str, result: &str) -> String {
+    let mut parts = fingerprint.split("$1");
+    let mut name = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_other = part.starts_with(|next: char| next.is_ascii_digit());
+        name.push_str(if is_other { "$1" } else { result });
+        name.push_str(part);
+    }
+    name
 }
 
 fn text(term: TermRef<'_>) -> String {
@@ -44,4 +56,23 @@ fn text(term: TermRef<'_>) -> String {
         _ => out.term(term),
     }
     out.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_takes_the_place_of_the_first_variable_alone() {
+        for (fingerprint, name) in [
+            ("x", "x"),
+            ("", ""),
+            ("$1", "it"),
+            ("on $1, $1.", "on it, it."),
+            ("$10 for $1", "$10 for it"),
+            ("$2$1$11$", "$2it$11$"),
+        ] {
+            assert_eq!(filled(fingerprint, "it"), name, "{fingerprint}");
+        }
+    }
 }

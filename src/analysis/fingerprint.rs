@@ -296,12 +296,16 @@ impl Evidence {
 
     /// What people call the fault, on one line.
     pub fn title(&self) -> String {
+        const NO_TEXT: &str = "(no text)";
         if let Some(rule) = &self.rule {
-            return rule.clone();
+            return if rule.trim().is_empty() { NO_TEXT.to_owned() } else { rule.clone() };
         }
         let mut out = self.shape.clone();
-        if let Some(words) = &self.words {
+        if let Some(words) = self.words.as_ref().filter(|words| !words.is_empty()) {
             out = if out.is_empty() { words.clone() } else { format!("{out}: {words}") };
+        }
+        if out.trim().is_empty() {
+            NO_TEXT.clone_into(&mut out);
         }
         let mut add = |words: &str, what: &str| {
             write!(out, "{words}{what}").expect("strings take everything");

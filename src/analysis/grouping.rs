@@ -35,6 +35,11 @@ impl Grouping {
         Grouping { inventory: RwLock::default(), rules }
     }
 
+    /// The rules of the operator.
+    pub fn rules(&self) -> &[FaultRule] {
+        &self.rules
+    }
+
     /// What runs where.
     pub fn inventory(&self) -> RwLockReadGuard<'_, Inventory> {
         self.inventory.read().unwrap_or_else(PoisonError::into_inner)
@@ -58,13 +63,5 @@ impl Grouping {
         evidence.rule = fault_rule::named(&self.rules, event);
         drop(inventory);
         Some(Error { node, evidence })
-    }
-
-    /// The node of an event that is an error.
-    pub fn node_of_error(event: TermRef<'_>) -> Option<String> {
-        if !Level::may_be_error(event) {
-            return None;
-        }
-        Facts::of(event)?.node().map(|node| node.to_str().into_owned())
     }
 }

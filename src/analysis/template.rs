@@ -8,38 +8,140 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// So many kinds of texts are told apart at one place, and so many at all.
+/// So many kinds of texts are told apart at one place; the one that was least recently seen gives way.
 const MAX_OF_PLACE: usize = 100;
+
+/// So many kinds are known at least, those of the places that were seen last, and twice as many at most.
 const MAX_KINDS: usize = 20_000;
 
 /// The kinds of texts that came from each place.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Kinds {
-    by_place: HashMap<String, Vec<String>>,
-    count: usize,
+    /// Those of the places that were seen last.
+    recent: Places,
+    /// Those of the places that were seen before; they go when there are enough recent ones.
+    older: Places,
+    /// How many kinds are recent.
+    recent_count: usize,
+    /// How many texts have been seen.
+    texts: u64,
+}
+
+type Places = HashMap<String, Vec<Kind>>;
+
+/// A kind of texts from one place, none of which is similar to another.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kind {
+    text: String,
+    /// The number of its last text.
+    seen: u64,
+    #[serde(skip)]
+    words: Words,
 }
 
 impl Kinds {
+    /// Makes what is not stored of it.
+    pub(super) fn restore(&mut self) {
+        for kind in self.recent.values_mut().chain(self.older.values_mut()).flatten() {
+            kind.words = Words::of(&kind.text);
+        }
+    }
+
     /// The kind that words from a place are of, if it is known.
     pub(super) fn find(&self, place: &str, words: &str) -> Option<&str> {
-        let known = self.by_place.get(place)?;
+        let known = self.recent.get(place).or_else(|| self.older.get(place))?;
+        let numbers = Words::of(words);
         // The first one, so that the answer stays the same.
-        known.iter().find(|kind| is_similar(kind, words)).map(String::as_str)
+        known.iter().find(|kind| kind.has(words, &numbers)).map(|kind| kind.text.as_str())
     }
 
     /// The same, which is known from then on.
     pub(super) fn learn(&mut self, place: &str, words: &str) -> String {
-        if let Some(kind) = self.find(place, words) {
-            return kind.to_owned();
+        self.texts += 1;
+        if !self.recent.contains_key(place) {
+            let known = self.older.remove(place).unwrap_or_default();
+            self.recent_count += known.len();
+            self.recent.insert(place.to_owned(), known);
         }
-        if self.count < MAX_KINDS {
-            let known = self.by_place.entry(place.to_owned()).or_default();
-            if known.len() < MAX_OF_PLACE {
-                known.push(words.to_owned());
-                self.count += 1;
-            }
+        let known = self.recent.get_mut(place).expect("it is there by now");
+        let numbers = Words::of(words);
+        if let Some(kind) = known.iter_mut().find(|kind| kind.has(words, &numbers)) {
+            kind.seen = self.texts;
+            return kind.text.clone();
+        }
+        if known.len() >= MAX_OF_PLACE {
+            let seen = |(_, kind): &(usize, &Kind)| kind.seen;
+            let (oldest, _) = known.iter().enumerate().min_by_key(seen).expect("there are some");
+            known.remove(oldest);
+            self.recent_count -= 1;
+        }
+        known.push(Kind { text: words.to_owned(), seen: self.texts, words: numbers });
+        self.recent_count += 1;
+        if self.recent_count >= MAX_KINDS {
+            self.older = std::mem::take(&mut self.recent);
+            self.recent_count = 0;
         }
         words.to_owned()
+    }
+}
+
+impl Kind {
+    fn has(&self, text: &str, words: &Words) -> bool {
+        self.text == text || (self.words.may_be_similar(words) && is_similar(&self.text, text))
+    }
+}
+
+/// The words of a text but for what is left out, as numbers: whether two texts cannot be similar shows quickly. To find that a
+/// text is of none of 100 kinds takes 1.5 µs so, and 25 µs if all have the same words in other orders.
+#[derive(Debug, Default)]
+struct Words {
+    /// The same word has the same number.
+    numbers: [u32; MAX_WORDS],
+    count: u32,
+    /// For each word the bit of its number modulo 64.
+    bits: u64,
+}
+
+impl Words {
+    fn of(text: &str) -> Self {
+        let mut words = Words::default();
+        for word in text.split(' ').filter(|word| *word != DATA).take(MAX_WORDS) {
+            // FNV-1a.
+            let number = word.bytes().fold(0x811c_9dc5, |number: u32, byte| {
+                (number ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+            });
+            words.numbers[words.count as usize] = number;
+            words.count += 1;
+            words.bits |= 1 << (number % 64);
+        }
+        words
+    }
+
+    fn numbers(&self) -> &[u32] {
+        &self.numbers[..self.count as usize]
+    }
+
+    /// False where [`is_similar`] is.
+    fn may_be_similar(&self, other: &Words) -> bool {
+        let longer = self.count.max(other.count);
+        let is_enough = |common: u32| 5 * common > 3 * longer;
+        let met = || other.numbers().iter().filter(|number| self.bits >> (*number % 64) & 1 == 1);
+        is_enough(self.count.min(other.count))
+            && is_enough(u32::try_from(met().count()).expect("there are few"))
+            && is_enough(self.common(other))
+    }
+
+    /// The length of the longest common subsequence: a bit for each word of ours that is not in it yet (Hyyrö 2004).
+    fn common(&self, other: &Words) -> u32 {
+        let ours = (1 << self.count) - 1;
+        let mut left = u32::MAX;
+        for number in other.numbers() {
+            let equal = |(n, it): (usize, &u32)| u32::from(it == number) << n;
+            let places: u32 = self.numbers.iter().enumerate().map(equal).sum();
+            let met = left & places & ours;
+            left = left.wrapping_add(met) | (left - met);
+        }
+        (!left).count_ones()
     }
 }
 
@@ -124,7 +226,51 @@ fn is_data(bare: &str, word: &str, begins_sentence: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Texts of few words, which have many in common.
+        #[test]
+        fn what_is_left_out_unseen_is_not_similar(a in "([abcdef_] ){1,15}[ab]", b in "([abcdef_] ){1,15}[ab]") {
+            let (words, others) = (Words::of(&a), Words::of(&b));
+            prop_assert_eq!(words.common(&others), others.common(&words));
+            if a != b {
+                prop_assert_eq!(words.may_be_similar(&others), is_similar(&a, &b));
+            }
+        }
+    }
+
+    /// `bounded`: more kinds and places than there may be.
+    #[test]
+    fn what_was_seen_least_recently_gives_way() {
+        let mut kinds = Kinds::default();
+        let text = |n: usize| ["a", "b", "c", "d"].map(|word| format!("{word}{n}")).join(" ");
+        for n in 0..=MAX_OF_PLACE {
+            kinds.learn("f", &text(n));
+            kinds.learn("f", &text(0));
+        }
+        assert_eq!(kinds.find("f", &text(0)), Some(&*text(0)));
+        assert_eq!((kinds.find("f", &text(1)), kinds.recent_count), (None, MAX_OF_PLACE));
+        for n in 0..3 * MAX_KINDS {
+            kinds.learn(&format!("g{n}"), &text(n));
+            if n % 1000 == 0 {
+                kinds.learn("f", &text(0));
+            }
+        }
+        assert_eq!(kinds.find("f", &text(0)), Some(&*text(0)));
+        assert_eq!(kinds.find("g0", &text(0)), None);
+        // What is similar to the last ones is of their kind.
+        let n = 2 * MAX_KINDS + 1;
+        assert_eq!(kinds.learn(&format!("g{n}"), &format!("{} e", text(n))), text(n));
+        let count = |places: &Places| places.values().map(Vec::len).sum::<usize>();
+        assert!(count(&kinds.recent) + count(&kinds.older) <= 2 * MAX_KINDS);
+        let stored = postcard::to_allocvec(&kinds).unwrap();
+        let mut again: Kinds = postcard::from_bytes(&stored).unwrap();
+        again.restore();
+        assert_eq!(again.find("f", &format!("{} e", text(0))), Some(&*text(0)));
+    }
 
     #[test]
     fn similar_texts_of_one_place_are_of_one_kind() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{self, Extension, Path, Query};
 use axum::http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Caller;
+use super::body;
 use super::error::{ErrorBody, Refusal};
 use super::faults::ending;
 use super::state::Shared;
@@ -25,9 +26,6 @@ use crate::watchers::rules::{Running, SilenceError};
 /// Alerts of one answer, unless told, and at most.
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 10_000;
-
-/// The largest body that asks for a silence.
-const MAX_BODY_BYTES: usize = 16 << 10;
 
 /// The longest silence.
 const MAX_SILENCE: Duration = Duration::from_secs(366 * 86_400);
@@ -306,7 +304,7 @@ pub(super) async fn silences(
     post, path = "/api/v1/silences", request_body = NewSilenceBody,
     responses(
         (status = 201, body = SilenceBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 503, body = ErrorBody),
+        (status = 408, body = ErrorBody), (status = 413, body = ErrorBody), (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn silence(
@@ -315,11 +313,7 @@ pub(super) async fn silence(
     body: Body,
 ) -> Result<(StatusCode, Json<SilenceBody>), Refusal> {
     let rules = &watcher(&state)?.rules;
-    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|wrong| {
-        Refusal::bad("body", format!("at most {MAX_BODY_BYTES} bytes of JSON: {wrong}"))
-    })?;
-    let NewSilenceBody { rule, by, until, r#for, reason } =
-        serde_json::from_slice(&body).map_err(|wrong| Refusal::bad("body", wrong.to_string()))?;
+    let NewSilenceBody { rule, by, until, r#for, reason } = body::json(body).await?;
     if let Some(rule) = &rule
         && !rules.running().iter().any(|running| running.rule.name == *rule)
     {

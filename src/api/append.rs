@@ -1,15 +1,15 @@
 //! Appending events, written as JSON, as Erlang text or as Erlang's external terms.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{self, Extension};
 use axum::http::{HeaderMap, StatusCode, header};
 use ring::digest::{Context, SHA256};
 
 use super::access::Caller;
+use super::body;
 use super::error::{ErrorBody, Refusal};
 use super::idempotency::Appended;
 use super::state::{Named, Shared};
@@ -22,9 +22,6 @@ use crate::watchers::{deployments, faults, rules};
 
 /// The largest body.
 const MAX_BODY_BYTES: usize = 16 << 20;
-
-/// How long a body may take to come.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The longest `Idempotency-Key`.
 const MAX_KEY_BYTES: usize = 255;
@@ -60,19 +57,11 @@ pub(super) async fn append(
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|bytes: u64| bytes > MAX_BODY_BYTES as u64) {
-        return Err(body_too_large());
+        return Err(body::too_large(MAX_BODY_BYTES));
     }
     // Until its events are taken in.
     let room = state.bodies.room(declared.unwrap_or(MAX_BODY_BYTES as u64)).await?;
-    let body = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await;
-    let body = body.map_err(|_| {
-        let message = format!("the body has not come within {} s", BODY_TIME.as_secs());
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
-    })?;
-    let body = body.map_err(|error| match is_limit(&error) {
-        true => body_too_large(),
-        false => Refusal::bad("body", format!("it broke off: {error}")),
-    })?;
+    let body = body::read(body, MAX_BODY_BYTES).await?;
     // There an event is a decision, says what runs where, or what was computed already. An address can be written in many
     // ways, a name cannot.
     let ours = [rules::INSTANCE, faults::INSTANCE, deployments::INSTANCE];
@@ -107,25 +96,6 @@ pub(super) async fn append(
     let appending =
         tokio::spawn(async move { remembered.get_or_try_init(|| append).await.cloned() });
     appending.await.expect("appending does not panic").map(Json)
-}
-
-fn body_too_large() -> Refusal {
-    Refusal::too_large(format!(
-        "a body has at most {MAX_BODY_BYTES} bytes: send fewer events at once"
-    ))
-    .at("body")
-}
-
-/// Whether reading a body ended because it is too large.
-fn is_limit(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string().contains("length limit exceeded") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// The form of a body.

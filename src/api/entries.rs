@@ -91,7 +91,7 @@ pub(super) async fn read(
 }
 
 /// An answer whose bytes count among those of all pages until they are sent.
-fn page_in(mut room: OwnedSemaphorePermit, json: String) -> Response {
+pub(super) fn page_in(mut room: OwnedSemaphorePermit, json: String) -> Response {
     Memory::keep(&mut room, json.len() as u64);
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
@@ -105,7 +105,7 @@ fn page_in(mut room: OwnedSemaphorePermit, json: String) -> Response {
 }
 
 /// Bytes of a page's JSON; it ends before the entry that would be beyond.
-const MAX_JSON_BYTES: usize = 16 << 20;
+pub(super) const MAX_JSON_BYTES: usize = 16 << 20;
 
 /// Bytes of a page that the connection is given at once.
 const PART_BYTES: usize = 64 << 10;

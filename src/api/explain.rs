@@ -156,8 +156,10 @@ pub(super) async fn explanation(
     let from = moment("from", parameters.from.as_deref().unwrap_or("1h"))?;
     let to = moment("to", parameters.to.as_deref().unwrap_or("now"))?;
     let baseline = parameters.baseline.as_deref().map(|it| moment("baseline", it)).transpose()?;
-    let stretches = Stretches::new(from, to, baseline)
-        .ok_or_else(|| Refusal::bad("from", "it has to be before to, and baseline before from"))?;
+    let stretches = Stretches::new(from, to, baseline).ok_or_else(|| {
+        let place = Stretches::wrong(from, baseline);
+        Refusal::bad(place, "baseline has to be before from, and from before to")
+    })?;
     let _searching = state.search(&caller)?;
     let explanation = explain(instance, state.faults.as_ref(), stretches).await?;
     let mut findings = Vec::new();

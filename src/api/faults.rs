@@ -3,19 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{self, Extension, Path, Query};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Caller;
+use super::body;
+use super::entries::{MAX_JSON_BYTES, page_in};
 use super::entry::{EntrySchema, Format, write_entry};
 use super::error::{ErrorBody, Refusal};
-use super::state::Shared;
+use super::state::{Searching, Shared};
 use crate::analysis::fault::{Decision, Fault, State, Version};
 use crate::analysis::fingerprint::FaultId;
 use crate::instance::read;
@@ -32,9 +34,6 @@ const MAX_LIMIT: usize = 10_000;
 
 /// Minutes whose counts a list shows.
 const MINUTES: u64 = 60;
-
-/// The largest body of a decision.
-const MAX_BODY_BYTES: usize = 16 << 10;
 
 /// Which faults.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -58,7 +57,8 @@ struct Parameters {
 }
 
 /// Faults, and where to go on.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes what is written by hand")]
 pub(super) struct FaultsBody {
     faults: Vec<FaultBody>,
     /// The `cursor` that goes on there; null at the end
@@ -138,7 +138,7 @@ pub(super) struct WholeFaultBody {
     minutes: Vec<CountBody>,
     /// By hour, for 30 days
     hours: Vec<CountBody>,
-    /// The entries that `samples` names, as far as they are still in the log
+    /// The entries that `samples` names, as far as they are still in the log and come to 16 MiB at most
     #[schema(value_type = Vec<EntrySchema>)]
     entries: Vec<Box<RawValue>>,
 }
@@ -207,15 +207,30 @@ fn watcher(state: &Shared) -> Result<&Arc<FaultWatcher>, Refusal> {
     state.faults.as_ref().ok_or_else(|| Refusal::not_found("this node keeps no faults"))
 }
 
+/// A caller's turn, and room for what it is answered, before there is anything to hold.
+async fn turn(
+    state: &Shared,
+    caller: &Caller,
+) -> Result<(Searching, OwnedSemaphorePermit), Refusal> {
+    let searching = state.search(caller)?;
+    Ok((searching, state.pages.room(MAX_JSON_BYTES as u64).await?))
+}
+
 /// Lists faults.
+///
+/// A page ends after its limit, or 16 MiB.
 #[utoipa::path(
     get, path = "/api/v1/faults", params(Parameters),
-    responses((status = 200, body = FaultsBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+    responses(
+        (status = 200, body = FaultsBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+    )
 )]
 pub(super) async fn faults(
     extract::State(state): extract::State<Shared>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
-) -> Result<Json<FaultsBody>, Refusal> {
+) -> Result<Response, Refusal> {
     let Query(parameters) = Query::<Parameters>::try_from_uri(&uri)?;
     let faults = watcher(&state)?;
     let now = state.clock.now();
@@ -241,11 +256,35 @@ pub(super) async fn faults(
     if let Some(instance) = &query.instance {
         state.instance(instance)?;
     }
+    let (_searching, room) = turn(&state, &caller).await?;
     faults.catch_up().await;
-    let (found, next) = faults.list(&query, now);
-    let bodies = found.iter().map(|(instance, fault)| FaultBody::of(instance, fault, now));
-    let next = next.map(|(key, id)| format!("{key}-{id}"));
-    Ok(Json(FaultsBody { faults: bodies.collect(), next }))
+    let faults = faults.clone();
+    let page = tokio::task::spawn_blocking(move || page(&faults, &query, now, MAX_JSON_BYTES));
+    Ok(page_in(room, page.await.expect("listing does not panic")))
+}
+
+/// Faults up to so many bytes, but one at least.
+fn page(faults: &FaultWatcher, query: &FaultQuery, now: Timestamp, max_bytes: usize) -> String {
+    let mut json = r#"{"faults":["#.to_owned();
+    let empty = json.len();
+    let next = faults.list(query, now, |instance, fault| {
+        let body = serde_json::to_string(&FaultBody::of(instance, fault, now));
+        let body = body.expect("it is plain data");
+        let is_first = json.len() == empty;
+        if !is_first {
+            if json.len() + body.len() > max_bytes {
+                return false;
+            }
+            json.push(',');
+        }
+        json.push_str(&body);
+        true
+    });
+    match next {
+        Some((key, id)) => json.push_str(&format!(r#"],"next":"{key}-{id}"}}"#)),
+        None => json.push_str(r#"],"next":null}"#),
+    }
+    json
 }
 
 fn states(text: &str) -> Result<Vec<State>, Refusal> {
@@ -267,36 +306,48 @@ fn cursor(text: &str) -> Result<(u64, FaultId), Refusal> {
 /// One fault, with entries of it.
 #[utoipa::path(
     get, path = "/api/v1/faults/{id}", params(("id" = String, Path, description = "Its id")),
-    responses((status = 200, body = WholeFaultBody), (status = 404, body = ErrorBody))
+    responses(
+        (status = 200, body = WholeFaultBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 503, body = ErrorBody),
+    )
 )]
 pub(super) async fn fault(
     extract::State(state): extract::State<Shared>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Result<Json<WholeFaultBody>, Refusal> {
+) -> Result<Response, Refusal> {
     let faults = watcher(&state)?;
+    let (_searching, room) = turn(&state, &caller).await?;
     faults.catch_up().await;
     let (instance, fault) = FaultId::parse(&id)
         .and_then(|id| faults.find(id))
         .ok_or_else(|| Refusal::not_found("there is no such fault").at("id"))?;
-    whole(&state, &instance, &fault).await.map(Json)
+    whole(&state, room, &instance, &fault).await
 }
 
-async fn whole(state: &Shared, name: &str, fault: &Fault) -> Result<WholeFaultBody, Refusal> {
+async fn whole(
+    state: &Shared,
+    room: OwnedSemaphorePermit,
+    name: &str,
+    fault: &Fault,
+) -> Result<Response, Refusal> {
     let instance = state.instance(name)?;
-    let mut entries = Vec::new();
+    let (mut entries, mut left) = (Vec::new(), MAX_JSON_BYTES);
     for at in &fault.samples {
         let json = read::at(instance, *at, Written::default()).await?.0;
-        entries
-            .extend(json.map(|json| RawValue::from_string(json).expect("it was written as JSON")));
+        let Some(json) = json.filter(|json| json.len() <= left) else { continue };
+        left -= json.len();
+        entries.push(RawValue::from_string(json).expect("it was written as JSON"));
     }
     let counts = |(at, count)| CountBody { ts: moment::rfc3339(at), count };
-    Ok(WholeFaultBody {
+    let body = WholeFaultBody {
         fault: FaultBody::of(name, fault, state.clock.now()),
         versions: fault.versions.iter().map(Into::into).collect(),
         minutes: fault.minutes.since(Timestamp::MIN).map(counts).collect(),
         hours: fault.hours.since(Timestamp::MIN).map(counts).collect(),
         entries,
-    })
+    };
+    Ok(page_in(room, serde_json::to_string(&body).expect("it is plain data")))
 }
 
 /// Writes the one entry.
@@ -320,7 +371,8 @@ impl Collect for Written {
     request_body = DecisionBody,
     responses(
         (status = 200, body = WholeFaultBody), (status = 202, description = "It is recorded, and shows later"),
-        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 408, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn decide(
@@ -332,14 +384,11 @@ pub(super) async fn decide(
     let faults = watcher(&state)?;
     let id =
         FaultId::parse(&id).ok_or_else(|| Refusal::not_found("there is no such fault").at("id"))?;
-    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|wrong| {
-        Refusal::bad("body", format!("at most {MAX_BODY_BYTES} bytes of JSON: {wrong}"))
-    })?;
-    let body: DecisionBody =
-        serde_json::from_slice(&body).map_err(|wrong| Refusal::bad("body", wrong.to_string()))?;
+    let body: DecisionBody = body::json(body).await?;
     let decision = decision(id, &body, &caller.name, state.clock.now())?;
+    let (_searching, room) = turn(&state, &caller).await?;
     match faults.decide(decision).await {
-        Ok((instance, fault)) => Ok(Json(whole(&state, &instance, &fault).await?).into_response()),
+        Ok((instance, fault)) => whole(&state, room, &instance, &fault).await,
         Err(DecideError::Unknown(_)) => Err(Refusal::not_found("there is no such fault").at("id")),
         Err(DecideError::Append(error)) => Err(error.into()),
         Err(error @ DecideError::Stuck) => Err(Refusal::busy("not_recorded", error.to_string())),

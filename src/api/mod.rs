@@ -10,6 +10,7 @@ mod access;
 mod alerts;
 mod analyses;
 mod append;
+mod body;
 mod entries;
 mod entry;
 mod error;

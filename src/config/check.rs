@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AnalysisSection, ConfigError, File, InstanceSection, Limit, LocateEm, OF_ANALYSIS, Size, Span,
-    SyncSetting, rules,
+    AnalysisSection, ConfigError, File, InstanceSection, KNOWN, Limit, LocateEm, OF_ANALYSIS, Size,
+    Span, SyncSetting, rules,
 };
 use crate::analysis::window_value::MAX_ELEMENT;
 use crate::etf::{Term, TermRef};
@@ -198,7 +198,7 @@ fn analyses(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> {
         let locates = |it: &InstanceSection| matches!(it.locate_em, Some(Limit::Some(_)));
         if OF_ANALYSIS.contains(&name)
             || name == ERROR_LOGGER
-            || name == ARCHIVES
+            || [ARCHIVES, KNOWN].contains(&name)
             || configured.is_some_and(locates)
         {
             return wrong("name", format!("instance {name} is there for other events"));

@@ -14,8 +14,9 @@ use toml::{Table, Value};
 use super::check::{Section, check};
 use super::rules::{RuleDraft, RuleSection, WebhookDraft, WebhookSection};
 use super::{
-    AnalysisSection, ConfigError, FaultRuleSection, File, InstanceSection, LocateEm, LoggerFilters,
-    MatchSpecText, Size, Span, StartSetting, SyncSetting, ValueText, Written, with_nearest,
+    AnalysisSection, ConfigError, FaultRuleSection, File, Fingerprint, InstanceSection, LocateEm,
+    LoggerFilters, MatchSpecText, Size, Span, StartSetting, SyncSetting, ValueText, Written,
+    with_nearest,
 };
 use crate::etf::{Cells, Term, TermBuf, TermRef, text};
 
@@ -354,7 +355,7 @@ impl Reader {
             #[serde(rename = "match")]
             _match: Option<MatchSpecText>,
             #[serde(rename = "fingerprint")]
-            _fingerprint: Option<String>,
+            _fingerprint: Option<Fingerprint>,
         }
         let expected = "rules, [[{match, MatchSpec}, {fingerprint, Text}]]";
         self.tables::<FaultRuleSection, Draft>("fault_rule", list, expected)

@@ -129,8 +129,12 @@ pub struct FaultRuleSection {
     /// Which errors.
     pub r#match: MatchSpecText,
     /// The text that is the same for all errors of one fault; `$1` is what the match spec makes of the event.
-    pub fingerprint: String,
+    pub fingerprint: Fingerprint,
 }
+
+/// A text that is not blank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub String);
 
 /// A match spec, written as an Erlang term.
 #[derive(Clone, Debug)]
@@ -361,6 +365,13 @@ impl Written for MatchSpecText {
     }
 }
 
+impl Written for Fingerprint {
+    const EXPECTED: &'static str = "a text such as \"timeout:$1\"";
+    fn from_text(text: &str) -> Option<Self> {
+        (!text.trim().is_empty()).then(|| Fingerprint(text.to_owned()))
+    }
+}
+
 impl Written for LoggerFilters {
     const EXPECTED: &'static str =
         "Erlang text such as \"[{quiet, {fun logger_filters:domain/2, {stop, sub, [otp]}}}]\"";
@@ -426,6 +437,7 @@ macro_rules! deserialize_written {
 
 deserialize_written!(
     ByText,
+    Fingerprint,
     LevelText,
     ReceiverText,
     TemplateText,
@@ -504,7 +516,7 @@ impl File {
     pub fn fault_rules(&self) -> Vec<FaultRule> {
         let rule = |rule: &FaultRuleSection| FaultRule {
             spec: rule.r#match.spec.clone(),
-            fingerprint: rule.fingerprint.clone(),
+            fingerprint: rule.fingerprint.0.clone(),
         };
         self.fault_rule.iter().map(rule).collect()
     }
@@ -608,7 +620,7 @@ impl File {
 }
 
 /// Instances may share directories, since their files begin with their names; but where one has its live segment, which
-/// bears its name alone, no instance can have a directory.
+/// bears its name alone, no instance can have a directory, nor what analysis knows of another one.
 fn check_places(configs: &[InstanceConfig]) -> Result<(), ConfigError> {
     let directories: Vec<_> = configs
         .iter()
@@ -616,9 +628,13 @@ fn check_places(configs: &[InstanceConfig]) -> Result<(), ConfigError> {
             [&config.log.dir, &config.log.arch_dir].map(|dir| (config, resolved(dir)))
         })
         .collect();
+    let known: Vec<_> =
+        configs.iter().map(|config| (config, resolved(&config.log.dir.join(KNOWN)))).collect();
     for LogConfig { name, dir, .. } in configs.iter().map(|config| &config.log) {
         let live = resolved(dir).join(name);
-        if let Some((other, taken)) = directories.iter().find(|(_, dir)| dir.starts_with(&live)) {
+        let of_others = known.iter().filter(|(other, _)| other.log.name != *name);
+        let mut taken = directories.iter().chain(of_others);
+        if let Some((other, taken)) = taken.find(|(_, dir)| dir.starts_with(&live)) {
             return Err(ConfigError::Value(format!(
                 "instance {name}: its live segment would be {}, but instance {} has the directory {}; use another name, dir or arch_dir",
                 live.display(),
@@ -648,6 +664,9 @@ fn resolved(path: &Path) -> PathBuf {
     // Without them more of it may exist.
     if has_parents { resolved(&path) } else { path }
 }
+
+/// The directory, within an instance's own, of what analysis knows.
+const KNOWN: &str = "known";
 
 /// What analysis writes besides: these instances exist without being configured.
 const OF_ANALYSIS: [&str; 3] = ["alerts", "faults", "nodes"];
@@ -947,6 +966,10 @@ mod tests {
                 "[[instance]]\nname = \"a\"\n[[instance]]\nname = \"archive\"\n",
                 ":4: name: \"archive\" is the directory of",
             ),
+            (
+                "[[fault_rule]]\nmatch = \"[{'_',[],['$_']}]\"\nfingerprint = \" \"\n",
+                ":3: fingerprint: invalid value: string \" \", expected a text such as",
+            ),
             ("[node\n", ":1: "),
         ];
         for (text, expected) in checks {
@@ -992,6 +1015,14 @@ mod tests {
         check("dir = \"ROOT/real\"", "dir = \"ROOT/x/../link/a/deeper\"", false);
         check("dir = \"ROOT/real\"", "arch_dir = \"ROOT/./real/a\"", false);
         check("dir = \"ROOT/link\"\narch_dir = \"ROOT/real/a\"", "", false);
+        // Where what analysis knows is stored.
+        let of_known = |dir: &str| {
+            let text = text("a", "dir = \"ROOT/x\"") + &text("known", dir);
+            read(&text).unwrap().instances(&[], Path::new("d"))
+        };
+        assert!(of_known("dir = \"ROOT/y\"").is_ok() && of_known("").is_ok());
+        let shared = of_known("dir = \"ROOT/x\"").unwrap_err().to_string();
+        assert!(shared.contains("instance a has the directory"), "{shared}");
         // The defaults, and the names that once were directories' names.
         let names = |names: &[&str]| {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();

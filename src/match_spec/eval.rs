@@ -7,7 +7,7 @@ use crate::etf::stream::{Chunk, Headed};
 use crate::etf::{TermRef, encode, order};
 
 /// The run reached its limits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OutOfBudget;
 
 /// Why a clause gives no result.
@@ -24,7 +24,7 @@ impl From<OutOfBudget> for Stop {
 }
 
 /// A term, by the place where its bytes are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Event(Span),
     Constant(Span),

@@ -70,7 +70,7 @@ pub enum Outcome {
 }
 
 /// A compiled match specification.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchSpec {
     clauses: Vec<Clause>,
     constants: Vec<u8>,
@@ -88,7 +88,7 @@ pub struct Scratch {
 const KEEP_BYTES: usize = 16 << 10;
 
 /// Where among the constants stands what every specification may give.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Common {
     yes: Span,
     no: Span,
@@ -98,7 +98,7 @@ struct Common {
     process: Span,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Clause {
     head: Vec<HeadOp>,
     slots: usize,

@@ -43,7 +43,7 @@ impl Analyst for Answers {
 
 /// `{ok, [Fault]}`.
 async fn list(
-    faults: &FaultWatcher,
+    faults: &Arc<FaultWatcher>,
     instance: &Instance,
     options: TermRef<'_>,
 ) -> Result<TermBuf, BadRequest> {
@@ -65,13 +65,25 @@ async fn list(
         }
     }
     faults.catch_up().await;
-    let (found, _) = faults.list(&query, times.now);
+    let faults = faults.clone();
+    let listed = tokio::task::spawn_blocking(move || {
+        let (mut maps, mut count) = (Vec::new(), 0);
+        faults.list(&query, times.now, |instance, fault| {
+            fault.write(&mut maps, instance, times.now);
+            count += 1;
+            true
+        });
+        (maps, count)
+    });
+    let (maps, count) = listed.await.expect("listing does not panic");
     Ok(TermBuf::written(|out| {
         encode::tuple_header(out, 2);
         encode::atom(out, "ok");
-        encode::list(out, found.iter(), |out, (instance, fault)| {
-            fault.write(out, instance, times.now);
-        });
+        if count > 0 {
+            encode::list_header(out, count);
+            out.extend_from_slice(&maps);
+        }
+        encode::nil(out);
     }))
 }
 
@@ -93,7 +105,8 @@ async fn compare(
             _ => return Err(bad()),
         }
     }
-    let stretches = Stretches::new(from, to, baseline).ok_or_else(|| BadRequest::option("from"))?;
+    let wrong = || BadRequest::option(Stretches::wrong(from, baseline));
+    let stretches = Stretches::new(from, to, baseline).ok_or_else(wrong)?;
     Ok(match explain(instance, faults, stretches).await {
         Ok(explanation) => TermBuf::written(|out| {
             encode::tuple_header(out, 2);

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::debug;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::{debug, error};
 
+use super::background::FETCH_BYTES;
 use super::faults::FaultWatcher;
 use crate::analysis::explain::{
     Background, Comparison, Deployed, Explanation, Known, Occurrence, Stretch,
@@ -14,10 +16,10 @@ use crate::analysis::fingerprint::FaultId;
 use crate::analysis::grouping::{Error, Grouping};
 use crate::analysis::kind::{Kind, Level};
 use crate::analysis::occurrence::{self, Deaths};
+use crate::etf::TermRef;
 use crate::instance::Instance;
 use crate::instance::read::{self, ReadFailure};
-use crate::instance::reader::{Selected, Selection, Taken};
-use crate::instance::search::{Collect, Search, Step};
+use crate::instance::reader::Selection;
 use crate::time::Timestamp;
 
 /// What is compared with what.
@@ -40,9 +42,19 @@ impl Stretches {
             baseline: Stretch { from: before, to: from },
         })
     }
+
+    /// What has to be another moment, where these have no length.
+    pub fn wrong(from: Timestamp, baseline: Option<Timestamp>) -> &'static str {
+        if baseline.is_some_and(|baseline| baseline >= from) { "baseline" } else { "from" }
+    }
 }
 
-/// Says what is different. Reads every entry of both stretches: some 2 µs for each.
+/// How many people's explanations are computed at once: each keeps a core busy.
+const AT_ONCE: usize = 2;
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// Says what is different. Reads every entry of both stretches, some 2 µs for each, on a thread that may block; of several
+/// at once two are read, and the others wait for their turn. It ends soon after this is dropped.
 ///
 /// # Errors
 ///
@@ -52,41 +64,40 @@ pub async fn explain(
     faults: Option<&Arc<FaultWatcher>>,
     stretches: Stretches,
 ) -> Result<Explanation, ReadFailure> {
-    let explained = explain_within(instance, faults, stretches, u64::MAX).await?;
+    let turn = TURNS.acquire().await.expect("it is never closed");
+    let explained = explain_within(instance, faults, stretches, u64::MAX, Some(turn)).await?;
     Ok(explained.expect("no log has so many entries"))
 }
 
-/// The same; `None` if there are more entries than that.
+/// The same; `None` if there are more entries than that. The turn ends when the thread has ended.
 async fn explain_within(
     instance: &Arc<Instance>,
     faults: Option<&Arc<FaultWatcher>>,
-    Stretches { stretch, baseline }: Stretches,
+    stretches: Stretches,
     max_entries: u64,
+    turn: Option<SemaphorePermit<'static>>,
 ) -> Result<Option<Explanation>, ReadFailure> {
     if let Some(faults) = faults {
         faults.catch_up().await;
     }
-    let counting = Counting {
-        instance: instance.name().to_owned(),
-        comparison: Comparison::new(stretch, baseline),
-        grouping: faults.map_or_else(Arc::default, |faults| faults.grouping().clone()),
-        faults: faults.cloned(),
-        deaths: Deaths::default(),
-        entries: 0,
-    };
+    let Stretches { stretch, baseline } = stretches;
     let selection =
         Selection { to: Some(stretch.to.previous()), ..Selection::starting(baseline.from) };
     read::settled(instance, &selection).await;
-    let mut search = Search::new(instance, selection, counting)?;
-    while search.step_near().await? == Step::More {
-        if search.collector().entries > max_entries {
-            return Ok(None);
-        }
-        tokio::task::consume_budget().await;
-    }
-    let counting = search.into_inner();
-    let finish = tokio::task::spawn_blocking(move || counting.finish());
-    finish.await.map(Some).map_err(|_| ReadFailure::Internal)
+    let (instance, faults) = (instance.clone(), faults.cloned());
+    let wanted = Arc::new(());
+    let is_wanted = Arc::downgrade(&wanted);
+    let reading = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let is_wanted = || is_wanted.strong_count() > 0;
+        Counting::read(&instance, faults, stretches, max_entries, is_wanted)
+    });
+    let explained = reading.await;
+    drop(wanted);
+    explained.unwrap_or_else(|failure| {
+        error!("an explanation failed: {failure}");
+        Err(ReadFailure::Internal)
+    })
 }
 
 /// Entries that are read for the explanation of an alert, at most; of one that comes late, among many others.
@@ -96,7 +107,8 @@ const LATE_ALERT_ENTRIES: u64 = 10_000;
 /// For how long after one alert the next ones have the same explanation, in microseconds.
 const SAME_EXPLANATION: u64 = 1_000_000;
 
-/// Explains alerts, in a time that is bounded: where much happens, by a shorter stretch.
+/// Explains alerts, in a time that is bounded: where much happens, by a shorter stretch. It does one after the other, and does
+/// not wait for people's turns: an alert must not be late for what somebody wants to know of a month.
 pub(super) struct Explainer {
     faults: Option<Arc<FaultWatcher>>,
     last: Option<(String, Stretches, String)>,
@@ -133,7 +145,8 @@ impl Explainer {
         loop {
             let from = Timestamp::from_micros(to.micros().saturating_sub(micros));
             let stretches = Stretches::new(from, to, None)?;
-            match explain_within(instance, self.faults.as_ref(), stretches, max_entries).await {
+            match explain_within(instance, self.faults.as_ref(), stretches, max_entries, None).await
+            {
                 Ok(Some(Explanation { text, .. })) => {
                     self.lengths.insert(name.to_owned(), micros);
                     self.last = Some((name.to_owned(), wanted, text.clone()));
@@ -156,10 +169,66 @@ struct Counting {
     grouping: Arc<Grouping>,
     faults: Option<Arc<FaultWatcher>>,
     deaths: Deaths,
-    entries: u64,
 }
 
 impl Counting {
+    /// Reads both stretches; `None` if there are more entries than that.
+    fn read(
+        instance: &Instance,
+        faults: Option<Arc<FaultWatcher>>,
+        Stretches { stretch, baseline }: Stretches,
+        max_entries: u64,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Option<Explanation>, ReadFailure> {
+        let mut counting = Counting {
+            instance: instance.name().to_owned(),
+            comparison: Comparison::new(stretch, baseline),
+            grouping: faults.as_ref().map_or_else(Arc::default, |it| it.grouping().clone()),
+            faults,
+            deaths: Deaths::default(),
+        };
+        let mut cursor = instance.log().cursor(baseline.from, false);
+        let mut entries = 0;
+        'both: while let Some(chunk) = cursor.next(FETCH_BYTES)? {
+            if !is_wanted() {
+                return Err(ReadFailure::Unwanted);
+            }
+            for entry in chunk.entries() {
+                if entry.timestamp >= stretch.to {
+                    break 'both;
+                }
+                entries += 1;
+                if entries > max_entries {
+                    return Ok(None);
+                }
+                counting.take(entry.timestamp, TermRef::from_walked(entry.event));
+            }
+        }
+        Ok(Some(counting.finish()))
+    }
+
+    fn take(&mut self, at: Timestamp, event: TermRef<'_>) {
+        if let Some(Error { node, evidence }) = self.grouping.error(event) {
+            let mut filed = Vec::new();
+            self.deaths.report(at, node.as_deref(), evidence, &mut |occurrence| {
+                filed.push(occurrence);
+            });
+            filed.iter().for_each(|occurrence| self.count(occurrence));
+            return;
+        }
+        let facts = Facts::of(event);
+        let node = facts.and_then(|facts| facts.node()).map(|node| node.to_str());
+        let module = facts.and_then(|facts| facts.module()).map(|module| module.to_str());
+        self.comparison.add(&Occurrence {
+            at,
+            level: facts.map_or(Level::Info, |facts| facts.level()),
+            kind: facts.map_or(Kind::Log, |facts| facts.kind()),
+            node: node.as_deref(),
+            module: module.as_deref(),
+            fault: None,
+        });
+    }
+
     fn finish(mut self) -> Explanation {
         let mut rest = Vec::new();
         self.deaths.pass(Timestamp::MAX, &mut |occurrence| rest.push(occurrence));
@@ -197,35 +266,17 @@ impl Background for Knowledge {
     }
 }
 
-impl Collect for Counting {
-    fn take(&mut self, entry: &Selected<'_>) -> Taken {
-        self.entries += 1;
-        if let Some(Error { node, evidence }) = self.grouping.error(entry.event) {
-            let mut filed = Vec::new();
-            self.deaths.report(entry.timestamp, node.as_deref(), evidence, &mut |occurrence| {
-                filed.push(occurrence);
-            });
-            filed.iter().for_each(|occurrence| self.count(occurrence));
-            return Taken::More;
-        }
-        let facts = Facts::of(entry.event);
-        let node = facts.and_then(|facts| facts.node()).map(|node| node.to_str());
-        let module = facts.and_then(|facts| facts.module()).map(|module| module.to_str());
-        self.comparison.add(&Occurrence {
-            at: entry.timestamp,
-            level: facts.map_or(Level::Info, |facts| facts.level()),
-            kind: facts.map_or(Kind::Log, |facts| facts.kind()),
-            node: node.as_deref(),
-            module: module.as_deref(),
-            fault: None,
-        });
-        Taken::More
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
+    use crate::instance::budget::{Budget, Limits};
+    use crate::instance::{InstanceConfig, OpenedInstance};
+    use crate::node::{Node, NodeConfig};
+    use crate::proto::NodeName;
+    use crate::proto::handshake::Local;
+    use crate::time::Clock;
 
     #[test]
     fn stretches_have_a_length() {
@@ -235,7 +286,54 @@ mod tests {
         let found = Stretches::new(at(100), at(160), Some(at(10))).unwrap();
         assert_eq!((found.baseline.from, found.stretch.to), (at(10), at(160)));
         assert_eq!(Stretches::new(at(100), at(100), None), None);
+        assert_eq!(Stretches::wrong(at(100), None), "from");
         assert_eq!(Stretches::new(at(100), at(160), Some(at(100))), None);
+        assert_eq!(Stretches::wrong(at(100), Some(at(100))), "baseline");
         assert_eq!(Stretches::new(at(0), at(160), None), None, "nothing was before");
+    }
+
+    /// Some errors in a log, and the stretch that they are in.
+    async fn some_errors(dir: &std::path::Path) -> (Arc<Instance>, Stretches) {
+        let name = NodeName::new("logmachine@h").expect("a name");
+        let local = Local { name, creation: 1, cookie: "cookie".into() };
+        let node = Node::new(local, NodeConfig::default());
+        let config = InstanceConfig::new("error_logger", dir);
+        let opened = OpenedInstance::open(config, Clock::system(), true).expect("the log opens");
+        let instance = opened.start(&node, &Budget::new(Limits::default(), 1));
+        let event = "{log,a@h,error,{\"lost ~p\",[1]},#{mfa => {shop,find,1}}}";
+        let events = vec![crate::etf::text::parse(event).expect("a term"); 1000];
+        let stamped = instance.append(&events).await.expect("they are recorded");
+        let stretches =
+            Stretches::new(stamped.first, stamped.last.next(), None).expect("it has a length");
+        (instance, stretches)
+    }
+
+    /// The test is on the one thread that the runtime has, and looks once each.
+    #[tokio::test]
+    async fn others_run_while_an_explanation_is_computed_and_two_are_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (instance, stretches) = some_errors(dir.path()).await;
+        let begin = || {
+            let mut explanation = Box::pin(explain(&instance, None, stretches));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(explanation.as_mut().poll(&mut context).is_pending());
+            explanation
+        };
+        let mut all = Vec::new();
+        for _ in 0..AT_ONCE {
+            all.push(TURNS.acquire().await.expect("it is never closed"));
+        }
+        let waits = begin();
+        drop(all);
+        assert_eq!(waits.await.expect("it is explained").count, 1000);
+        // Whoever goes away gives the turn back.
+        for _ in 0..3 * AT_ONCE {
+            drop(begin());
+        }
+        assert_eq!(begin().await.expect("it is explained").count, 1000);
+        let unwanted = Counting::read(&instance, None, stretches, u64::MAX, || false);
+        assert!(matches!(unwanted, Err(ReadFailure::Unwanted)));
+        let too_many = Counting::read(&instance, None, stretches, 999, || true);
+        assert!(matches!(too_many, Ok(None)));
     }
 }

@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -45,13 +45,20 @@ use crate::time::{Timestamp, monotonic};
 pub const INSTANCE: &str = "faults";
 
 /// What files begin with in which trackers are stored.
-const MAGIC: &[u8] = b"logmachine faults 1\n";
+const MAGIC: &[u8] = b"logmachine faults 2\n";
+
+/// By how much later than everything that is stored may have been read to, as clocks differ.
+const AHEAD: Duration = Duration::from_secs(10);
 
 /// Entries that are stamped and not committed yet are younger than this.
 const UNCOMMITTED: Duration = Duration::from_secs(1);
 
 /// How long to wait with an entry until its node has said what it runs.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After more waiting than this an instance's errors wait for no node for so many times as long.
+const FREE_WAITING: Duration = Duration::from_secs(1);
+const REST: u32 = 9;
 
 /// How long somebody waits for a decision to be taken up.
 const DECISION_TIME: Duration = Duration::from_secs(10);
@@ -148,9 +155,6 @@ impl Sort {
     }
 }
 
-/// Faults, and what [`FaultQuery::after`] is to go on behind them.
-pub type FaultPage = (Vec<(Arc<str>, Fault)>, Option<(u64, FaultId)>);
-
 /// Why a decision was not taken up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -187,14 +191,19 @@ struct Shared {
 /// One instance, and what is known of it.
 struct Watched {
     instance: Arc<Instance>,
-    tracker: Mutex<Tracker>,
+    /// Only the thread changes it, for some microseconds at a time.
+    tracker: RwLock<Tracker>,
     /// By how much what is dealt with next is older than the newest entry.
     behind_micros: AtomicU64,
 }
 
 impl Watched {
-    fn tracker(&self) -> MutexGuard<'_, Tracker> {
-        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tracker(&self) -> RwLockReadGuard<'_, Tracker> {
+        self.tracker.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tracker_mut(&self) -> RwLockWriteGuard<'_, Tracker> {
+        self.tracker.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,7 +217,15 @@ impl FaultWatcher {
         for name in &names {
             let Some(instance) = instances.get(name.as_str()) else { continue };
             let stored = checkpoint::load(MAGIC, &path(&dir, name), name);
-            let stored = stored.filter(|tracker: &Tracker| tracker.instance() == name);
+            // Nothing would be read until then.
+            let is_ahead = |of: &Instance, at: Timestamp| {
+                at > of.tail().next_stamp().max(of.clock().now()).saturating_add(AHEAD)
+            };
+            let stored = stored.filter(|tracker: &Tracker| {
+                tracker.instance() == name
+                    && !is_ahead(instance, tracker.position())
+                    && !is_ahead(&told, tracker.learned())
+            });
             let mut tracker = stored.unwrap_or_else(|| Tracker::new(name, Timestamp::MIN));
             tracker.restore();
             learn_from = learn_from.min(tracker.learned());
@@ -216,7 +233,7 @@ impl FaultWatcher {
                 instance.name().into(),
                 Watched {
                     instance: instance.clone(),
-                    tracker: Mutex::new(tracker),
+                    tracker: RwLock::new(tracker),
                     behind_micros: AtomicU64::new(0),
                 },
             );
@@ -246,13 +263,14 @@ impl FaultWatcher {
                         left: None,
                         is_told: true,
                         stored_at: position,
+                        waiting: Waiting::default(),
                     }
                 })
                 .collect(),
             runtime: Handle::current(),
             dir,
             store_next: monotonic() + STORE_PERIOD,
-            waiting: Waiting { asked, since: BTreeMap::new() },
+            asked,
             shared: shared.clone(),
         };
         let thread = Background::start("faults", |stops| worker.run(&stops));
@@ -269,8 +287,14 @@ impl FaultWatcher {
         self.shared.watched.keys()
     }
 
-    /// The faults that are wanted, at this moment.
-    pub fn list(&self, query: &FaultQuery, now: Timestamp) -> FaultPage {
+    /// Hands out the faults that are wanted, at this moment, with their instances, until one is not taken; what
+    /// [`FaultQuery::after`] is to go on there, if there is more.
+    pub fn list(
+        &self,
+        query: &FaultQuery,
+        now: Timestamp,
+        mut take: impl FnMut(&str, &Fault) -> bool,
+    ) -> Option<(u64, FaultId)> {
         let mut found: Vec<(Reverse<u64>, FaultId, &Watched)> = Vec::new();
         for watched in self.shared.watched.values() {
             let name = watched.instance.name();
@@ -290,16 +314,17 @@ impl FaultWatcher {
         let begin = query.after.map_or(0, |(key, id)| {
             found.partition_point(|(found, found_id, _)| (*found, *found_id) <= (Reverse(key), id))
         });
-        let page = &found[begin..];
-        let page = &page[..page.len().min(query.limit)];
-        let next = page.last().filter(|_| begin + page.len() < found.len());
-        let next = next.map(|(Reverse(key), id, _)| (*key, *id));
-        // One may have gone meanwhile.
-        let faults = page.iter().filter_map(|(_, id, watched)| {
-            let fault = watched.tracker().faults().get(*id)?.clone();
-            Some((watched.instance.name().into(), fault))
-        });
-        (faults.collect(), next)
+        let mut last = None;
+        for (number, (Reverse(key), id, watched)) in found[begin..].iter().enumerate() {
+            let tracker = watched.tracker();
+            // One may have gone meanwhile.
+            let Some(fault) = tracker.faults().get(*id) else { continue };
+            if number >= query.limit || !take(watched.instance.name(), fault) {
+                return last;
+            }
+            last = Some((*key, *id));
+        }
+        None
     }
 
     /// The fault that an event of an instance tells of by itself, if it is known.
@@ -379,7 +404,7 @@ struct Worker {
     runtime: Handle,
     dir: PathBuf,
     store_next: Instant,
-    waiting: Waiting,
+    asked: Option<Asked>,
 }
 
 /// An instance that is read.
@@ -392,6 +417,7 @@ struct Source {
     is_told: bool,
     /// How far it had been read when it was stored.
     stored_at: Timestamp,
+    waiting: Waiting,
 }
 
 impl Worker {
@@ -446,13 +472,13 @@ impl Worker {
             // Our own words.
             Some(FaultEvent::News(..)) if !is_first => {}
             // Whose fault it is they know themselves.
-            Some(event) => watched.values().for_each(|it| it.tracker().learn(at, &event)),
+            Some(event) => watched.values().for_each(|it| it.tracker_mut().learn(at, &event)),
         });
         if let Err(error) = &read {
             warn!(%error, "faults: cannot read what was decided");
         }
         if let Some(learned) = self.told.position() {
-            watched.values().for_each(|it| it.tracker().has_learned(learned));
+            watched.values().for_each(|it| it.tracker_mut().has_learned(learned));
         }
         read.is_ok()
     }
@@ -461,7 +487,7 @@ impl Worker {
     fn read(&mut self, n: usize, stops: &Stops) -> bool {
         let source = &mut self.sources[n];
         let watched = &self.shared.watched[&source.name];
-        let now = watched.instance.clock().now();
+        let (now, started) = (watched.instance.clock().now(), monotonic());
         let chunk = match source.left.take() {
             Some(chunk) => Ok(Some(chunk)),
             None => source.cursor.next(FETCH_BYTES),
@@ -476,32 +502,44 @@ impl Worker {
         };
         let mut news = Vec::new();
         let mut tell = |event| news.push(event);
-        let mut tracker = watched.tracker();
+        let grouping = &*self.shared.grouping;
         let mut is_waiting = false;
         match &chunk {
             None => {
                 source.cursor.let_go(None);
-                tracker.pass(now.saturating_sub(UNCOMMITTED), &self.shared.grouping, &mut tell);
+                let passed = now.saturating_sub(UNCOMMITTED);
+                watched.tracker_mut().pass(passed, grouping, &mut tell);
             }
             Some(chunk) => {
-                let mut dealt_with = 0;
+                let (mut dealt_with, mut last) = (0, None);
                 for entry in chunk.entries() {
-                    let event = TermRef::from_walked(entry.event);
-                    is_waiting = self.waiting.must_wait(event);
-                    if is_waiting {
-                        break;
+                    let at = entry.timestamp;
+                    if let Some(error) = grouping.error(TermRef::from_walked(entry.event)) {
+                        let is_asked = self.asked.as_ref().is_some_and(|asked| {
+                            error.node.as_ref().is_some_and(|node| asked.is_being_asked(node))
+                        });
+                        is_waiting = source.waiting.must_wait(started, is_asked);
+                        if is_waiting {
+                            break;
+                        }
+                        // For each by itself: who looks at faults waits no longer than that.
+                        watched.tracker_mut().entry(at, Some(error), grouping, &mut tell);
                     }
-                    tracker.entry(entry.timestamp, event, &self.shared.grouping, &mut tell);
+                    last = Some(at);
                     dealt_with += 1;
+                }
+                if let Some(last) = last {
+                    watched.tracker_mut().entry(last, None, grouping, &mut tell);
                 }
                 source.left = chunk.clone().without_first(dealt_with);
             }
         }
         let latest = watched.instance.log().interval().map_or(Timestamp::MIN, |(_, last)| last);
-        let behind =
-            if chunk.is_some() { latest.next().micros_since(tracker.position()) } else { 0 };
+        let behind = match &chunk {
+            Some(_) => latest.next().micros_since(watched.tracker().position()),
+            None => 0,
+        };
         watched.behind_micros.store(behind, Ordering::Relaxed);
-        drop(tracker);
         source.is_told &= tell_all(&self.shared.told, &self.runtime, stops, &news);
         chunk.is_some() && !is_waiting
     }
@@ -518,11 +556,13 @@ impl Worker {
             if tracker.position() == source.stored_at {
                 continue;
             }
-            let bytes = checkpoint::bytes(MAGIC, &*tracker);
-            source.stored_at = tracker.position();
+            let (bytes, position) = (checkpoint::bytes(MAGIC, &*tracker), tracker.position());
             drop(tracker);
-            if let Err(error) = checkpoint::store(&path(&self.dir, &source.name), &bytes) {
-                warn!(instance = %source.name, %error, "faults: what is known of them cannot be stored");
+            match checkpoint::store(&path(&self.dir, &source.name), &bytes) {
+                Ok(()) => source.stored_at = position,
+                Err(error) => {
+                    warn!(instance = %source.name, %error, "faults: what is known of them cannot be stored");
+                }
             }
         }
     }
@@ -560,22 +600,79 @@ fn read_all(
     Ok(())
 }
 
-/// Which errors wait for what their node runs, and since when.
+/// How long the errors of an instance wait for what their nodes run: a tenth of the time at most, whoever comes and goes.
+#[derive(Debug, Default)]
 struct Waiting {
-    asked: Option<Asked>,
-    since: BTreeMap<String, Instant>,
+    /// Since when the next one waits.
+    since: Option<Instant>,
+    /// For how long it was waited, and until when, since there was a rest.
+    waited: Duration,
+    until: Option<Instant>,
 }
 
 impl Waiting {
-    /// Whether an event is an error of a node that is about to say what it runs.
-    fn must_wait(&mut self, event: TermRef<'_>) -> bool {
-        let Some(asked) = &self.asked else { return false };
-        let Some(node) = Grouping::node_of_error(event) else { return false };
-        if !asked.is_being_asked(&node) {
-            self.since.remove(&node);
+    /// Whether an error waits, whose node may be about to say what it runs.
+    fn must_wait(&mut self, now: Instant, is_asked: bool) -> bool {
+        if let Some(since) = self.since {
+            let waited = now.saturating_duration_since(since);
+            if is_asked && waited < PATIENCE {
+                return true;
+            }
+            self.since = None;
+            self.waited += waited;
+            self.until = Some(now);
             return false;
         }
-        let since = *self.since.entry(node).or_insert_with(monotonic);
-        since.elapsed() < PATIENCE
+        if !is_asked {
+            return false;
+        }
+        if self.until.is_none_or(|until| now >= until + REST * self.waited) {
+            self.waited = Duration::ZERO;
+        }
+        if self.waited > FREE_WAITING {
+            return false;
+        }
+        self.since = Some(now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that is always about to answer: an error every 10 ms for an hour, and every answer after so many milliseconds.
+    #[test]
+    fn a_tenth_of_the_time_is_spent_waiting_whoever_comes_and_goes() {
+        let begin = monotonic();
+        for answers_after in [u64::MAX, 4_000, 900, 300] {
+            let (mut waiting, mut waited) = (Waiting::default(), 0);
+            let mut asked_at = 0;
+            for now in (0..3_600_000).step_by(10) {
+                let is_asked = now - asked_at < answers_after;
+                if waiting.must_wait(begin + Duration::from_millis(now), is_asked) {
+                    waited += 10;
+                }
+                if !is_asked {
+                    asked_at = now;
+                }
+            }
+            assert!((100_000..=365_000).contains(&waited), "{answers_after}: {waited} ms");
+        }
+    }
+
+    #[test]
+    fn who_answers_at_once_is_waited_for_each_time() {
+        let begin = monotonic();
+        let mut waiting = Waiting::default();
+        for second in 0..3600 {
+            let at = |millis| begin + Duration::from_secs(second) + Duration::from_millis(millis);
+            assert!(waiting.must_wait(at(0), true), "second {second}");
+            assert!(!waiting.must_wait(at(50), false));
+        }
+        assert!(waiting.must_wait(begin + Duration::from_secs(3601), true));
+        assert!(!waiting.must_wait(begin + Duration::from_secs(3601) + PATIENCE, true));
+        assert!(!waiting.must_wait(begin + Duration::from_secs(3607), true));
+        assert!(waiting.must_wait(begin + Duration::from_secs(3606) + REST * PATIENCE, true));
     }
 }

@@ -120,9 +120,9 @@ impl Watchers {
     }
 
     /// Goes on with other rules, receivers of alerts and analyses; what there is now. Those that are the same go on where they
-    /// were. Blocks until what was known is stored.
+    /// were, and how faults are told apart stays. Blocks until what was known is stored.
     pub fn replace(&self, config: WatcherConfig) -> String {
-        let WatcherConfig { faults: _, analyses, rules, notify } = config;
+        let WatcherConfig { faults, analyses, rules, notify } = config;
         self.analyses.replace(analyses);
         let mut rule_count = 0;
         if let Some(alerts) = &self.alerts {
@@ -130,7 +130,12 @@ impl Watchers {
             alerts.notifier.replace(&notify);
             rule_count = alerts.rules.running().len();
         }
-        format!("{rule_count} rules, {} analyses", self.analyses.running().len())
+        let mut there_is =
+            format!("{rule_count} rules, {} analyses", self.analyses.running().len());
+        if self.faults.as_ref().is_some_and(|it| it.grouping().rules() != faults.rules) {
+            there_is.push_str("; fault rules are others now, which hold from the next start on");
+        }
+        there_is
     }
 
     /// Ends them; what they know is stored. Blocks.
