@@ -141,12 +141,8 @@ impl Alerts {
     /// Begins at a moment, with what was told by then: up to which number, and which alerts fire.
     ///
     /// It is begun earlier, so that the events before that moment are known that the condition asks for.
-    pub fn begin(rule: &Rule, at: Timestamp, number: u64, known: BTreeMap<Key, Firing>) -> Self {
-        Self::begin_after(rule, at, number, known, &[])
-    }
-
-    /// The same, after stretches that nobody watched, the oldest first.
-    pub fn begin_after(
+    /// `gaps` are the stretches that nobody watched, the oldest first.
+    pub fn begin(
         rule: &Rule,
         at: Timestamp,
         number: u64,

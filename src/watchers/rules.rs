@@ -620,5 +620,5 @@ fn go_on(
         None => begins,
     };
     let (number, known) = (words.number_of(&rule.name), words.firing_of(&rule.name));
-    Alerts::begin_after(rule, at, number, known, &words.summary.gaps)
+    Alerts::begin(rule, at, number, known, &words.summary.gaps)
 }

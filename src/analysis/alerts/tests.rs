@@ -35,7 +35,7 @@ fn key(name: &str) -> Key {
 
 /// Begun so that all of time is told of.
 fn from_the_beginning(rule: &Rule) -> Alerts {
-    Alerts::begin(rule, at(1), 0, BTreeMap::new())
+    Alerts::begin(rule, at(1), 0, BTreeMap::new(), &[])
 }
 
 type Told = (u64, String, Phase);
@@ -196,7 +196,7 @@ proptest! {
         let before = run(from_the_beginning(&rule), lost, &mut words);
         let known = before.firing().map(|(key, firing)| (key.clone(), *firing)).collect();
         let by_then: Vec<_> = gaps.iter().copied().filter(|gap| gap.from < at(lost)).collect();
-        let after = Alerts::begin_after(&rule, at(lost), before.number(), known, &by_then);
+        let after = Alerts::begin(&rule, at(lost), before.number(), known, &by_then);
         run(after, 2000, &mut words);
         let told = |words: &[Word]| {
             let mut told: Vec<Told> = words.iter().map(told).collect();
@@ -214,7 +214,7 @@ fn our_own_downtime_is_no_absence() {
     let absent =
         |after: u64| Rule { by: None, ..rule(Condition::Absent { after: after * SECOND }, 0) };
     let fires = |rule: &Rule, gap: Option<(u64, u64)>| {
-        let mut alerts = Alerts::begin(rule, second(10_000), 0, BTreeMap::new());
+        let mut alerts = Alerts::begin(rule, second(10_000), 0, BTreeMap::new(), &[]);
         let gap = gap.map(|(from, to)| Unwatched { from: second(from), to: second(to) });
         alerts.unwatched(gap);
         let mut words = Vec::new();
@@ -234,7 +234,7 @@ fn our_own_downtime_is_no_absence() {
 #[test]
 fn what_begins_is_not_absent_yet() {
     let rule = Rule { by: None, ..rule(Condition::Absent { after: 100 }, 0) };
-    let mut alerts = Alerts::begin(&rule, at(5000), 0, BTreeMap::new());
+    let mut alerts = Alerts::begin(&rule, at(5000), 0, BTreeMap::new(), &[]);
     alerts.unwatched([Unwatched { from: at(0), to: at(5000) }]);
     let mut words = Vec::new();
     alerts.pass(&rule, at(9000), &mut |word| words.push(word));

@@ -42,7 +42,7 @@ pub(super) fn rehearse(
     })?;
     let mut by_instance: BTreeMap<&str, Vec<(usize, Alerts)>> = BTreeMap::new();
     for (number, rule) in rules.iter().enumerate() {
-        let mut alerts = Alerts::begin(rule, since, 0, BTreeMap::new());
+        let mut alerts = Alerts::begin(rule, since, 0, BTreeMap::new(), &gaps);
         alerts.unwatched(gaps.iter().copied());
         by_instance.entry(rule.reads()).or_default().push((number, alerts));
     }
