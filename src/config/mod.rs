@@ -603,9 +603,16 @@ impl File {
         let mut managers = std::collections::HashSet::new();
         let mut configs = Vec::new();
         for section in sections {
-            let defaults =
-                if is_of_analysis(&section) { &of_analysis } else { &self.instance_defaults };
+            let is_ours = is_of_analysis(&section);
+            let defaults = if is_ours { &of_analysis } else { &self.instance_defaults };
             let mut config = section.over(defaults).complete(data_dir)?;
+            if is_ours && config.max_event_bytes < OF_ANALYSIS_EVENT_BYTES {
+                return Err(ConfigError::Value(format!(
+                    "instance {}: analysis writes events of up to {} KiB: leave max_event_bytes out, or write more",
+                    config.log.name,
+                    OF_ANALYSIS_EVENT_BYTES >> 10,
+                )));
+            }
             if let Some(capture) = config.capture.as_mut().filter(|capture| capture.wants_manager())
             {
                 let handler = if capture.is_own_handler() { OWN_HANDLER } else { &capture.handler };
@@ -673,6 +680,9 @@ const OF_ANALYSIS: [&str; 3] = ["alerts", "faults", "nodes"];
 
 /// How much an instance of analysis keeps unless its own section says otherwise: years, as a rule.
 const OF_ANALYSIS_BYTES: u64 = 1 << 30;
+
+/// The largest event that analysis may write.
+const OF_ANALYSIS_EVENT_BYTES: usize = 128 << 10;
 
 impl InstanceSection {
     /// These defaults, for an instance that analysis writes. Who says what to capture, how large an event may be and how
