@@ -111,6 +111,12 @@ impl Background {
         }
     }
 
+    /// Has it stop, without waiting for it.
+    pub(super) fn ask_to_stop(&self) {
+        self.stops.0.store(true, Ordering::Release);
+        self.wake();
+    }
+
     /// Stops it, and waits until it has stored what it knows. Blocks.
     pub(super) fn stop(&self) {
         self.stops.0.store(true, Ordering::Release);

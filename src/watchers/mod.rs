@@ -88,9 +88,11 @@ impl AlertWatcher {
         notify: &NotifyConfig,
     ) -> Option<Self> {
         let dir = rules.dir.clone()?;
+        // Before a rule can say anything: whoever is new hears its first word.
+        let since = instances.get(rules::INSTANCE)?.tail().next_stamp();
         let rules = Arc::new(RuleWatcher::start(rules, instances, faults.cloned())?);
         let told = &instances[rules::INSTANCE];
-        let notifier = Notifier::start(node, told, &rules, dir, notify);
+        let notifier = Notifier::start(node, told, &rules, dir, notify, since);
         Some(AlertWatcher { rules, notifier })
     }
 
@@ -126,8 +128,9 @@ impl Watchers {
         self.analyses.replace(analyses);
         let mut rule_count = 0;
         if let Some(alerts) = &self.alerts {
+            let since = alerts.rules.next_stamp();
             alerts.rules.replace(rules);
-            alerts.notifier.replace(&notify);
+            alerts.notifier.replace(&notify, since);
             rule_count = alerts.rules.running().len();
         }
         let mut there_is =

@@ -86,13 +86,14 @@ struct State {
 }
 
 impl Notifier {
-    /// Starts. Receivers that it does not know yet are told of what comes from here on.
+    /// Starts. Receivers that it does not know yet are told of what is recorded from `since` on.
     pub fn start(
         node: &Node,
         told: &Arc<Instance>,
         rules: &Arc<RuleWatcher>,
         dir: PathBuf,
         config: &NotifyConfig,
+        since: Timestamp,
     ) -> Self {
         let this = Notifier {
             node: node.clone(),
@@ -101,16 +102,15 @@ impl Notifier {
             dir,
             at_work: Mutex::default(),
         };
-        this.replace(config);
+        this.replace(config, since);
         this
     }
 
-    /// Goes on with other receivers. Blocks until it is stored what the ones so far were told.
-    pub fn replace(&self, config: &NotifyConfig) {
+    /// Goes on with other receivers; those that are new are told of what is recorded from `since` on. Blocks until it is
+    /// stored what the ones so far were told.
+    pub fn replace(&self, config: &NotifyConfig, since: Timestamp) {
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        for AtWork { thread, .. } in at_work.drain(..) {
-            thread.stop();
-        }
+        stop_all(&std::mem::take(&mut *at_work));
         let running = self.rules.running();
         let mut receivers: Vec<Receiver> = Vec::new();
         for receiver in running.iter().flat_map(|running| &running.rule.notify) {
@@ -118,10 +118,10 @@ impl Notifier {
                 receivers.push(receiver.clone());
             }
         }
-        at_work.extend(receivers.into_iter().filter_map(|receiver| self.begin(receiver, config)));
+        at_work.extend(receivers.into_iter().filter_map(|it| self.begin(it, config, since)));
     }
 
-    fn begin(&self, receiver: Receiver, config: &NotifyConfig) -> Option<AtWork> {
+    fn begin(&self, receiver: Receiver, config: &NotifyConfig, since: Timestamp) -> Option<AtWork> {
         let channel = match &receiver {
             Receiver::Process(destination) => {
                 Channel::Process(destination.clone(), self.node.clone())
@@ -145,7 +145,7 @@ impl Notifier {
         let digest = md5::compute(receiver.to_string());
         let stored = self.dir.join(format!("{digest:x}.receiver"));
         let known = checkpoint::load(MAGIC, &stored, &receiver.to_string());
-        let known = known.unwrap_or_else(|| Known::new(self.told.tail().next_stamp()));
+        let known = known.unwrap_or_else(|| Known::new(since));
         let state = Arc::new(State {
             receiver,
             metrics: ReceiverMetrics::default(),
@@ -172,7 +172,7 @@ impl Notifier {
     pub fn stop(&self) {
         let at_work =
             std::mem::take(&mut *self.at_work.lock().unwrap_or_else(PoisonError::into_inner));
-        at_work.iter().for_each(|it| it.thread.stop());
+        stop_all(&at_work);
     }
 
     /// The numbers of each receiver, by its name.
@@ -184,6 +184,12 @@ impl Notifier {
         };
         at_work.iter().map(stats).collect()
     }
+}
+
+/// Each may be in the middle of an attempt: they end at the same time.
+fn stop_all(at_work: &[AtWork]) {
+    at_work.iter().for_each(|it| it.thread.ask_to_stop());
+    at_work.iter().for_each(|it| it.thread.stop());
 }
 
 /// How a receiver is reached.

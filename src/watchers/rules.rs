@@ -166,6 +166,11 @@ impl RuleWatcher {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner).stop();
     }
 
+    /// What is told from here on is stamped then, or later.
+    pub fn next_stamp(&self) -> Timestamp {
+        self.told.tail().next_stamp()
+    }
+
     /// The rules, in the order of the configuration.
     pub fn running(&self) -> Arc<Vec<Arc<Running>>> {
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).clone()

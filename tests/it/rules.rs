@@ -3,6 +3,7 @@
 mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -923,4 +924,30 @@ fn rules_are_read_again() {
     assert_eq!(words(&served, "comes"), ["1 firing", "2 firing"]);
     assert_eq!(served.get("/api/v1/alerts?rule=stays")["alerts"].as_array().unwrap().len(), 1);
     assert_eq!(served.program.stop(), Some(0));
+}
+
+/// While another receiver, which does not answer, keeps the change waiting.
+#[test]
+fn a_receiver_that_is_new_hears_the_first_word_of_its_rule() {
+    let (world, receiver) = (World::new(), Receiver::start());
+    let stuck = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}/", stuck.local_addr().unwrap());
+    let stuck_hook =
+        format!("[[webhook]]\nname = \"stuck\"\nurl = \"{url}\"\nallow_private = true\n");
+    let rules = LONG_AND_SHORT.replace("webhook:one", "webhook:stuck");
+    let new = LONG_AND_SHORT.split("[[rule]]").nth(1).unwrap().replace("\"long\"", "\"new\"");
+    let configure = |rules: &str| {
+        std::fs::write(world.path("c.toml"), format!("{rules}{stuck_hook}{}", hooks(&receiver)))
+            .unwrap();
+    };
+    configure(&rules);
+    let served = Served::start(&world, &["--config", "c.toml"]);
+    assert!(append(served.port, &["{quote,acme}".to_owned()]));
+    let _held = stuck.accept().unwrap();
+    configure(&format!("[[rule]]{new}{rules}"));
+    kill_process(served.program.pid(), Signal::HUP).unwrap();
+    served.program.wait_for_diagnostics("SIGHUP: read again: ");
+    wait_for("what is so", || (words(&served, "new") == ["1 firing"]).then_some(()));
+    wait_for("who is told", || (receiver.ids("/one").len() == 1).then_some(()));
+    assert_eq!(words(&served, "long"), ["1 firing"]);
 }
