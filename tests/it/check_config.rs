@@ -280,7 +280,7 @@ fn a_rule_that_makes_no_sense_is_refused() {
         ("allow_private", "false", "false"),
     ];
     const LEVELS: &str = "debug, info, notice, warning, error, critical, alert or emergency";
-    let refusals: &[(&str, &[Written], &[(&str, &str, &str, &str)])] = &[
+    let refusals: &[(&str, &[Written], &[Refused])] = &[
         (
             "rule",
             &rule,
@@ -421,6 +421,9 @@ fn a_rule_that_makes_no_sense_is_refused() {
 
 /// A key, and what is written behind it in TOML and in Erlang terms.
 type Written = (&'static str, &'static str, &'static str);
+
+/// The same, and what is said of it.
+type Refused = (&'static str, &'static str, &'static str, &'static str);
 
 /// In TOML the keys begin at line 11, in Erlang terms at line 4. A key that is not among the sound ones comes last.
 fn written_rule(section: &str, sound: &[Written], other: Written) -> (String, String) {
