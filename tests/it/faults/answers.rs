@@ -198,6 +198,7 @@ fn an_hour_is_explained_over_http_and_by_the_command_line() {
         "from=soon | 400 | from
         to=soon | 400 | to
         baseline=soon | 400 | baseline
+        baseline=now | 400 | baseline
         from=now | 400 | from
         from=1h&to=2h | 400 | from
         from=2h&baseline=1h | 400 | baseline
@@ -227,8 +228,9 @@ fn an_hour_is_explained_over_http_and_by_the_command_line() {
     for [flags, code, message] in rows(
         "quotes --since soon | 2 | --since: \"soon\" is no moment
         quotes --since now | 2 | --since: it has to be before to
+        quotes --baseline now | 2 | --baseline: it has to be before from
         quotes --baseline soon | 2 | --baseline: \"soon\" is no moment
-        nowhere | 1 | there is no instance of that name; there is error_logger, faults, nodes, quotes
+        nowhere | 1 | there is no instance of that name; there is alerts, error_logger, faults, nodes, quotes
         quotes -o xml | 2 | possible values: pretty, json",
     ) {
         failed(run(flags), code, message);
@@ -392,7 +394,7 @@ fn the_command_line_lists_shows_and_decides_and_is_not_fooled_by_what_events_say
         -n 0 | 2 | 0 is not in 1..=10000
         list -n 10001 | 2 | 10001 is not in 1..=10000
         --sort title | 2 | possible values: last-seen, first-seen, count
-        --instance nowhere | 1 | there is no instance of that name; there is error_logger, faults
+        --instance nowhere | 1 | there is no instance of that name; there is alerts, error_logger, faults
         -o xml | 2 | possible values: pretty, json
         forget ID | 2 | unrecognized subcommand 'forget'
         --state new show ID | 2 | 'show' cannot be used with '--state <STATES>'
