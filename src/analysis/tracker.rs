@@ -74,7 +74,7 @@ impl Tracker {
     pub fn fault_of(&self, evidence: &Evidence) -> Option<FaultId> {
         let mut text = evidence.text();
         if let Some(words) = evidence.words() {
-            // Where too many texts are known to learn more, each is of its own kind.
+            // One of no kind that is known would be of its own.
             text = format!("{text}|{}", self.texts.find(&text, words).unwrap_or(words));
         }
         let id = FaultId::of(&self.instance, &text);

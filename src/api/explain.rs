@@ -158,7 +158,8 @@ pub(super) async fn explanation(
     let baseline = parameters.baseline.as_deref().map(|it| moment("baseline", it)).transpose()?;
     let stretches = Stretches::new(from, to, baseline).ok_or_else(|| {
         let place = Stretches::wrong(from, baseline);
-        Refusal::bad(place, "baseline has to be before from, and from before to")
+        let later = if place == "baseline" { "from" } else { "to" };
+        Refusal::bad(place, format!("it has to be before {later}"))
     })?;
     let _searching = state.search(&caller)?;
     let explanation = explain(instance, state.faults.as_ref(), stretches).await?;

@@ -1101,11 +1101,11 @@ mod tests {
         assert_eq!(names(&configs), ["nodes", "error_logger", "alerts", "faults"]);
         let day = Duration::from_secs(86_400);
         let deleted: Vec<_> = configs.iter().map(|it| it.log.delete_after).collect();
-        assert_eq!(deleted, [Some(90 * day), Some(day), None]);
+        assert_eq!(deleted, [Some(90 * day), Some(day), None, None]);
         let bytes: Vec<_> = configs.iter().map(|it| it.log.max_bytes).collect();
-        assert_eq!(bytes, [Some(1 << 30), Some(1 << 20), Some(1 << 30)]);
+        assert_eq!(bytes, [Some(1 << 30), Some(1 << 20), Some(1 << 30), Some(1 << 30)]);
         let captured: Vec<_> = configs.iter().map(|it| it.capture.is_some()).collect();
-        assert_eq!(captured, [false, true, false]);
+        assert_eq!(captured, [false, true, false, false]);
         assert_eq!(configs[2].max_event_bytes, 16 << 20);
         assert!(configs.iter().all(|it| it.recorder.sync == SyncMode::Always));
     }

@@ -640,6 +640,58 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etf::text;
+    use crate::instance::OpenedInstance;
+    use crate::instance::budget::{Budget, Limits};
+    use crate::node::{Node, NodeConfig};
+    use crate::proto::NodeName;
+    use crate::proto::handshake::Local;
+    use crate::time::Clock;
+
+    /// What was stored says that all was read until in a hundred years; whoever lists takes one at a time.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_stored_in_the_future_is_not_used_and_a_list_goes_on_where_it_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = NodeName::new("logmachine@h").unwrap();
+        let local = Local { name, creation: 1, cookie: "cookie".into() };
+        let node = Node::new(local, NodeConfig::default());
+        let budget = Budget::new(Limits::default(), 1);
+        let open = |name: &str| {
+            let config = InstanceConfig::new(name, &dir.path().join(name));
+            let opened = OpenedInstance::open(config, Clock::system(), true).unwrap();
+            (Arc::from(name), opened.start(&node, &budget))
+        };
+        let instances: Instances = Arc::new([INSTANCE, "quotes"].map(open).into());
+        let known = dir.path().join("known");
+        let future = Tracker::new("quotes", Timestamp::from_micros(5_000_000_000_000_000));
+        checkpoint::store(&path(&known, "quotes"), &checkpoint::bytes(MAGIC, &future)).unwrap();
+        let error =
+            |n: u32| format!("{{log,a@h,error,{{\"~p\",[1]}},#{{mfa => {{shop,f{n},1}}}}}}");
+        let errors: Vec<_> = (0..5).map(|n| text::parse(&error(n)).unwrap()).collect();
+        instances["quotes"].append(&errors).await.unwrap();
+        let config = FaultConfig { instances: vec!["quotes".into()], rules: vec![], dir: known };
+        let faults = FaultWatcher::start(config, &instances, None).unwrap();
+        while faults.stats("quotes").unwrap().known < 5 {
+            faults.catch_up().await;
+        }
+        let (mut query, mut seen) = (FaultQuery::default(), Vec::new());
+        loop {
+            let mut is_first = true;
+            let next = faults.list(&query, Timestamp::MAX, |instance, fault| {
+                assert_eq!(instance, "quotes");
+                std::mem::take(&mut is_first) && {
+                    seen.push(fault.last_seen);
+                    true
+                }
+            });
+            if next.is_none() {
+                break;
+            }
+            query.after = next;
+        }
+        assert!(seen.len() == 5 && seen.is_sorted_by(|a, b| a > b), "{seen:?}");
+        tokio::task::spawn_blocking(move || faults.stop()).await.unwrap();
+    }
 
     /// A node that is always about to answer: an error every 10 ms for an hour, and every answer after so many milliseconds.
     #[test]

@@ -228,6 +228,26 @@ fn hanging_up_does_not_end_the_node() {
     assert_eq!(program.stop(), Some(0));
 }
 
+#[test]
+fn that_fault_rules_changed_is_said_and_holds_from_the_next_start_on() {
+    let world = World::new();
+    let config = |name: &str| {
+        let rule =
+            format!("[[fault_rule]]\nmatch = \"[{{'_',[],['$_']}}]\"\nfingerprint = \"{name}\"\n");
+        std::fs::write(world.path("c.toml"), rule).unwrap();
+    };
+    config("a");
+    let program = world.logmachine(&["--config", "c.toml"]);
+    let hang_up = || kill_process(program.pid(), Signal::HUP).unwrap();
+    hang_up();
+    program.wait_for_diagnostics("SIGHUP: read again");
+    assert!(!program.diagnostics().contains("fault rules"));
+    config("b");
+    hang_up();
+    program.wait_for_diagnostics("fault rules are others now, which hold from the next start on");
+    assert_eq!(program.stop(), Some(0));
+}
+
 /// What `run` says of itself to a terminal: that it listens, and why it does not start.
 fn said_to_a_terminal(world: &World, flags: &[&str], environment: &[(&str, &str)]) -> String {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

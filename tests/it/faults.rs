@@ -282,7 +282,8 @@ fn what_people_decide_holds_until_the_fault_comes_back() {
         assert_eq!((status, &*at), (400, place), "{body}: {said}");
         assert!(said.contains(message), "{body}: {said}");
     }
-    assert_eq!(kept.refused("PATCH", &one, &" ".repeat(20_000)).0, 400);
+    let (status, at, said) = kept.refused("PATCH", &one, &" ".repeat(20_000));
+    assert_eq!((status, &*at), (413, "body"), "{said}");
     for unknown in ["0000000000000000", "1", "nothing", "%00", &id[1..], &format!("{id}0")] {
         for (method, body) in [("GET", ""), ("PATCH", r#"{"state": "resolved"}"#)] {
             let refused = kept.refused(method, &format!("/api/v1/faults/{unknown}"), body);

@@ -198,9 +198,10 @@ fn an_hour_is_explained_over_http_and_by_the_command_line() {
         "from=soon | 400 | from
         to=soon | 400 | to
         baseline=soon | 400 | baseline
+        baseline=now | 400 | baseline
         from=now | 400 | from
         from=1h&to=2h | 400 | from
-        from=2h&baseline=1h | 400 | from
+        from=2h&baseline=1h | 400 | baseline
         form=1h | 400 | query
         instance=nowhere | 404 | instance",
     ) {
@@ -227,8 +228,9 @@ fn an_hour_is_explained_over_http_and_by_the_command_line() {
     for [flags, code, message] in rows(
         "quotes --since soon | 2 | --since: \"soon\" is no moment
         quotes --since now | 2 | --since: it has to be before to
+        quotes --baseline now | 2 | --baseline: it has to be before from
         quotes --baseline soon | 2 | --baseline: \"soon\" is no moment
-        nowhere | 1 | there is no instance of that name; there is error_logger, faults, nodes, quotes
+        nowhere | 1 | there is no instance of that name; there is alerts, error_logger, faults, nodes, quotes
         quotes -o xml | 2 | possible values: pretty, json",
     ) {
         failed(run(flags), code, message);
@@ -304,7 +306,7 @@ fn erlang_code_asks_for_faults_and_explanations() {
         {ok, #{findings := Same, text := <<\"Nothing is different: \", _/binary>>}} = X(#{from => Third - 3600000000, to => Third}), Same | []
         {ok, #{text := Quiet}} = gen_server:call({'.error_logger.receiver.srv', L}, {explain, #{}}), Quiet | <<\"Nothing is different: 0 events in 60 min, 0 in the 60 min before.\">>
         [X(O) || O <- [#{from => now}, #{from => soon}, #{to => soon}, #{to => earliest}]] | [{error,{badarg,from}},{error,{badarg,from}},{error,{badarg,to}},{error,{badarg,from}}]
-        [X(O) || O <- [#{baseline => soon}, #{baseline => now}, #{sort => count}, []]] | [{error,{badarg,baseline}},{error,{badarg,from}},{error,{badarg,sort}},{error,{badarg,options}}]
+        [X(O) || O <- [#{baseline => soon}, #{baseline => now}, #{sort => count}, []]] | [{error,{badarg,baseline}},{error,{badarg,baseline}},{error,{badarg,sort}},{error,{badarg,options}}]
         [gen_server:call(R, Q) || Q <- [explain, {explain}, {explain, #{}, #{}}, {faults, #{}, #{}}]] | [{error,unsupported},{error,unsupported},{error,unsupported},{error,unsupported}]
         rpc:call(L, logmachine, explain, [nowhere, #{}]) | {error,{unknown_instance,nowhere}}
         element(1, rpc:call(L, logmachine, explain, [quotes])) | badrpc",
@@ -392,7 +394,7 @@ fn the_command_line_lists_shows_and_decides_and_is_not_fooled_by_what_events_say
         -n 0 | 2 | 0 is not in 1..=10000
         list -n 10001 | 2 | 10001 is not in 1..=10000
         --sort title | 2 | possible values: last-seen, first-seen, count
-        --instance nowhere | 1 | there is no instance of that name; there is error_logger, faults
+        --instance nowhere | 1 | there is no instance of that name; there is alerts, error_logger, faults
         -o xml | 2 | possible values: pretty, json
         forget ID | 2 | unrecognized subcommand 'forget'
         --state new show ID | 2 | 'show' cannot be used with '--state <STATES>'
