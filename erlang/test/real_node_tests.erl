@@ -351,7 +351,7 @@ faults() ->
     wait(fun() -> {ok, R} = logmachine:faults(Log, #{state => resolved}), length(R) =:= 1 end),
     {ok, [#{by := <<"ann">>}]} = rpc:call(?NODE, logmachine, faults, [error_logger,
         #{state => [resolved, muted]}]),
-    {ok, #{text := <<"Nothing is different: 3 events", _/binary>>, findings := []}} =
+    {ok, #{text := <<"Too few to compare: 3 events", _/binary>>, findings := []}} =
         logmachine:explain(Log, #{from => {ago, {10, min}}}),
     ?assertEqual({error, {badarg, until}}, logmachine:explain(Log, #{until => now})).
 

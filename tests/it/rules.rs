@@ -311,6 +311,32 @@ fn symbol(chance: &mut Chance, active: usize) -> Option<usize> {
     (active & (1 << n) != 0).then_some(n)
 }
 
+/// What the rules say of the whole log is what was told while it was written, by programs that were killed.
+fn a_replay_tells_the_same(world: &World, served: &Served) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+    let now = u64::try_from(now).unwrap();
+    let url = format!("http://127.0.0.1:{}", served.port);
+    let mut test = world.command("rules");
+    test.args(["test", "c.toml", "--since", "1h", "-o", "json"]).env("LOGMACHINE_URL", url);
+    let said = test.output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let word = |line: &str| {
+        let word: Value = serde_json::from_str(line).expect("a line is JSON");
+        let text = |name: &str| word[name].as_str().expect("a text").to_owned();
+        (word["micros"].as_u64().expect("a number"), text("rule"), text("state"))
+    };
+    let said = String::from_utf8(said.stdout).unwrap();
+    let mut replayed: Vec<_> = said.lines().map(word).filter(|(at, ..)| *at < now).collect();
+    replayed.sort();
+    wait_for("what was told by then", || {
+        let told = alerts(served).into_iter();
+        let told = told.map(|it| (it.at.micros(), it.rule, it.phase.as_str().to_owned()));
+        let mut told: Vec<_> = told.filter(|(at, ..)| *at < now).collect();
+        told.sort();
+        (told == replayed).then_some(())
+    });
+}
+
 /// One client appends, of symbols that come and go, often or rarely, while the program is killed, or stopped, at random moments; what it
 /// has stored then stays, is gone, or is damaged. In the end what was told is what the log says: nothing twice, nothing
 /// missing.
@@ -404,6 +430,7 @@ fn kills_under_load_fire_and_resolve_each_alert_once() {
     let again = agrees_with_the_log(&served);
     assert_eq!((again["busy"], again["errors"]), (fired["busy"], fired["errors"]));
     assert_eq!(again["silent"], fired["silent"] + 1);
+    a_replay_tells_the_same(&world, &served);
     assert_eq!(served.program.stop(), Some(0));
 }
 

@@ -8,6 +8,7 @@ use super::{
     Cell, Comparison, Dimension, MAX_ERROR, NONE, OTHER, Shape, Stretch, Value, Values, text,
 };
 use crate::analysis::fingerprint::FaultId;
+use crate::analysis::kind::Level;
 use crate::time::Timestamp;
 
 /// The most findings that are told.
@@ -202,7 +203,48 @@ impl Comparison {
         let (baseline_count, count) = totals;
         let mut explanation = Explanation { findings, count, baseline_count, text: String::new() };
         explanation.text = text::of(&explanation, self.stretch, self.baseline);
+        if explanation.findings.is_empty() && count > baseline_count {
+            let errors = frame.errors(&rest.cells, &background);
+            explanation.text.extend(errors.map(|errors| text::errors(&errors, self.stretch)));
+        }
         explanation
+    }
+}
+
+/// What the errors of a stretch have in common.
+pub(super) struct Errors {
+    pub(super) count: u64,
+    /// The fault, the module and the node of at least nine of ten of them.
+    pub(super) conditions: Vec<(Dimension, String)>,
+    pub(super) known: Option<Known>,
+}
+
+impl Frame<'_> {
+    /// What the errors of the stretch have in common, if there are any.
+    fn errors(&self, cells: &[Vec<Cell>], background: &impl Background) -> Option<Errors> {
+        const LEVEL: usize = Dimension::ALL.len() - 1;
+        let least = Level::Error as Value + OTHER + 1;
+        let mut counts = [const { BTreeMap::<Value, u64>::new() }; 3];
+        let mut count = 0;
+        for (shape, number) in self.shapes.iter().filter(|(shape, _)| shape[LEVEL] >= least) {
+            let in_stretch =
+                cells[*number].iter().filter(|cell| cell.block >= self.baseline_blocks);
+            let occurred: u64 = in_stretch.map(|cell| u64::from(cell.count)).sum();
+            count += occurred;
+            for (counts, value) in counts.iter_mut().zip(shape) {
+                *counts.entry(*value).or_default() += occurred;
+            }
+        }
+        let mut conditions = Vec::new();
+        for (at, counts) in counts.iter().enumerate() {
+            let most = counts.iter().max_by_key(|(_, count)| **count);
+            let most = most.filter(|(_, most)| **most as f64 >= HOME_PART * count as f64);
+            let name = most.and_then(|(value, _)| self.values[at].name(*value));
+            conditions.extend(name.map(|name| (Dimension::ALL[at], name.to_owned())));
+        }
+        let fault = conditions.iter().find(|(dimension, _)| *dimension == Dimension::Fault);
+        let known = fault.and_then(|(_, id)| background.fault(id));
+        (count > 0).then_some(Errors { count, conditions, known })
     }
 }
 

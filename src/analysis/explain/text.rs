@@ -1,6 +1,6 @@
 //! What is different, in sentences for the one who is on call.
 
-use super::search::{Deployed, Explanation, Finding};
+use super::search::{Deployed, Errors, Explanation, Finding};
 use super::{Dimension, Stretch};
 use crate::time::{Timestamp, moment};
 
@@ -15,6 +15,9 @@ pub(super) fn of(explanation: &Explanation, stretch: Stretch, baseline: Stretch)
     let Some((first, others)) = findings.split_first() else {
         if *count == 0 && *baseline_count > 0 {
             return format!("No events in {now}, {} in {before}.", number(*baseline_count));
+        }
+        if *count > 0 && *baseline_count == 0 {
+            return format!("Too few to compare: {} in {now}, 0 in {before}.", events(*count));
         }
         return format!(
             "Nothing is different: {} in {now}, {} in {before}.",
@@ -40,6 +43,34 @@ pub(super) fn of(explanation: &Explanation, stretch: Stretch, baseline: Stretch)
     }
     let volume = words.in_comparison(*count, *baseline_count);
     text + &format!(" In all {} in {now}, {volume}.", events(*count))
+}
+
+/// What errors have in common, where nothing is different.
+pub(super) fn errors(errors: &Errors, stretch: Stretch) -> String {
+    let Errors { count, conditions, known } = errors;
+    let value = |wanted| {
+        let found = conditions.iter().find(|(dimension, _)| *dimension == wanted);
+        found.map(|(_, value)| value.as_str())
+    };
+    let words = Words { stretch, baseline: stretch };
+    let mut text = match count {
+        1 => " There is 1 error".to_owned(),
+        count => format!(" There are {} errors", number(*count)),
+    };
+    let fault = value(Dimension::Fault).map(|id| known.as_ref().map_or(id, |known| &known.title));
+    match (fault, value(Dimension::Module)) {
+        (Some(title), _) => text.push_str(&format!(", `{title}`")),
+        (None, Some(module)) => text.push_str(&format!(" of module {module}")),
+        (None, None) => {}
+    }
+    if let Some(known) = known.as_ref().filter(|known| known.first_seen >= stretch.from) {
+        text.push_str(&format!(" (new, first seen {})", words.clock(known.first_seen)));
+    }
+    if let Some(node) = value(Dimension::Node) {
+        text.push_str(&format!(", on {node}"));
+    }
+    text.push('.');
+    text
 }
 
 struct Words {
@@ -247,6 +278,16 @@ mod tests {
             1800,
             std::slice::from_ref(&noise),
             "Nothing is different: 600 events in 30 min, 600 in the 30 min before.",
+        );
+        check(
+            1800,
+            &[("b@host", "1", 731..760, 10)],
+            "Too few to compare: 3 events in 30 min, 0 in the 30 min before. There are 3 errors, `timeout calling db` (new, first seen 12:12:11), on b@host.",
+        );
+        check(
+            1800,
+            &[("a@host", "2", -900..0, 300)],
+            "No events in 30 min, 3 in the 30 min before.",
         );
         check(
             1800,
