@@ -31,6 +31,8 @@ use crate::instance::read::{self, Entry};
 use crate::metrics::{ReceiverMetrics, ReceiverStats};
 use crate::node::Node;
 use crate::store::{ReadError, StoreCursor};
+#[cfg(feature = "http")]
+use crate::time::Clock;
 use crate::time::{Timestamp, monotonic};
 
 /// What files begin with in which positions are stored.
@@ -132,7 +134,10 @@ impl Notifier {
                     warn!(%receiver, "there is no such webhook: nobody is told");
                     return None;
                 };
-                Channel::Webhook(Sender::new(webhook, config.public_url.as_deref()))
+                Channel::Webhook(
+                    Sender::new(webhook, config.public_url.as_deref()),
+                    self.told.clock().clone(),
+                )
             }
             #[cfg(not(feature = "http"))]
             Receiver::Webhook(_) => {
@@ -196,7 +201,7 @@ fn stop_all(at_work: &[AtWork]) {
 enum Channel {
     Process(Destination, Node),
     #[cfg(feature = "http")]
-    Webhook(Sender),
+    Webhook(Sender, Clock),
 }
 
 /// Why an attempt failed.
@@ -215,17 +220,19 @@ impl From<String> for Failed {
 }
 
 impl Channel {
-    fn send(&self, alert: &AlertEvent, runtime: &Handle, now: Timestamp) -> Result<(), Failed> {
+    fn send(&self, alert: &AlertEvent, runtime: &Handle) -> Result<(), Failed> {
         match self {
             Channel::Process(destination, node) => {
                 Ok(runtime.block_on(tell_process(node, destination, alert))?)
             }
             #[cfg(feature = "http")]
-            Channel::Webhook(sender) => sender.send(alert, now).map_err(|error| Failed {
-                is_refused: error.is_final(),
-                pause: error.retry_after(),
-                why: error.to_string(),
-            }),
+            Channel::Webhook(sender, clock) => {
+                sender.send(alert, clock.now()).map_err(|error| Failed {
+                    is_refused: error.is_final(),
+                    pause: error.retry_after(),
+                    why: error.to_string(),
+                })
+            }
         }
     }
 }
@@ -446,7 +453,7 @@ impl Work {
                 warn!(%receiver, alert = %alert.id, rule = alert.rule, "it is a day old: nobody is told");
                 return End::GivenUp;
             }
-            let failed = match self.channel.send(alert, &self.runtime, now) {
+            let failed = match self.channel.send(alert, &self.runtime) {
                 Ok(()) => {
                     metrics.delivered.inc();
                     if pause != FIRST_PAUSE {
