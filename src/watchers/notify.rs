@@ -7,7 +7,8 @@
 //! # Invariants
 //!
 //! - `at_least_once`: a position is stored behind what was delivered, or given up.
-//! - `both_or_none`: who is told that an alert is resolved was told that it fires, and the other way round.
+//! - `both_or_none`: who is told that an alert is resolved was told that it fires, and the other way round as long as a rule
+//!   names the receiver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -46,7 +46,8 @@ fn texts_are_those_of_every_release() {
                 .status();
             assert!(made.is_ok_and(|status| status.success()), "OTP {release} answers");
             let bytes = std::fs::read(&out).expect("it has written");
-            let bytes = inflate(&bytes, LIMIT_BYTES).expect("compressed");
+            let bytes = inflate(&bytes, LIMIT_BYTES)
+                .unwrap_or_else(|error| panic!("OTP {release}, seed {seed}, {count}: {error}"));
             let [_, cases] =
                 TermRef::whole(&bytes).expect("a term").as_tuple().expect("{Release, Cases}");
             for case in cases.cells() {

@@ -59,7 +59,9 @@ fn serve(mut stream: TcpStream, answer: Option<&[u8]>, asked: &AtomicUsize) {
         }
         let mut out = vec![0; 4];
         if let Some(from) = caller(&packet) {
-            let is_about_names = packet.windows(12).any(|bytes| bytes == b"whereis_name");
+            let has = |text: &[u8]| packet.windows(text.len()).any(|bytes| bytes == text);
+            // Each instance asks for its own.
+            let is_about_names = has(b"whereis_name") && has(b"error_logger");
             asked.fetch_add(usize::from(is_about_names), Ordering::SeqCst);
             let Some(answer) = answer else { continue };
             let [pid, tag] = TermRef::whole(&from).unwrap().as_tuple().unwrap();
