@@ -286,7 +286,7 @@ impl App {
             api.stop().await;
         }
         // That our connections end is no node's going; and they write to instances.
-        let watchers = Arc::into_inner(self.watchers).expect("nobody else has them for long");
+        let watchers = self.watchers.clone();
         let stop = tokio::task::spawn_blocking(move || watchers.stop());
         stop.await.expect("stopping does not panic");
         let receivers = async {

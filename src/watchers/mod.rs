@@ -14,7 +14,7 @@ pub mod rules;
 #[cfg(feature = "http")]
 pub mod webhook;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::analysis::fault_rule::FaultRule;
 use crate::analysis::rule::Rule;
@@ -59,8 +59,8 @@ impl WatcherConfig {
 
 /// What watches.
 pub struct Watchers {
-    /// Who comes and goes, and what runs there; `None` without an instance for it.
-    pub deployments: Option<Deployments>,
+    /// Who comes and goes, and what runs there; `None` without an instance for it, or when it has ended.
+    deployments: Mutex<Option<Deployments>>,
     /// What keeps breaking; `None` without an instance for it.
     pub faults: Option<Arc<FaultWatcher>>,
     /// What is computed of windows of time.
@@ -118,6 +118,7 @@ impl Watchers {
         for instance in instances.values() {
             instance.set_analyst(Arc::downgrade(&analyst));
         }
+        let deployments = Mutex::new(deployments);
         Watchers { deployments, faults, analyses, alerts, _answers: answers }
     }
 
@@ -142,13 +143,13 @@ impl Watchers {
     }
 
     /// Ends them; what they know is stored. Blocks.
-    pub fn stop(self) {
-        drop(self.deployments);
-        if let Some(faults) = self.faults {
+    pub fn stop(&self) {
+        drop(self.deployments.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(faults) = &self.faults {
             faults.stop();
         }
         self.analyses.stop();
-        if let Some(alerts) = self.alerts {
+        if let Some(alerts) = &self.alerts {
             alerts.stop();
         }
     }
