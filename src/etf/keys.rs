@@ -295,6 +295,24 @@ mod tests {
         bytes
     }
 
+    /// A list whose first element is a native record, as OTP 29 sends it, is one term: the keys behind it are keys.
+    #[test]
+    fn a_record_at_the_beginning_of_a_list_moves_no_key() {
+        // #a:b{c = [1]}
+        let record = [67, 0, 0, 0, 1, 0, 119, 1, 97, 119, 1, 98, 119, 1, 99, 107, 0, 1, 1];
+        let list = [&[108, 0, 0, 0, 1][..], &record, &[106]].concat();
+        let mut bytes = vec![116, 0, 0, 0, 3, 119, 1, 120];
+        bytes.extend(list);
+        for key in [1, 2] {
+            // A tuple is a key that has to be looked at.
+            bytes.extend([104, 1, 97, key, 106]);
+        }
+        assert!(walk(&bytes).is_ok());
+        let (same, other) = (bytes.len() - 7, bytes.len() - 2);
+        bytes[other] = bytes[same];
+        assert_eq!(walk(&bytes).unwrap_err(), DecodeError::RepeatedKey);
+    }
+
     /// Each pair is one term in two forms; `binary_to_term/1` of every release refuses the map.
     #[test]
     fn a_key_is_recognised_in_each_of_its_forms() {

@@ -209,7 +209,13 @@ impl<'a> Stream<'a> {
     pub(crate) fn record(&mut self) -> Option<(impl Iterator<Item = AtomRef<'a>> + use<'a>, u32)> {
         // As after the head of any term: an empty LIST_EXT is its tail.
         let mut inside = *self;
-        while inside.bytes[0] == LIST_EXT && inside.count() == 0 {}
+        while inside.bytes[0] == LIST_EXT {
+            let mut tail = inside;
+            if tail.count() > 0 {
+                break;
+            }
+            inside = tail;
+        }
         if inside.bytes[0] != NATIVE_RECORD_EXT {
             return None;
         }
