@@ -16,8 +16,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::id;
 use super::kind::Level;
-use super::pairs::Pairs;
+use super::pairs::{self, Pairs};
 use super::view::timestamp;
 use crate::etf::{AtomRef, Term, TermBuf, TermRef, encode};
 use crate::time::Timestamp;
@@ -60,16 +61,12 @@ impl AlertId {
     pub fn of(rule: &str, number: u64, by: &[u8], at: Timestamp) -> Self {
         let mut text = format!("{rule}\0{number}\0{}\0", at.micros()).into_bytes();
         text.extend_from_slice(by);
-        let digest = md5::compute(text).0;
-        let (first, _) = digest.split_first_chunk().expect("16 bytes");
-        AlertId(u64::from_be_bytes(*first))
+        AlertId(id::of(&text))
     }
 
     /// The id that is written so.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_id =
-            text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_id.then(|| u64::from_str_radix(text, 16).ok().map(AlertId)).flatten()
+        id::parse(text).map(AlertId)
     }
 }
 
@@ -132,7 +129,7 @@ impl AlertEvent {
         if let Some(explanation) = &self.explanation {
             about.binary("explanation", explanation);
         }
-        tagged("alert", &self.rule, self.phase.as_str(), &about)
+        about.event("alert", self.phase.as_str(), |out| encode::atom(out, &self.rule))
     }
 
     /// What an event says; `None` if it has not this form.
@@ -225,13 +222,7 @@ impl SilenceEvent {
                 (id, "lifted")
             }
         };
-        TermBuf::written(|out| {
-            encode::tuple_header(out, 4);
-            encode::atom(out, "silence");
-            encode::binary(out, id.as_bytes());
-            encode::atom(out, what);
-            about.write(out);
-        })
+        about.event("silence", what, |out| encode::binary(out, id.as_bytes()))
     }
 
     /// What an event says; `None` if it has not this form.
@@ -289,25 +280,9 @@ impl Unwatched {
     }
 }
 
-/// `{Tag, Name, What, About}`.
-fn tagged(tag: &str, name: &str, what: &str, about: &Pairs) -> TermBuf {
-    TermBuf::written(|out| {
-        encode::tuple_header(out, 4);
-        encode::atom(out, tag);
-        encode::atom(out, name);
-        encode::atom(out, what);
-        about.write(out);
-    })
-}
-
-/// A binary, a string or an atom.
+/// A text of ours.
 fn text(term: TermRef<'_>) -> Option<String> {
-    let text = match term.view() {
-        Term::Binary(bytes) | Term::String(bytes) => std::str::from_utf8(bytes).ok()?.to_owned(),
-        Term::Atom(atom) => atom.to_str().into_owned(),
-        _ => return None,
-    };
-    (text.len() <= MAX_EXPLANATION_BYTES).then_some(text)
+    pairs::text(term, MAX_EXPLANATION_BYTES)
 }
 
 #[cfg(test)]

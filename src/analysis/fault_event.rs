@@ -12,7 +12,7 @@
 
 use super::fault::{Decision, Fault, News, State};
 use super::fingerprint::FaultId;
-use super::pairs::Pairs;
+use super::pairs::{self, Pairs};
 use super::view::timestamp;
 use crate::etf::{Term, TermBuf, TermRef, encode};
 use crate::time::Timestamp;
@@ -156,23 +156,11 @@ impl Fault {
 
 /// `{fault, Id, State, About}`.
 fn event(id: FaultId, state: State, about: &Pairs) -> TermBuf {
-    TermBuf::written(|out| {
-        encode::tuple_header(out, 4);
-        encode::atom(out, "fault");
-        encode::binary(out, id.to_string().as_bytes());
-        encode::atom(out, state.as_str());
-        about.write(out);
-    })
+    about.event("fault", state.as_str(), |out| encode::binary(out, id.to_string().as_bytes()))
 }
 
-/// A binary, a string or an atom.
 fn text(term: TermRef<'_>) -> Option<String> {
-    let text = match term.view() {
-        Term::Binary(bytes) | Term::String(bytes) => std::str::from_utf8(bytes).ok()?.to_owned(),
-        Term::Atom(atom) => atom.to_str().into_owned(),
-        _ => return None,
-    };
-    (text.len() <= MAX_WHO_BYTES).then_some(text)
+    pairs::text(term, MAX_WHO_BYTES)
 }
 
 #[cfg(test)]

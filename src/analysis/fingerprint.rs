@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::exception::Call;
 use super::facts::Facts;
 use super::failure::Failure;
+use super::id;
 use super::kind::{Kind, Level};
 use super::platform::is_platform;
 use super::shape;
@@ -33,16 +34,12 @@ pub struct FaultId(u64);
 impl FaultId {
     /// The id of the fault of an instance that this text tells from its others.
     pub fn of(instance: &str, text: &str) -> Self {
-        let digest = md5::compute(format!("{VERSION}\0{instance}\0{text}")).0;
-        let (first, _) = digest.split_first_chunk().expect("16 bytes");
-        FaultId(u64::from_be_bytes(*first))
+        FaultId(id::of(format!("{VERSION}\0{instance}\0{text}").as_bytes()))
     }
 
     /// The id that is written so.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_id =
-            text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_id.then(|| u64::from_str_radix(text, 16).ok().map(FaultId)).flatten()
+        id::parse(text).map(FaultId)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod fingerprint;
 mod golden_tests;
 pub mod grep;
 pub mod grouping;
+mod id;
 pub mod inventory;
 pub mod kind;
 pub mod occurrence;
