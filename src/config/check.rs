@@ -9,14 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AnalysisSection, ConfigError, File, InstanceSection, KNOWN, Limit, LocateEm, OF_ANALYSIS, Size,
-    Span, SyncSetting, rules,
+    ConfigError, File, InstanceSection, Limit, LocateEm, Size, Span, SyncSetting, analyses, rules,
 };
-use crate::analysis::window_value::MAX_ELEMENT;
-use crate::etf::{Term, TermRef};
 use crate::event_log::MAX_NAME_BYTES;
 use crate::instance::SyncMode;
-use crate::instance::locator::target::{ERROR_LOGGER, Nodes};
+use crate::instance::locator::target::Nodes;
 use crate::proto::NodeName;
 
 /// A part of a file that has keys.
@@ -42,7 +39,7 @@ pub(super) type FindKey<'a> = &'a dyn Fn(Section, &str) -> (PathBuf, usize);
 pub(super) const MAX_EVENT_BYTES: u64 = crate::proto::packet::MAX_PACKET_BYTES as u64 - (64 << 10);
 
 /// The directory of an instance's archives, within its own, which has its name.
-const ARCHIVES: &str = "archive";
+pub(super) const ARCHIVES: &str = "archive";
 
 /// Spans of time in an instance: shorter ones keep a processor busy, longer ones are no limit.
 const SPANS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(YEARS_100);
@@ -51,15 +48,6 @@ const YEARS_100: u64 = 36_500 * 86_400;
 
 /// Silence between nodes. OTP takes whole seconds, from one on.
 const TICK_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-
-/// Analyses of a configuration at most, and values of one of them: each costs time with every event.
-const MAX_ANALYSES: usize = 64;
-const MAX_VALUES: usize = 32;
-
-/// How long a window may be, and how many steps of a sliding one it may be long.
-const WINDOWS: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
-const MAX_PANES: u128 = 1000;
 
 /// Reads a key of an instance.
 type Get<T> = fn(&InstanceSection) -> Option<T>;
@@ -179,92 +167,8 @@ pub(super) fn check(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> 
         }
         instance(section, here, place)?;
     }
-    analyses(file, place)?;
+    analyses::check(file, place)?;
     rules::check(file, place)
-}
-
-fn analyses(file: &File, place: FindKey<'_>) -> Result<(), ConfigError> {
-    let mut names = std::collections::HashSet::new();
-    for (number, section) in file.analysis.iter().enumerate() {
-        let wrong = |key, why| Err(at(place, Section::Analysis(number), key, why));
-        let name = &*section.name;
-        if number >= MAX_ANALYSES {
-            return wrong("name", format!("there may be {MAX_ANALYSES} analyses"));
-        }
-        if let Err(why) = instance_name(name) {
-            return wrong("name", why);
-        }
-        let configured = file.instance.iter().find(|it| it.name.as_deref() == Some(name));
-        let locates = |it: &InstanceSection| matches!(it.locate_em, Some(Limit::Some(_)));
-        if OF_ANALYSIS.contains(&name)
-            || name == ERROR_LOGGER
-            || [ARCHIVES, KNOWN].contains(&name)
-            || configured.is_some_and(locates)
-        {
-            return wrong("name", format!("instance {name} is there for other events"));
-        }
-        if !names.insert(name) {
-            return wrong("name", format!("analysis {name} is configured twice"));
-        }
-        let mut from = &section.from;
-        for _ in &file.analysis {
-            if from == name {
-                return wrong("from", format!("{name} would read what it writes itself"));
-            }
-            let Some(next) = file.analysis.iter().find(|it| it.name == *from) else { break };
-            from = &next.from;
-        }
-        analysis(section).or_else(|(key, why)| wrong(key, why))?;
-    }
-    Ok(())
-}
-
-/// An analysis by itself: the key that is wrong, and why.
-fn analysis(section: &AnalysisSection) -> Result<(), (&'static str, String)> {
-    let Span(window) = section.window;
-    let Span(every) = section.every.unwrap_or(section.window);
-    for (key, span) in [("window", window), ("every", every)] {
-        if !WINDOWS.contains(&span) || span.subsec_nanos() % 1_000 != 0 {
-            return Err((key, "write 1s to 366day".to_owned()));
-        }
-    }
-    if window.as_micros() % every.as_micros() != 0 {
-        return Err(("every", "a window has to be a multiple of it".to_owned()));
-    }
-    if window.as_micros() / every.as_micros() > MAX_PANES {
-        return Err(("every", format!("a window may be {MAX_PANES} times as long at most")));
-    }
-    if section.by.is_some_and(|by| !(1..=MAX_ELEMENT).contains(&by)) {
-        return Err(("by", format!("write the number of an element, 1 to {MAX_ELEMENT}")));
-    }
-    if section.values.is_empty() || section.values.len() > MAX_VALUES {
-        return Err(("values", format!("write 1 to {MAX_VALUES} values, such as n = \"count\"")));
-    }
-    if let Some(name) = section.values.keys().find(|name| name.chars().count() > 255) {
-        return Err(("values", format!("{name:?} is too long for an atom")));
-    }
-    let arity = section.match_spec.as_ref().and_then(|spec| elements(spec.term.as_term()));
-    let Some(arity) = arity else { return Ok(()) };
-    let beyond =
-        |element| format!("the match spec makes {arity} elements, and none of number {element}");
-    if let Some(by) = section.by.filter(|by| *by > arity) {
-        return Err(("by", beyond(by)));
-    }
-    let mut wanted = section.values.values().filter_map(|value| value.0.element());
-    wanted.find(|it| *it > arity).map_or(Ok(()), |element| Err(("values", beyond(element))))
-}
-
-/// How many elements a match spec makes of an event at most, if it says so: where each body ends with `{{...}}`.
-fn elements(spec: TermRef<'_>) -> Option<usize> {
-    let of_clause = |clause: TermRef<'_>| {
-        let [_, _, body] = clause.as_tuple()?;
-        let [tuple] = body.cells().last()?.as_tuple()?;
-        match tuple.view() {
-            Term::Tuple(elements) => Some(elements.len()),
-            _ => None,
-        }
-    };
-    spec.cells().map(of_clause).collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 pub(super) fn at(place: FindKey<'_>, section: Section, key: &str, message: String) -> ConfigError {

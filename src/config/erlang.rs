@@ -203,17 +203,10 @@ impl<'a> Parameters<'a> {
     /// The file and line of a key.
     fn place(&self, file: &File, section: Section, key: &str) -> (PathBuf, usize) {
         let name = |number: usize| file.instance[number].name.as_deref().unwrap_or_default();
-        if let Section::Analysis(number) = section {
-            let reader = self.reader("analysis").expect("the key was read somewhere");
-            let has_it = |analysis: &&AnalysisSection| match key {
-                "by" => analysis.by.is_some(),
-                "every" => analysis.every.is_some(),
-                _ => true,
-            };
-            let nth = file.analysis[..number].iter().filter(has_it).count();
-            return (reader.path.clone(), reader.nth_line(&["logmachine", "analysis", key], nth));
-        }
         let nth_of = match section {
+            Section::Analysis(n) => {
+                Some(("analysis", file.analysis[..n].iter().filter(|it| it.has(key)).count()))
+            }
             Section::Rule(n) => {
                 Some(("rule", file.rule[..n].iter().filter(|it| it.has(key)).count()))
             }

@@ -4,11 +4,11 @@
 //! over `[instance_defaults]` over the built-in defaults. Errors name the file, the line, the key and what is
 //! allowed (`check.rs`). The original's Erlang form becomes the same [`File`] (`erlang.rs`).
 
+mod analyses;
 pub(crate) mod check;
 mod erlang;
 mod rules;
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -16,8 +16,6 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::analysis::fault_rule::FaultRule;
-use crate::analysis::window::Analysis;
-use crate::analysis::window_value::Value;
 use crate::api::{HttpConfig, Role, TlsFiles, Token};
 use crate::etf::{TermBuf, text};
 use crate::event_log::LogConfig;
@@ -28,6 +26,7 @@ use crate::instance::redaction::Redaction;
 use crate::instance::{InstanceConfig, Overload, SyncMode};
 use crate::match_spec::{Limits, MatchSpec};
 pub use crate::node::epmd::Mode as EpmdMode;
+pub use analyses::{AnalysisSection, StartSetting, ValueText};
 use check::Section;
 pub use rules::{
     ByText, FaultSetting, GrepText, LevelText, ReceiverText, RuleSection, SecretText, TemplateText,
@@ -85,42 +84,6 @@ pub struct File {
     /// `[[webhook]]`.
     pub webhook: Vec<WebhookSection>,
 }
-
-/// `[[analysis]]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the keys are those of the manual's table")]
-pub struct AnalysisSection {
-    pub name: String,
-    /// The instance whose events are looked at.
-    pub from: String,
-    pub match_spec: Option<MatchSpecText>,
-    /// The element that is the key.
-    pub by: Option<usize>,
-    pub window: Span,
-    pub every: Option<Span>,
-    pub values: BTreeMap<String, ValueText>,
-    #[serde(default)]
-    pub start: StartSetting,
-    /// Where `from` stands: whether there is such an instance is known only when all are.
-    #[serde(skip)]
-    place: (PathBuf, usize),
-}
-
-/// Where an analysis begins when it first runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StartSetting {
-    /// With the window of that moment.
-    #[default]
-    Now,
-    /// With the oldest entry.
-    Earliest,
-}
-
-/// What is computed of a window, such as `max(2)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ValueText(pub Value);
 
 /// `[[fault_rule]]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -280,6 +243,13 @@ pub struct LocateEm(pub Target);
 /// A time span, written `"30min"`, `"4h"`, `"7day"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+impl Span {
+    /// In microseconds, as far as there are numbers for it.
+    fn micros(self) -> u64 {
+        u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)
+    }
+}
 
 /// A number of bytes, written `268435456` or `"256MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -452,14 +422,6 @@ deserialize_written!(
     SyncSetting
 );
 
-/// It says itself what is wrong with it.
-impl<'de> Deserialize<'de> for ValueText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Value::parse(&text).map(ValueText).map_err(de::Error::custom)
-    }
-}
-
 impl File {
     /// Reads a file: the original's Erlang form if its name ends in `.config`, else TOML.
     ///
@@ -519,23 +481,6 @@ impl File {
             fingerprint: rule.fingerprint.0.clone(),
         };
         self.fault_rule.iter().map(rule).collect()
-    }
-
-    /// What the file says is to be computed.
-    pub fn analyses(&self) -> Vec<Analysis> {
-        let micros =
-            |Span(span): Span| u64::try_from(span.as_micros()).expect("checked: it is limited");
-        let analysis = |section: &AnalysisSection| Analysis {
-            name: section.name.clone(),
-            from: section.from.clone(),
-            spec: section.match_spec.clone().map(|it| (it.spec, it.term)),
-            by: section.by,
-            window: micros(section.window),
-            every: micros(section.every.unwrap_or(section.window)),
-            values: section.values.iter().map(|(name, it)| (name.clone(), it.0)).collect(),
-            from_earliest: section.start == StartSetting::Earliest,
-        };
-        self.analysis.iter().map(analysis).collect()
     }
 
     /// Remembers where it is said which instances analyses and rules read.

@@ -276,7 +276,7 @@ impl RuleSection {
         }
         let spans = [("absent_for", self.absent_for), ("within", self.within), ("for", self.r#for)];
         for (key, span) in spans {
-            if span.is_some_and(|span| !SPANS.contains(&micros(span))) {
+            if span.is_some_and(|span| !SPANS.contains(&span.micros())) {
                 return Err((key, "write 1s to 366day".to_owned()));
             }
         }
@@ -331,10 +331,10 @@ impl RuleSection {
 
     fn rule(&self) -> Rule {
         let condition = match self.absent_for {
-            Some(after) => Condition::Absent { after: micros(after) },
+            Some(after) => Condition::Absent { after: after.micros() },
             None => Condition::Count {
                 count: self.count.unwrap_or(1),
-                within: self.within.map_or(WITHIN, micros),
+                within: self.within.map_or(WITHIN, Span::micros),
             },
         };
         Rule {
@@ -348,17 +348,13 @@ impl RuleSection {
                 FaultSetting::Regressed => FaultNews::Regressed,
             }),
             condition,
-            hold: self.r#for.map_or(0, micros),
+            hold: self.r#for.map_or(0, Span::micros),
             by: self.by.map(|it| it.0),
             severity: self.severity.map_or(Level::Error, |it| it.0),
             text: self.text.clone(),
             notify: self.notify.iter().map(|it| it.0.clone()).collect(),
         }
     }
-}
-
-fn micros(Span(span): Span) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Checks all rules.
