@@ -20,6 +20,7 @@ use super::id;
 use super::kind::Level;
 use super::pairs::{self, Pairs};
 use super::view::timestamp;
+use super::window::Key;
 use crate::etf::{AtomRef, Term, TermBuf, TermRef, encode};
 use crate::time::Timestamp;
 
@@ -130,6 +131,18 @@ impl AlertEvent {
             about.binary("explanation", explanation);
         }
         about.event("alert", self.phase.as_str(), |out| encode::atom(out, &self.rule))
+    }
+
+    /// Whose it is.
+    pub fn key(&self) -> Key {
+        self.by.as_ref().map_or(Key::Other, |by| Key::of(by.as_term()))
+    }
+
+    /// Whether one that fires has the id that a rule gives it: what somebody else wrote has not, unless he wants it to.
+    pub fn has_due_id(&self) -> bool {
+        let key = self.key();
+        let by: &[u8] = if let Key::Term(bytes) = &key { bytes } else { &[] };
+        self.id == AlertId::of(&self.rule, self.number, by, self.at)
     }
 
     /// What an event says; `None` if it has not this form.
@@ -309,6 +322,11 @@ mod tests {
             explanation: Some("Nothing is different".into()),
         };
         assert_eq!(AlertEvent::decode(alert.encode().as_term()), Some(alert.clone()));
+        assert!(!alert.has_due_id(), "nobody of us wrote it");
+        let key = alert.key();
+        let Key::Term(by) = &key else { panic!("it has one") };
+        let ours = AlertEvent { id: AlertId::of("too many", 4, by, at), ..alert.clone() };
+        assert!(ours.has_due_id());
         let least =
             AlertEvent { by: None, entry: None, firing_at: None, explanation: None, ..alert };
         assert_eq!(AlertEvent::decode(least.encode().as_term()), Some(least));

@@ -375,7 +375,10 @@ impl Work {
         let notifies =
             |rule: &Rule| rule.name == alert.rule && rule.notify.contains(&self.state.receiver);
         match alert.phase {
-            Phase::Firing => self.rules.running().iter().any(|running| notifies(&running.rule)),
+            Phase::Firing => {
+                alert.has_due_id()
+                    && self.rules.running().iter().any(|running| notifies(&running.rule))
+            }
             Phase::Resolved => {
                 self.known.open.contains(&alert.id) || self.known.quieted.contains_key(&alert.id)
             }

@@ -76,11 +76,14 @@ impl Words {
             self.summary.take(at, event);
         }
         let Some(alert) = AlertEvent::decode(event) else { return };
-        if !is_summed_up && !self.summary.is_next(&alert) {
+        let whose = (alert.rule.clone(), alert.key());
+        let is_ours = match alert.phase {
+            Phase::Firing => alert.has_due_id(),
+            Phase::Resolved => self.firing.get(&whose).is_none_or(|(_, it)| it.id == alert.id),
+        };
+        if !is_ours || !is_summed_up && !self.summary.is_next(&alert) {
             return;
         }
-        let key = alert.by.as_ref().map_or(Key::Other, |by| Key::of(by.as_term()));
-        let whose = (alert.rule.clone(), key);
         match alert.phase {
             Phase::Firing => self.firing.insert(whose, (at, Arc::new(alert))),
             Phase::Resolved => self.firing.remove(&whose),
@@ -125,8 +128,8 @@ impl Summary {
     fn is_next(&mut self, alert: &AlertEvent) -> bool {
         let is_next = match self.last.get(&alert.rule) {
             Some((last, _)) => alert.number == last + 1,
-            // Those before may have been deleted.
-            None => self.last.len() < MAX_RULES,
+            // Those before may have been deleted; that one is resolved says nothing of those.
+            None => alert.phase == Phase::Firing && self.last.len() < MAX_RULES,
         };
         if is_next {
             self.last.insert(alert.rule.clone(), (alert.number, alert.at));
