@@ -67,9 +67,15 @@ pub(super) struct Caller {
     /// The name of the token, or of the address that needs none.
     pub(super) name: Arc<str>,
     role: Role,
+    /// Whether a browser's cookie says so.
+    pub(super) is_session: bool,
 }
 
 impl Caller {
+    pub(super) const fn role(&self) -> Role {
+        self.role
+    }
+
     /// Refuses what needs a role that the caller has not.
     pub(super) fn check(&self, role: Role) -> Result<(), Refusal> {
         if self.role >= role {
@@ -110,15 +116,25 @@ pub(super) struct Access {
 struct Known {
     tokens: Vec<Token>,
     hosts: Vec<String>,
+    /// Where pages come from that a proxy serves for us: `https://HOST`.
+    public_origin: Option<String>,
+}
+
+impl Known {
+    fn new(config: &HttpConfig) -> Self {
+        let mut hosts = config.hosts.clone();
+        let uri = config.public_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
+        let place = uri.as_ref().and_then(|uri| uri.scheme_str().zip(uri.authority()));
+        hosts.extend(place.map(|(_, host)| host.to_string()));
+        let public_origin = place.map(|(scheme, host)| format!("{scheme}://{host}"));
+        Known { tokens: config.tokens.clone(), hosts, public_origin }
+    }
 }
 
 impl Access {
     pub(super) fn new(config: &HttpConfig, node_host: &str) -> Self {
         Access {
-            known: RwLock::new(Known {
-                tokens: config.tokens.clone(),
-                hosts: config.hosts.clone(),
-            }),
+            known: RwLock::new(Known::new(config)),
             sessions: Mutex::default(),
             node_host: node_host.to_owned(),
             is_loopback: config.listen.ip().is_loopback(),
@@ -126,9 +142,9 @@ impl Access {
     }
 
     /// From now on others may. Browsers whose token is gone are out.
-    pub(super) fn replace(&self, tokens: Vec<Token>, hosts: Vec<String>) {
+    pub(super) fn replace(&self, config: &HttpConfig) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        *known = Known { tokens, hosts };
+        *known = Known::new(config);
         let is_known = |session: &Session| {
             let sha256 = session.sha256;
             known
@@ -173,7 +189,10 @@ impl Access {
         }
         let scheme = if connection.is_tls { "https" } else { "http" };
         let is_foreign = match headers.get(header::ORIGIN) {
-            Some(origin) => origin.as_bytes() != format!("{scheme}://{host}").as_bytes(),
+            Some(origin) => {
+                origin.as_bytes() != format!("{scheme}://{host}").as_bytes()
+                    && !self.is_public_origin(origin)
+            }
             None => headers
                 .get("sec-fetch-site")
                 .is_some_and(|site| site != "same-origin" && site != "none"),
@@ -183,6 +202,11 @@ impl Access {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "cross_site", message).at("Origin"));
         }
         Ok(())
+    }
+
+    fn is_public_origin(&self, origin: &HeaderValue) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.public_origin.as_ref().is_some_and(|ours| ours.as_bytes() == origin.as_bytes())
     }
 
     fn is_ours(&self, host: &str, connection: &Connection) -> bool {
@@ -244,7 +268,7 @@ impl Access {
             return Err(unauthorized("a token is needed: Authorization: Bearer TOKEN"));
         }
         if connection.is_own() {
-            return Ok(Caller { name: "local".into(), role: Role::Admin });
+            return Ok(Caller { name: "local".into(), role: Role::Admin, is_session: false });
         }
         Err(unauthorized(
             "without tokens only processes of this program's own user and of root are served: make one with `logmachine token`",
@@ -281,8 +305,8 @@ impl Access {
             let oldest = *oldest.0;
             sessions.remove(&oldest);
         }
-        let session =
-            Session { caller: caller_of(&token), sha256: token.sha256, until: now + SESSION_TIME };
+        let caller = Caller { is_session: true, ..caller_of(&token) };
+        let session = Session { caller, sha256: token.sha256, until: now + SESSION_TIME };
         sessions.insert(sha256(cookie.as_bytes()), session);
         let secure = if is_tls { "; Secure" } else { "" };
         let age = SESSION_TIME.as_secs();
@@ -310,7 +334,7 @@ impl Access {
 }
 
 fn caller_of(token: &Token) -> Caller {
-    Caller { name: token.name.as_str().into(), role: token.role }
+    Caller { name: token.name.as_str().into(), role: token.role, is_session: false }
 }
 
 fn unauthorized(message: &str) -> Refusal {
@@ -478,7 +502,9 @@ mod tests {
         let cookie = set.split(';').next().expect("a pair").to_owned();
         let with = |role| status(role, &[("cookie", &format!("other=1; {cookie}"))]);
         assert_eq!([with(Role::Read), with(Role::Write), with(Role::Admin)], [200, 200, 403]);
-        access.replace(tokens[..1].to_vec(), vec![]);
+        let mut config = HttpConfig::new("127.0.0.1:4370".parse().expect("an address"));
+        config.tokens = tokens[..1].to_vec();
+        access.replace(&config);
         assert_eq!(with(Role::Read), 401, "its token is gone");
         assert_eq!(status(Role::Read, &[("authorization", "Bearer r")]), 200);
         assert!(access.log_in(&headers(&[]), true).is_err());

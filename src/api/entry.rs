@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::analysis::view::{Frame, View};
-use crate::etf::{json, text};
+use crate::etf::{TermRef, json, text};
 use crate::instance::reader::Selected;
 use crate::store::write_record;
 use crate::time::moment;
@@ -18,7 +18,12 @@ pub(super) enum Format {
     Json,
     /// As Erlang text.
     Text,
+    /// In short, for lists: the view's plain fields, or else the beginning of the text.
+    Brief,
 }
+
+/// The longest text of an entry that is written in short.
+const MAX_BRIEF_BYTES: usize = 1024;
 
 /// An entry.
 #[derive(ToSchema)]
@@ -32,7 +37,7 @@ pub(super) struct EntrySchema {
     ts: String,
     /// Microseconds since 1970
     micros: u64,
-    /// The event as JSON that tells every term from every other, or as Erlang text
+    /// The event as JSON that tells every term from every other, or as Erlang text; in short null where there is a view
     event: serde_json::Value,
     /// What it says in plain fields; null for terms of no known shape
     view: Option<ViewBody>,
@@ -110,6 +115,7 @@ pub(super) fn write_entry(out: &mut String, entry: &Selected<'_>, format: Format
     match format {
         Format::Json => json::write_term(out, event).expect("strings take everything"),
         Format::Text => write_text(out, &text::to_lossless(event)),
+        Format::Brief => return write_brief(out, event),
     }
     out.push_str(r#","view":"#);
     match View::of(event) {
@@ -120,6 +126,22 @@ pub(super) fn write_entry(out: &mut String, entry: &Selected<'_>, format: Format
         None => out.push_str("null"),
     }
     out.push('}');
+}
+
+/// The rest of an entry that is written in short.
+fn write_brief(out: &mut String, event: TermRef<'_>) {
+    let Some(mut view) = View::of(event) else {
+        let mut text = String::new();
+        text::write_term(&mut text, event, MAX_BRIEF_BYTES).expect("strings take everything");
+        write_text(out, &text);
+        return out.push_str(r#","view":null}"#);
+    };
+    for text in std::iter::once(&mut view.message).chain(&mut view.reason) {
+        text.truncate(text.floor_char_boundary(MAX_BRIEF_BYTES));
+    }
+    (view.detail, view.stacktrace) = (String::new(), Vec::new());
+    let view = serde_json::to_string(&ViewBody::from(view)).expect("it is plain data");
+    write!(out, r#"null,"view":{view}}}"#).expect("strings take everything");
 }
 
 /// Writes text as a JSON string.

@@ -11,6 +11,7 @@ mod alerts;
 mod analyses;
 mod append;
 mod body;
+mod console;
 mod entries;
 mod entry;
 mod error;
@@ -50,6 +51,8 @@ pub struct HttpConfig {
     pub tokens: Vec<Token>,
     /// Names, beside the listener's own, that requests may be addressed to: `name` or `name:port`.
     pub hosts: Vec<String>,
+    /// Where people find the pages, if a proxy serves them: its origin may send what changes something, as ours may.
+    pub public_url: Option<String>,
     /// Whether another address than loopback may be served without TLS.
     pub plain: bool,
     /// Where the certificate and its key are, if connections are encrypted.
@@ -64,6 +67,7 @@ impl HttpConfig {
             is_asked_for: true,
             tokens: Vec::new(),
             hosts: Vec::new(),
+            public_url: None,
             plain: false,
             tls: None,
         }

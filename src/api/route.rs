@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{self, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get};
+use axum::{Json, Router};
 use futures_util::StreamExt;
-use utoipa::OpenApi;
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
 use super::state::{Shared, State};
 use super::{
-    Role, about, alerts, analyses, append, entries, explain, faults, health, histogram,
+    Role, about, alerts, analyses, append, console, entries, explain, faults, health, histogram,
     open_metrics, stream,
 };
 
@@ -45,6 +46,7 @@ use super::{
         open_metrics::metrics,
         health::healthz,
         health::readyz,
+        who,
         log_in,
         log_out,
         openapi,
@@ -62,6 +64,8 @@ pub(super) fn router(state: &Shared) -> Router {
         Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     };
     Router::new()
+        .route("/", get(console::page))
+        .route("/console/{*file}", get(console::file))
         .route("/api/v1/node", get(about::node))
         .route("/api/v1/instances", get(about::instances))
         .route(INSTANCE, get(about::instance))
@@ -76,7 +80,7 @@ pub(super) fn router(state: &Shared) -> Router {
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/silences", get(alerts::silences).post(alerts::silence))
         .route("/api/v1/silences/{id}", delete(alerts::lift_silence))
-        .route("/api/v1/session", post(log_in).delete(log_out))
+        .route("/api/v1/session", get(who).post(log_in).delete(log_out))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(open_metrics::metrics))
         .route("/healthz", get(health::healthz))
@@ -160,12 +164,36 @@ fn may_pass(state: &State, request: &Request) -> Result<Option<Caller>, Refusal>
 /// The role that a request needs; `None`: anybody may.
 fn role(method: &Method, path: &str) -> Option<Role> {
     match (method, path) {
+        // The console is the same for everybody, and asks for a token.
+        (_, "/healthz" | "/readyz" | "/") => None,
+        (_, path) if path.starts_with("/console/") => None,
         // It shows its token itself.
-        (_, "/healthz" | "/readyz" | "/api/v1/session") => None,
+        (&(Method::POST | Method::DELETE), "/api/v1/session") => None,
         (&(Method::GET | Method::HEAD), _) => Some(Role::Read),
         (&Method::POST, path) if path.ends_with("/entries") => Some(Role::Write),
         _ => Some(Role::Admin),
     }
+}
+
+/// Who sends a request.
+#[derive(Serialize, ToSchema)]
+struct CallerBody {
+    /// The name of the token, or `local` where none is needed
+    name: String,
+    /// `read`, `write` or `admin`
+    role: &'static str,
+    /// Whether it is by the cookie of a browser's session
+    is_session: bool,
+}
+
+/// Says who one is, and what one may do.
+#[utoipa::path(
+    get, path = "/api/v1/session",
+    responses((status = 200, body = CallerBody), (status = 401, body = ErrorBody))
+)]
+async fn who(extract::Extension(caller): extract::Extension<Caller>) -> Json<CallerBody> {
+    let (role, is_session) = (caller.role().as_str(), caller.is_session);
+    Json(CallerBody { name: caller.name.to_string(), role, is_session })
 }
 
 /// Trades a token for a cookie that scripts of pages cannot read.

@@ -96,7 +96,8 @@ impl Parameters {
         let format = match self.format.as_deref() {
             None | Some("json") => Format::Json,
             Some("text") => Format::Text,
-            Some(_) => return Err(Refusal::bad("format", "write json or text")),
+            Some("brief") => Format::Brief,
+            Some(_) => return Err(Refusal::bad("format", "write json, text or brief")),
         };
         let from = from.unwrap_or(begin);
         let (from, to) = match (order, cursor) {

@@ -175,7 +175,7 @@ impl Api {
             *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
             changed.push_str(", the certificate");
         }
-        self.state.access.replace(config.tokens.clone(), config.hosts.clone());
+        self.state.access.replace(config);
         Ok(changed)
     }
 

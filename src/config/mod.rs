@@ -465,6 +465,7 @@ impl File {
             is_asked_for: asked.is_some(),
             tokens: section.token.iter().map(token).collect(),
             hosts: section.hosts.clone(),
+            public_url: section.public_url.clone(),
             plain: section.plain,
             tls: section
                 .tls

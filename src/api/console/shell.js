@@ -1,0 +1,177 @@
+// What is around every page: where one can go, who one is, how the node is reached; and the login.
+
+import { ApiError, caller, connection, identify, logIn, logOut } from "./api.js";
+import { html, useEffect, useRef, useState } from "./html.js";
+import { KEYS, focusSearch, useKeys } from "./keys.js";
+import { Link, go, useHere } from "./location.js";
+import { theme, zone } from "./preferences.js";
+import { useStore } from "./store.js";
+import { Dialog } from "./parts/dialog.js";
+import { Problem } from "./parts/problem.js";
+import { Alerts } from "./pages/alerts.js";
+import { Analyses } from "./pages/analyses.js";
+import { Explain } from "./pages/explain.js";
+import { Fault } from "./pages/fault.js";
+import { Faults } from "./pages/faults.js";
+import { Instance } from "./pages/instance.js";
+import { Instances } from "./pages/instances.js";
+import { Live } from "./pages/live.js";
+import { Nodes } from "./pages/nodes.js";
+
+/** The pages that the header leads to: name in the address, title, key behind `g`. */
+const PAGES = [
+  ["live", "Live", "l"],
+  ["faults", "Faults", "f"],
+  ["explain", "Explain", "e"],
+  ["alerts", "Alerts", "a"],
+  ["nodes", "Nodes", "n"],
+  ["instances", "Instances", "i"],
+  ["analyses", "Charts", "c"],
+];
+
+const COMPONENTS = {
+  live: Live,
+  faults: Faults,
+  fault: Fault,
+  explain: Explain,
+  alerts: Alerts,
+  nodes: Nodes,
+  instances: Instances,
+  instance: Instance,
+  analyses: Analyses,
+};
+
+/** Under which page of the header something is. */
+const WITHIN = { fault: "faults", instance: "instances" };
+
+export function Console() {
+  const { page } = useHere();
+  const who = useStore(caller);
+  const state = useStore(connection);
+  const [help, setHelp] = useState(false);
+  const [failed, setFailed] = useState(null);
+  const going = useRef(false);
+
+  useEffect(() => {
+    if (who !== null || state === "refused") return;
+    let timer;
+    const ask = () => identify().then(
+      () => setFailed(null),
+      (error) => {
+        setFailed(error);
+        if (error.status !== 401) timer = setTimeout(ask, 2000);
+      },
+    );
+    ask();
+    return () => clearTimeout(timer);
+  }, [who, state === "refused"]);
+
+  const goTo = Object.fromEntries(PAGES.map(([page, , key]) => [key, () => {
+    if (!going.current) return false;
+    going.current = false;
+    go({ page });
+  }]));
+  useKeys({
+    ...goTo,
+    "?": () => setHelp((shown) => !shown),
+    "/": focusSearch,
+    t: () => theme.set(isDark() ? "light" : "dark"),
+    g: () => {
+      going.current = true;
+      setTimeout(() => (going.current = false), 1500);
+    },
+  });
+
+  const Page = COMPONENTS[page];
+  useEffect(() => {
+    const title = PAGES.find(([name]) => name === (WITHIN[page] ?? page))?.[1] ?? "Not found";
+    document.title = `${title} · logmachine`;
+  }, [page]);
+
+  let content;
+  if (state === "refused") content = html`<${Login} />`;
+  else if (who === null) content = html`<main class="page narrow" id="content">${failed ? html`<${Problem} error=${failed} />` : html`<p class="quiet">Connecting…</p>`}</main>`;
+  else if (Page === undefined) content = html`<main class="page narrow" id="content"><h1>There is no such page</h1><p><${Link} to=${{ page: "live" }}>Live<//></p></main>`;
+  else content = html`<${Page} key=${page} />`;
+
+  return html`
+    <a class="skip" href="#content">Skip to the content</a>
+    <${Header} page=${WITHIN[page] ?? page} onHelp=${() => setHelp(true)} />
+    ${content}
+    ${help && html`<${Help} onClose=${() => setHelp(false)} />`}
+  `;
+}
+
+function Header({ page, onHelp }) {
+  const who = useStore(caller);
+  const shown = useStore(theme);
+  const times = useStore(zone);
+  return html`
+    <header class="top">
+      <${Link} to=${{ page: "live" }} class="brand" aria-label="logmachine, live page"><span class="mark" aria-hidden="true"></span>logmachine<//>
+      <nav aria-label="Pages">
+        ${PAGES.map(([name, title]) => html`<${Link} key=${name} to=${{ page: name }} aria-current=${page === name ? "page" : undefined}>${title}<//>`)}
+      </nav>
+      <div class="tools">
+        <${Connection} />
+        ${who?.role === "read" && html`<span class="badge" title="The token allows to read, not to decide">read only</span>`}
+        <button class="ghost" onClick=${() => zone.set(times === "utc" ? "local" : "utc")} title="How times are shown">${times === "utc" ? "UTC" : "local"}</button>
+        <button class="ghost icon" onClick=${() => theme.set(isDark() ? "light" : "dark")} aria-label=${`Change to ${isDark(shown) ? "light" : "dark"}`}>◐</button>
+        <button class="ghost icon" onClick=${onHelp} aria-label="Keys">?</button>
+        ${who?.is_session && html`<button class="ghost" onClick=${() => logOut()}>Log out</button>`}
+      </div>
+    </header>
+  `;
+}
+
+function isDark(chosen = theme.value) {
+  return chosen === "auto" ? matchMedia("(prefers-color-scheme: dark)").matches : chosen === "dark";
+}
+
+const CONNECTIONS = {
+  connecting: "connecting",
+  connected: "connected",
+  lost: "connection lost, trying again",
+  refused: "not logged in",
+};
+
+function Connection() {
+  const state = useStore(connection);
+  return html`<span class=${`connection ${state}`} role="status"><span class="dot" aria-hidden="true"></span><span class="words">${CONNECTIONS[state]}</span></span>`;
+}
+
+function Login() {
+  const [token, setToken] = useState("");
+  const [problem, setProblem] = useState(null);
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      await logIn(token.trim());
+    } catch (error) {
+      setProblem(error instanceof ApiError && error.status === 401 ? "This token is not accepted." : error.message);
+      connection.set("refused");
+    }
+  };
+  return html`
+    <main class="page narrow" id="content">
+      <form class="card login" onSubmit=${submit}>
+        <h1>Log in</h1>
+        <p class="quiet">The node asks for a token. Whoever runs it makes one with <code>logmachine token NAME --role read</code>.</p>
+        <label for="token">Token</label>
+        <input id="token" type="password" autocomplete="current-password" required autofocus value=${token} onInput=${(event) => setToken(event.target.value)} />
+        ${problem && html`<p class="problem" role="alert">${problem}</p>`}
+        <button class="primary">Log in</button>
+      </form>
+    </main>
+  `;
+}
+
+function Help({ onClose }) {
+  return html`
+    <${Dialog} title="Keys" onClose=${onClose}>
+      <table class="keys"><tbody>
+        ${KEYS.map(([keys, meaning]) => html`<tr key=${keys}><th scope="row">${keys.split(" ").map((part) => part === "then" || part === "" ? " " : html`<kbd>${part}</kbd> `)}</th><td>${meaning}</td></tr>`)}
+      </tbody></table>
+    <//>
+  `;
+}
