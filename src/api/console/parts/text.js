@@ -105,6 +105,9 @@ export function sections(detail) {
     if (label !== null) {
       last = { label: label[1], text: label[2], minor: MINOR.has(label[1]) };
       found.push(last);
+    } else if (/^ {6}in (?:function|call from) /.test(line) && last?.label !== "calls") {
+      last = { label: "calls", text: line, minor: true };
+      found.push(last);
     } else if (last !== null && line.trim() !== "" && !/^ {2}\w+:$/.test(line)) {
       last.text += `${last.text === "" ? "" : "\n"}${line.startsWith("** ") ? line.slice(3) : line}`;
     }
