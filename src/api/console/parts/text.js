@@ -11,7 +11,8 @@ export function visible(text) {
 /** The first so many characters, on one line. */
 export function brief(text, most = 300) {
   const line = visible(text.slice(0, most)).replace(/\s+/g, " ").trim();
-  return text.length > most ? `${line}…` : line;
+  // Joined anew: what is cut from a string keeps all of that in memory.
+  return text.length > most ? [line, "…"].join("") : line;
 }
 
 /** What an entry says, on one line: of a crash who, why and where; else its message. */
