@@ -70,6 +70,13 @@ const SOURCES: &[Source] = sources![
     "vendor/preact.js",
     "vendor/uplot.css",
     "vendor/uplot.js",
+    "pages/live/bins.js",
+    "pages/live/entry.js",
+    "pages/live/filters.js",
+    "pages/live/histogram.js",
+    "pages/live/list.js",
+    "pages/live/log.js",
+    "pages/live/rows.js",
 ];
 
 /// A file as it is sent.
