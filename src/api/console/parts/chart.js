@@ -8,6 +8,14 @@ import uPlot from "../vendor/uplot.js";
 /** A colour of the page: `--accent`. */
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/** Times at the axis, of 24 hours: `[seconds between two, how, how where a day begins ...]`, as uPlot has them. */
+const TIMES = [
+  [86_400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", null, null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", null, null, "\n{YYYY}-{MM}-{DD}", null, null, null, 1],
+  [0.001, "{ss}.{fff}", null, null, "\n{HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+];
+
 /**
  * A chart. `data`: uPlot's, `[[seconds, ...], [value, ...], ...]`. `options()`: uPlot's, without size; it is asked again when `shape`
  * or the colours change, else only the data does. `label`: what it says, for those who do not see it.
@@ -29,7 +37,7 @@ export function Chart({ data, options, shape = "", height = 160, label }) {
       fmtDate: uPlot.fmtDate,
       legend: { show: false },
       ...own,
-      axes: (own.axes ?? [{}, {}]).map((one) => ({ ...axis, font: "11px system-ui", ...one })),
+      axes: (own.axes ?? [{}, {}]).map((one, at) => ({ ...axis, font: "11px system-ui", ...(at === 0 && { values: TIMES }), ...one })),
     }, data, place.current);
     chart.current = made;
     const sized = new ResizeObserver(() => made.setSize({ width: width(), height }));
