@@ -61,6 +61,7 @@ const SOURCES: &[Source] = sources![
     "parts/decisions.js",
     "parts/dialog.js",
     "parts/fault-state.js",
+    "parts/fault-times.js",
     "parts/level.js",
     "parts/moment.js",
     "parts/occurrences.js",
