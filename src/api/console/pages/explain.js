@@ -8,6 +8,7 @@ import { Chart, colour } from "../parts/chart.js";
 import { Copy } from "../parts/copy.js";
 import { Finding } from "../parts/finding.js";
 import { Moment } from "../parts/moment.js";
+import { useMoves } from "../parts/moves.js";
 import { Problem } from "../parts/problem.js";
 import { BASELINES, PRESETS, baselineOf, momentOf, stepOf, written } from "../parts/stretch.js";
 import { visible } from "../parts/text.js";
@@ -17,6 +18,7 @@ export function Explain() {
   const { instance = "error_logger", from = "1h", to = "", baseline = "" } = useHere();
   const parameters = { instance, from, to, baseline: baselineOf(from, baseline) };
   const { state, cancel, again } = useExplanation(parameters, JSON.stringify([instance, from, to, baseline]));
+  useMoves(".finding .see");
   return html`
     <main class="page" id="content">
       <h1>Explain</h1>

@@ -3,7 +3,6 @@
 import { get, may, usePolled } from "../api.js";
 import { count, rate } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
-import { useKeys } from "../keys.js";
 import { Link, change, useHere } from "../location.js";
 import { Copy } from "../parts/copy.js";
 import { about, telling } from "../parts/decisions.js";
@@ -11,6 +10,7 @@ import { Decide, State, StateNote } from "../parts/fault-state.js";
 import { Times } from "../parts/fault-times.js";
 import { Level } from "../parts/level.js";
 import { Moment } from "../parts/moment.js";
+import { useMoves } from "../parts/moves.js";
 import { ratePerMinute, rise } from "../parts/occurrences.js";
 import { Problem } from "../parts/problem.js";
 import { Report, Stack } from "../parts/report.js";
@@ -124,13 +124,7 @@ function LatestStack({ fault, entry }) {
 
 /** Entries of it, the latest first; one of them is open. */
 function Samples({ fault, entries, open }) {
-  const [at, setAt] = useState(-1);
-  const move = (by) => {
-    const next = Math.min(entries.length - 1, Math.max(0, at + by));
-    setAt(next);
-    document.getElementById(`sample-${entries[next]?.micros}`)?.querySelector("summary").focus();
-  };
-  useKeys({ j: () => move(1), k: () => move(-1) });
+  useMoves(".sample summary");
   const toggle = (entry) => (event) => {
     event.preventDefault();
     change({ sample: open === String(entry.micros) ? undefined : entry.micros }, { replace: true });

@@ -5,7 +5,7 @@ import { atom, elements, fields, plain, stamp } from "./term.js";
 /** The match specification of alerts; `rule`: of this one alone. */
 export function alertsOf(rule) {
   const name = rule === undefined ? "'_'" : `'${rule.replace(/[\\']/g, "\\$&")}'`;
-  return `[{{alert,${name},'_',#{id => '_'}},[],['$_']}]`;
+  return `[{{alert,${name},'_','_'},[],['$_']}]`;
 }
 
 /** What one entry tells; null if it is nothing of this form, because anybody may cast there. */
@@ -33,7 +33,7 @@ export function alertOf({ micros, event }) {
 }
 
 /**
- * Alerts of entries, newest first: one for both of its events, `{id, rule, ..., from, to, explanation}`.
+ * Alerts of entries, which come newest first: one for both of its events, `{id, rule, ..., from, to, explanation}`.
  *
  * `from` is when it began to fire, `to` when it was resolved: null if it was not, so far. What is resolved tells itself when it had
  * begun to fire; why is known only if the other event is among the entries.
@@ -60,5 +60,5 @@ export function paired(entries) {
       alerts.push({ ...told, from: told.at, to: null });
     }
   }
-  return alerts.sort((a, b) => b.micros - a.micros);
+  return alerts.sort((a, b) => b.from - a.from);
 }

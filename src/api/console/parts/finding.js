@@ -35,7 +35,7 @@ export function Finding({ finding, explanation, rank }) {
         <p class="small">${finding.is_new ? html`<span class="badge new">new</span> ` : ""}<${Link} to=${{ page: "fault", id: fault.id }}>Fault ${fault.id}<//>, first seen <${Moment} at=${fault.first_seen} />${fault.first_version !== null && ` in version ${brief(fault.first_version, 60)}`}</p>
       `}
       <${Samples} finding=${finding} instance=${explanation.instance} />
-      <p class="small"><${Link} to=${inTheLog(finding, explanation)}>See all of them in the log<//></p>
+      <p class="small"><${Link} class="see" to=${inTheLog(finding, explanation)}>See all of them in the log<//></p>
     </li>
   `;
 }
