@@ -85,7 +85,7 @@ function Firing({ alerts, isMore, rules, silence }) {
 function Alert({ alert, rule, isSilenced = false, children }) {
   const { severity, text, by, from, to } = alert;
   return html`
-    <details class="alert">
+    <details class="alert-line">
       <summary>
         <span class="severity"><${Level} level=${severity} /></span>
         <span class="what">${brief(text, 400)} <span class="quiet small">${visible(alert.rule)}${by !== null && `, ${brief(by, 100)}`}</span></span>
@@ -94,7 +94,7 @@ function Alert({ alert, rule, isSilenced = false, children }) {
           <${Moment} at=${from} /> <span class="quiet lasted">${to === null ? html`<${Moment} at=${from} as="ago" />` : `for ${span((to - from) / 1e6)}`}</span>
         </span>
       </summary>
-      <div class="why">
+      <div class="cause">
         <h3>Why it fired</h3>
         <p>${alert.explanation === null ? html`<span class="quiet">The event that says so is further back in the history.</span>` : visible(alert.explanation)}</p>
         <p class="quiet small">
@@ -128,7 +128,7 @@ function Rules({ rules, shown }) {
     <section class="card at-rules" aria-labelledby="rules">
       <h2 id="rules">Rules</h2>
       ${rules.length === 0 && html`<p class="quiet">None.</p>`}
-      <ul class="plain">
+      <ul class="plain-list">
         ${rules.map((rule) => html`
           <li key=${rule.name} class="rule">
             <div class="bar">

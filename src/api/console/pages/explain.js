@@ -74,8 +74,8 @@ function Choice({ instance, from, to, baseline, again }) {
         <span class="quiet">the last</span>
         ${PRESETS.map(([value, label]) => html`<button type="button" key=${value} aria-pressed=${from === value && to === ""} onClick=${() => change({ from: value, to: undefined })}>${label}</button>`)}
       </span>
-      <label class="field">or from <input data-search class="moment" value=${begin} onInput=${(event) => setBegin(event.target.value)} placeholder="15m" title="15m, 2h (ago), 2026-11-29 14:02:11 (UTC), RFC 3339, microseconds since 1970" /></label>
-      <label class="field">to <input class="moment" value=${end} onInput=${(event) => setEnd(event.target.value)} placeholder="now" title="As from; now, if it is empty" /></label>
+      <label class="field">or from <input data-search class="stretch-moment" value=${begin} onInput=${(event) => setBegin(event.target.value)} placeholder="15m" title="15m, 2h (ago), 2026-11-29 14:02:11 (UTC), RFC 3339, microseconds since 1970" /></label>
+      <label class="field">to <input class="stretch-moment" value=${end} onInput=${(event) => setEnd(event.target.value)} placeholder="now" title="As from; now, if it is empty" /></label>
       <label class="field">compared with <select value=${baseline} onChange=${(event) => change({ baseline: event.target.value || undefined })}>
         ${[...BASELINES, ...others].map(([value, label]) => html`<option key=${value} value=${value}>${label}</option>`)}
       </select></label>

@@ -159,7 +159,7 @@ function History({ fault }) {
       <h2 id="history">History</h2>
       <${Problem} error=${error} again=${again} />
       ${data !== null && tellings.length === 0 && html`<p class="quiet">Nothing is recorded about it any more.</p>`}
-      <ol class="history">
+      <ol class="tellings">
         ${tellings.map((one) => html`
           <li key=${one.micros}>
             <${State} state=${visible(one.state.slice(0, 40))} /> <${Moment} at=${one.micros} />
@@ -204,7 +204,7 @@ function Around({ fault, entry }) {
       <${Problem} error=${error} again=${again} />
       ${data?.length === 0 && html`<p class="quiet">Nothing was logged before.</p>`}
       <div class="scroll">
-        <table class="entries">
+        <table class="around">
           <caption class="unseen">Entries before the latest sample, and that one</caption>
           <thead class="unseen"><tr><th scope="col">Time</th><th scope="col">Level</th><th scope="col">What</th></tr></thead>
           <tbody>

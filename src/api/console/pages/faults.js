@@ -128,7 +128,7 @@ function Filters({ state, instance, sort, search, from }) {
   const write = (event) => change({ search: event.target.value || undefined, cursor: undefined }, { replace: true });
   return html`
     <div class="bar" role="search" aria-label="Faults">
-      <input type="search" data-search class="search" placeholder="Title, module, node, version…  ( / )" aria-label="Search" value=${search} onInput=${write} />
+      <input type="search" data-search class="fault-search" placeholder="Title, module, node, version…  ( / )" aria-label="Search" value=${search} onInput=${write} />
       <span class="choices" role="group" aria-label="States">
         ${STATES.map((name) => html`<button key=${name} aria-pressed=${states.includes(name)} onClick=${() => flip(name)}>${name}</button>`)}
       </span>

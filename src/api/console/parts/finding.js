@@ -49,7 +49,7 @@ function What({ finding, explanation }) {
   return conditions.map(({ dimension, value }) => {
     const isFault = dimension === "fault";
     const target = isFault ? { page: "fault", id: value } : { page: "live", instance: explanation.instance, from, to, [dimension]: value };
-    return html`<${Link} key=${dimension} class="chip" to=${target}><span class="dimension">${dimension}</span> ${brief(isFault ? fault?.title ?? value : value, 200)}<//>`;
+    return html`<${Link} key=${dimension} class="condition" to=${target}><span class="dimension">${dimension}</span> ${brief(isFault ? fault?.title ?? value : value, 200)}<//>`;
   });
 }
 

@@ -53,7 +53,7 @@ function asShown({ label, text, minor }, view) {
   if (/^(pid|registered_name)$/.test(label)) return { label, text, minor: true };
   if (hasStack && /^(reason|Reason for termination)$/.test(label)) return { label, text, minor: true };
   if (/^Client .* stacktrace$/.test(label)) return { label, text, minor: true };
-  if (hasStack && label.startsWith("exception")) return { label, text: text.split(/\n\s*in (?:function|call from) /)[0], minor };
+  if (!hasStack && label === "calls") return { label, text, minor: false };
   return { label, text, minor };
 }
 

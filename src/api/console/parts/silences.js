@@ -30,7 +30,7 @@ export function Silences({ silences, changed, begin }) {
       </div>
       <${Problem} error=${error} />
       ${silences.length === 0 && html`<p class="quiet">None: whoever a rule names is told of all its alerts.</p>`}
-      <ul class="plain">
+      <ul class="plain-list">
         ${silences.map((silence) => html`
           <li key=${silence.id} class="silence">
             <div class="grow">

@@ -11,7 +11,8 @@ export function visible(text) {
 /** The first so many characters, on one line. */
 export function brief(text, most = 300) {
   const line = visible(text.slice(0, most)).replace(/\s+/g, " ").trim();
-  return text.length > most ? `${line}…` : line;
+  // Joined anew: what is cut from a string keeps all of that in memory.
+  return text.length > most ? [line, "…"].join("") : line;
 }
 
 /** What an entry says, on one line: of a crash who, why and where; else its message. */
@@ -104,6 +105,9 @@ export function sections(detail) {
     const label = /^ {4}([a-z][\w ]{0,40}): ?(.*)$/i.exec(line) ?? starred(line) ?? /^([A-Z][\w ]{0,30}(?: \(.{0,40}\))?): (.*)$/.exec(line);
     if (label !== null) {
       last = { label: label[1], text: label[2], minor: MINOR.has(label[1]) };
+      found.push(last);
+    } else if (/^ {6}in (?:function|call from) /.test(line) && last?.label !== "calls") {
+      last = { label: "calls", text: line, minor: true };
       found.push(last);
     } else if (last !== null && line.trim() !== "" && !/^ {2}\w+:$/.test(line)) {
       last.text += `${last.text === "" ? "" : "\n"}${line.startsWith("** ") ? line.slice(3) : line}`;
