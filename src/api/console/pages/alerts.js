@@ -4,12 +4,12 @@ import { get, may, usePolled } from "../api.js";
 import { count, micros, span } from "../format.js";
 import { html, useState } from "../html.js";
 import { Link, change, useHere } from "../location.js";
-import { alertsOf, paired } from "../parts/alert-history.js";
+import { alertsOf, paired } from "./alerts/history.js";
 import { Level } from "../parts/level.js";
 import { Moment } from "../parts/moment.js";
 import { useMoves } from "../parts/moves.js";
 import { Problem } from "../parts/problem.js";
-import { SilenceDialog, Silences } from "../parts/silences.js";
+import { SilenceDialog, Silences } from "./alerts/silences.js";
 import { plain } from "../parts/term.js";
 import { brief, visible } from "../parts/text.js";
 

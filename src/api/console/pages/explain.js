@@ -6,11 +6,11 @@ import { html, useEffect, useMemo, useState } from "../html.js";
 import { Link, change, useHere } from "../location.js";
 import { Chart, colour } from "../parts/chart.js";
 import { Copy } from "../parts/copy.js";
-import { Finding } from "../parts/finding.js";
+import { Finding } from "./explain/finding.js";
 import { Moment } from "../parts/moment.js";
 import { useMoves } from "../parts/moves.js";
 import { Problem } from "../parts/problem.js";
-import { BASELINES, PRESETS, baselineOf, momentOf, stepOf, written } from "../parts/stretch.js";
+import { BASELINES, PRESETS, baselineOf, momentOf, stepOf, written } from "./explain/stretch.js";
 import { visible } from "../parts/text.js";
 import uPlot from "../vendor/uplot.js";
 

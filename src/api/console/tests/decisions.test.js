@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { about, telling } from "../parts/decisions.js";
+import { about, telling } from "../pages/fault/decisions.js";
 
 const event = (state, about) => ({ $tuple: [{ $atom: "fault" }, "f0", { $atom: state }, about] });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { arranged, isFound, ratePerMinute, rise, steps } from "../parts/occurrences.js";
+import { arranged, isFound, ratePerMinute, rise, steps } from "../pages/fault/occurrences.js";
 
 const NOW = Date.parse("2026-11-29T20:30:30Z") * 1000;
 const at = (time, count) => ({ ts: `2026-11-29T${time}:00.000000Z`, count });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { baselineOf, certainty, lengthOf, momentOf, odds, stepOf, written } from "../parts/stretch.js";
+import { baselineOf, certainty, lengthOf, momentOf, odds, stepOf, written } from "../pages/explain/stretch.js";
 
 const NOW = Date.parse("2026-11-29T20:30:00Z") * 1000;
 const at = (time) => Date.parse(time) * 1000;

@@ -1,11 +1,11 @@
 // What nobody is told of for a time: which silences hold, and a dialog that sets one.
 
-import { call, may } from "../api.js";
-import { html, useState } from "../html.js";
-import { Dialog } from "./dialog.js";
-import { Moment } from "./moment.js";
-import { Problem } from "./problem.js";
-import { visible } from "./text.js";
+import { call, may } from "../../api.js";
+import { html, useState } from "../../html.js";
+import { Dialog } from "../../parts/dialog.js";
+import { Moment } from "../../parts/moment.js";
+import { Problem } from "../../parts/problem.js";
+import { visible } from "../../parts/text.js";
 
 /** How long: as the API takes it, and in words. */
 const LENGTHS = [["30m", "30 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"], ["7d", "7 days"], ["until", "until a moment"]];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { alertOf, alertsOf, paired } from "../parts/alert-history.js";
+import { alertOf, alertsOf, paired } from "../pages/alerts/history.js";
 
 const time = (seconds) => ({ $tuple: [1795, seconds, 0] });
 const micros = (seconds) => (1795e6 + seconds) * 1e6;

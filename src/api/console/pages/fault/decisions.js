@@ -1,6 +1,6 @@
 // What was told and decided about a fault: events of the instance `faults`, as docs/analysis.md has them.
 
-import { atom, elements, fields, plain, stamp } from "./term.js";
+import { atom, elements, fields, plain, stamp } from "../../parts/term.js";
 
 /**
  * What one entry says: `{micros, state, by, until, inNextVersion, version, node}`; null if it is nothing of this form.

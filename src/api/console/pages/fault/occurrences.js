@@ -1,6 +1,6 @@
 // How often a fault occurs: what can be computed of the counts that the API gives.
 
-import { micros } from "../format.js";
+import { micros } from "../../format.js";
 
 const MINUTE = 60e6;
 

@@ -1,6 +1,6 @@
 // What fired and was resolved: events of the instance `alerts`, as docs/alerts.md has them.
 
-import { atom, elements, fields, plain, stamp } from "./term.js";
+import { atom, elements, fields, plain, stamp } from "../../parts/term.js";
 
 /** The match specification of alerts; `rule`: of this one alone. */
 export function alertsOf(rule) {

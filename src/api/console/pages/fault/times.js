@@ -1,15 +1,15 @@
 // When and where a fault occurred: charts of its counts.
 
-import { get, usePolled } from "../api.js";
-import { count } from "../format.js";
-import { html, useMemo } from "../html.js";
-import { change } from "../location.js";
-import { Chart, colour } from "./chart.js";
+import { get, usePolled } from "../../api.js";
+import { count } from "../../format.js";
+import { html, useMemo } from "../../html.js";
+import { change } from "../../location.js";
+import { Chart, colour } from "../../parts/chart.js";
 import { steps } from "./occurrences.js";
-import { Problem } from "./problem.js";
-import { Sparkline } from "./sparkline.js";
-import { visible } from "./text.js";
-import uPlot from "../vendor/uplot.js";
+import { Problem } from "../../parts/problem.js";
+import { Sparkline } from "../../parts/sparkline.js";
+import { visible } from "../../parts/text.js";
+import uPlot from "../../vendor/uplot.js";
 
 const MINUTE = 60e6;
 

@@ -1,12 +1,12 @@
 // Something that is different about a stretch of time, as a card.
 
-import { count, micros, rate } from "../format.js";
-import { html } from "../html.js";
-import { Link } from "../location.js";
-import { Level } from "./level.js";
-import { Moment } from "./moment.js";
+import { count, micros, rate } from "../../format.js";
+import { html } from "../../html.js";
+import { Link } from "../../location.js";
+import { Level } from "../../parts/level.js";
+import { Moment } from "../../parts/moment.js";
 import { certainty, odds } from "./stretch.js";
-import { brief } from "./text.js";
+import { brief } from "../../parts/text.js";
 
 /** `finding`: as the API tells it; `explanation`: of which it is; `rank`: from 1. */
 export function Finding({ finding, explanation, rank }) {

@@ -1,6 +1,6 @@
 // Stretches of time, as the address and the API write them.
 
-import { micros } from "../format.js";
+import { micros } from "../../format.js";
 
 /** Stretches that end now: how the API is asked for them, and what they are called. */
 export const PRESETS = [["5m", "5 min"], ["15m", "15 min"], ["1h", "1 h"], ["6h", "6 h"], ["1d", "1 d"]];

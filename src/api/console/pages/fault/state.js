@@ -1,9 +1,9 @@
 // The state of a fault, and how people change it.
 
-import { call } from "../api.js";
-import { html, useState } from "../html.js";
-import { Moment } from "./moment.js";
-import { visible } from "./text.js";
+import { call } from "../../api.js";
+import { html, useState } from "../../html.js";
+import { Moment } from "../../parts/moment.js";
+import { visible } from "../../parts/text.js";
 
 export const STATES = ["new", "regressed", "ongoing", "resolved", "muted"];
 
