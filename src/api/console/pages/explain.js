@@ -2,7 +2,7 @@
 
 import { get, usePolled } from "../api.js";
 import { count, micros, span } from "../format.js";
-import { html, useEffect, useMemo, useState } from "../html.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { Link, change, useHere } from "../location.js";
 import { Chart, colour } from "../parts/chart.js";
 import { Copy } from "../parts/copy.js";
@@ -16,40 +16,39 @@ import uPlot from "../vendor/uplot.js";
 
 export function Explain() {
   const { instance = "error_logger", from = "1h", to = "", baseline = "" } = useHere();
-  const parameters = { instance, from, to, baseline: baselineOf(from, baseline) };
-  const { state, cancel, again } = useExplanation(parameters, JSON.stringify([instance, from, to, baseline]));
+  const [round, setRound] = useState(0);
+  const again = () => setRound(round + 1);
+  const question = { instance, from, to, baseline };
   useMoves(".finding .see");
   return html`
     <main class="page" id="content">
       <h1>Explain</h1>
       <p class="quiet">What is different about a stretch of time from the one before it.</p>
-      <${Choice} key=${`${from} ${to}`} instance=${instance} from=${from} to=${to} baseline=${baseline} again=${again} />
-      <${Stretches} instance=${instance} from=${from} to=${to} baseline=${baseline} state=${state} />
-      <div aria-live="polite">
-        <${Answer} state=${state} cancel=${cancel} again=${again} />
-      </div>
+      <${Choice} key=${`${from} ${to}`} ...${question} again=${again} />
+      <${Explained} key=${JSON.stringify([question, round])} question=${question} again=${again} />
     </main>
   `;
 }
 
-/** Asks for an explanation: `{state: {phase, answer, error, since}, cancel, again}`; `phase` is `asking`, `told`, `failed` or `cancelled`. */
-function useExplanation(parameters, key) {
-  const [state, setState] = useState({ phase: "asking", since: Date.now() });
-  const [asked, setAsked] = useState({ round: 0 });
+/** The answer to one question, asked once. */
+function Explained({ question, again }) {
+  const { instance, from, to, baseline } = question;
+  const [state, setState] = useState({ phase: "asking" });
+  const asked = useRef(null);
   useEffect(() => {
-    const gone = new AbortController();
-    setState({ phase: "asking", since: Date.now(), cancel: () => gone.abort() });
-    get("explain", parameters, { signal: gone.signal }).then(
+    const { signal } = (asked.current = new AbortController());
+    get("explain", { instance, from, to, baseline: baselineOf(from, baseline) }, { signal }).then(
       (answer) => setState({ phase: "told", answer }),
-      (error) => setState(gone.signal.aborted ? (last) => (last.phase === "asking" && last.isOver !== true ? { phase: "cancelled" } : last) : { phase: "failed", error }),
+      (error) => setState(signal.aborted ? { phase: "cancelled" } : { phase: "failed", error }),
     );
-    // What is asked next says what is shown.
-    return () => {
-      setState((last) => ({ ...last, isOver: true }));
-      gone.abort();
-    };
-  }, [key, asked]);
-  return { state, cancel: state.cancel, again: () => setAsked({}) };
+    return () => asked.current.abort();
+  }, []);
+  return html`
+    <${Stretches} ...${question} answer=${state.answer} />
+    <div aria-live="polite">
+      <${Answer} state=${state} cancel=${() => asked.current.abort()} again=${again} />
+    </div>
+  `;
 }
 
 function Choice({ instance, from, to, baseline, again }) {
@@ -91,20 +90,22 @@ function moment(field, before) {
 }
 
 /** Both stretches, beside each other; a part of them can be drawn over, to be explained instead. */
-function Stretches({ instance, from, to, baseline, state }) {
-  const ends = useMemo(() => known(state.answer) ?? guessed(from, to, baseline), [instance, from, to, baseline, state.answer]);
+function Stretches({ instance, from, to, baseline, answer }) {
+  // The counts are there before the explanation is, if we can tell what is asked for.
+  const guess = useMemo(() => guessed(from, to, baseline), []);
+  const exact = useMemo(() => known(answer), [answer]);
+  const ends = exact ?? guess;
   const { step, asked } = stepOf(ends === null ? 1e6 : ends.to - ends.baseline);
-  const key = ends === null ? "none" : `${instance} ${Math.floor(ends.baseline / step)} ${Math.floor(ends.to / step)} ${asked}`;
   const { data, error } = usePolled(async (signal) => {
     if (ends === null) return null;
     const parameters = { from: Math.floor(ends.baseline / step) * step, to: Math.floor(ends.to), step: asked };
     const { histogram } = await get(`instances/${encodeURIComponent(instance)}/histogram`, parameters, { signal });
     return histogram;
-  }, key, null);
+  }, ends === null ? "unknown" : "known", null);
   const bars = useMemo(() => (data === null || ends === null ? null : divided(data, ends, step)), [data, ends]);
   if (error !== null) return html`<p class="quiet">Counts: ${error.message}</p>`;
   if (ends === null) return null;
-  const since = (state.answer?.findings ?? []).map((finding) => micros(finding.since) / 1e6);
+  const since = (answer?.findings ?? []).map((finding) => micros(finding.since) / 1e6);
   return html`
     <section class="card" aria-label="Counts">
       <div class="bar small">
@@ -115,7 +116,7 @@ function Stretches({ instance, from, to, baseline, state }) {
       </div>
       ${bars === null
         ? html`<div class="chart-place"><p class="quiet">Counting…</p></div>`
-        : html`<${Chart} data=${bars} height=${140} shape=${`${key} ${since.join(" ")}`} options=${() => drawn(step / 1e6, since)} label=${spoken(bars)} />`}
+        : html`<${Chart} data=${bars} height=${140} shape=${`${step} ${since.join(" ")}`} options=${() => drawn(step / 1e6, since)} label=${spoken(bars)} />`}
       <p class="quiet small">Draw over a part of it to explain that.</p>
     </section>
   `;
@@ -195,7 +196,7 @@ function marked(chart, since) {
 
 function Answer({ state, cancel, again }) {
   const { phase, answer, error } = state;
-  if (phase === "asking") return html`<${Asking} key=${state.since} cancel=${cancel} />`;
+  if (phase === "asking") return html`<${Asking} cancel=${cancel} />`;
   if (phase === "cancelled") return html`<p class="empty">Cancelled. <button onClick=${again}>Explain it after all</button></p>`;
   if (phase === "failed") return html`<${Problem} error=${error} again=${again} />`;
   const { findings, text, count: now, baseline_count: before } = answer;
@@ -221,11 +222,14 @@ function Answer({ state, cancel, again }) {
 
 /** It may take seconds. */
 function Asking({ cancel }) {
-  const [seconds, setSeconds] = useState(0);
+  const [quarters, setQuarters] = useState(0);
   useEffect(() => {
-    const timer = setInterval(() => setSeconds((seconds) => seconds + 1), 1000);
+    const timer = setInterval(() => setQuarters((quarters) => quarters + 1), 250);
     return () => clearInterval(timer);
   }, []);
+  // Most answers are there before anybody has read this.
+  if (quarters === 0) return null;
+  const seconds = Math.floor(quarters / 4);
   return html`
     <div class="card asking">
       <p>Every entry of both stretches is read and compared. ${seconds > 1 && html`<span class="quiet" aria-hidden="true">${seconds} s</span>`}</p>
