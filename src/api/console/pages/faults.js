@@ -21,8 +21,11 @@ const SEARCH_LIMIT = 2000;
 /** So many rows are drawn at most. */
 const MAX_ROWS = 300;
 
-/** How long after the last move of the pointer over the list its order stays. */
-const STILL_MILLIS = 5000;
+/** How long the order of the list stays after somebody pointed at it, moved in it or decided something. */
+const HELD_MILLIS = 10_000;
+
+/** How long what was decided stays in sight, in its new state, though the list may be of other states. */
+const DECIDED_MILLIS = 30_000;
 
 const SORTS = [["last_seen", "last seen"], ["first_seen", "first seen"], ["count", "count"]];
 
@@ -38,7 +41,8 @@ export function Faults() {
   const [selected, setSelected] = useState(new Set());
   const [at, setAt] = useState(null);
   const order = useRef([]);
-  const movedAt = useRef(0);
+  const touchedAt = useRef(0);
+  const touch = () => (touchedAt.current = Date.now());
 
   // Another question: what was chosen from the answers to the last one is not seen any more.
   useEffect(() => {
@@ -50,15 +54,19 @@ export function Faults() {
 
   const shown = useMemo(() => {
     const found = (data?.faults ?? []).map((fault) => latest(fault, decided.get(fault.id)));
-    // What was just decided stays in sight, in its new state, though the list might be of other states.
     const known = new Set(found.map(({ id }) => id));
     const faults = [...found, ...[...decided.values()].filter(({ id }) => !known.has(id))].filter((fault) => isFound(fault, search));
-    const isHeld = selected.size > 0 || at !== null || decided.size > 0 || Date.now() - movedAt.current < STILL_MILLIS;
+    const isHeld = selected.size > 0 || Date.now() - touchedAt.current < HELD_MILLIS;
     const rows = arranged(faults, isHeld ? order.current : []);
     order.current = rows.map(({ id }) => id);
     return rows;
   }, [data, decided, search]);
 
+  const keep = (fault) => {
+    touch();
+    setDecided((last) => new Map(last).set(fault.id, fault));
+    setTimeout(() => setDecided((last) => (last.get(fault.id) === fault ? new Map([...last].filter(([id]) => id !== fault.id)) : last)), DECIDED_MILLIS);
+  };
   const rows = shown.slice(0, MAX_ROWS);
   const chosen = shown.filter(({ id }) => selected.has(id));
   const toggle = (id) => setSelected((last) => {
@@ -71,6 +79,7 @@ export function Faults() {
     const now = rows.findIndex(({ id }) => id === at);
     const next = rows[Math.min(rows.length - 1, Math.max(0, now === -1 ? 0 : now + by))];
     setAt(next.id);
+    touch();
     document.getElementById(`fault-${next.id}`)?.scrollIntoView({ block: "nearest" });
   };
   const open = () => (at === null ? false : go({ page: "fault", id: at }));
@@ -94,13 +103,13 @@ export function Faults() {
       ${may("admin") && html`
         <div class="selection" data-any=${chosen.length > 0}>
           <span class="number" role="status">${chosen.length === 0 ? "Select faults to decide about them" : `${count(chosen.length)} selected`}</span>
-          <${Decide} faults=${chosen} decided=${(fault) => setDecided((last) => new Map(last).set(fault.id, fault))} />
+          <${Decide} faults=${chosen} decided=${keep} />
         </div>
       `}
       <${Problem} error=${error} again=${again} />
       ${data === null && error === null && html`<p class="quiet">Loading…</p>`}
       ${rows.length > 0 && html`
-        <${Table} rows=${rows} at=${at} selected=${selected} toggle=${toggle} all=${(ids) => setSelected(new Set(ids))} moved=${() => (movedAt.current = Date.now())} />
+        <${Table} rows=${rows} at=${at} selected=${selected} toggle=${toggle} all=${(ids) => setSelected(new Set(ids))} moved=${touch} />
       `}
       ${data !== null && rows.length === 0 && html`<${Nothing} state=${state} search=${search} cursor=${cursor} isMore=${data.next !== null} />`}
       ${data !== null && html`<${Pages} data=${data} shown=${shown.length} search=${search} cursor=${cursor} />`}
@@ -139,7 +148,7 @@ function Filters({ state, instance, sort, search, from }) {
       <label class="field">seen in <select value=${from} onChange=${set("from")}>
         ${(SINCE.some(([value]) => value === from) ? SINCE : [...SINCE, [from, from]]).map(([value, label]) => html`<option key=${value} value=${value}>${label}</option>`)}
       </select></label>
-      <label class="field">first by <select value=${sort} onChange=${set("sort")}>
+      <label class="field">sorted by <select value=${sort} onChange=${set("sort")}>
         ${SORTS.map(([value, label]) => html`<option key=${value} value=${value}>${label}</option>`)}
       </select></label>
     </div>
