@@ -171,7 +171,7 @@ function drawn(seconds, since) {
     cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
     scales: { x: { time: true, range: (chart, min, max) => [min, max + seconds] }, y: { range: (chart, min, max) => [0, Math.max(4, max * 1.1)] } },
     series: [{}, column("--quiet"), column("--accent")],
-    axes: [{}, { size: 48, values: (chart, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? count(tick) : "")) }],
+    axes: [{ size: 28 }, { size: 48, values: (chart, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? count(tick) : "")) }],
     hooks: { setSelect: [chosen], draw: [(chart) => marked(chart, since)] },
   };
 }
@@ -183,13 +183,18 @@ function marked(chart, since) {
   ctx.strokeStyle = colour("--warning");
   ctx.fillStyle = colour("--warning");
   ctx.font = `${11 * devicePixelRatio}px system-ui`;
+  ctx.textAlign = "center";
+  const labelled = [];
   for (const [at, seconds] of since.slice(0, 5).entries()) {
     const x = Math.round(chart.valToPos(seconds, "x", true));
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(String(at + 1), x + 3 * devicePixelRatio, bbox.top + (10 + 11 * at) * devicePixelRatio);
+    // The rank of the more striking one stays where two begin together.
+    if (labelled.some((other) => Math.abs(other - x) < 10 * devicePixelRatio)) continue;
+    labelled.push(x);
+    ctx.fillText(String(at + 1), x, bbox.top - 4 * devicePixelRatio);
   }
   ctx.restore();
 }

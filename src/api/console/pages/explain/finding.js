@@ -20,7 +20,7 @@ export function Finding({ finding, explanation, rank }) {
       </header>
       ${deployed !== null && html`
         <p class="deployed">
-          <strong>${brief(`${deployed.application} ${deployed.version}`, 100)}</strong> runs ${node !== null && html`on ${brief(node, 100)} `}since
+          <strong>${brief(`${deployed.application} ${deployed.version}`, 100)}</strong> runs ${node !== null && html`on ${brief(node, 100)} `}since${" "}
           <${Moment} at=${deployed.since} />; ${brief(deployed.before, 60)} before.
         </p>
       `}

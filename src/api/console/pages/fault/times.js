@@ -56,7 +56,7 @@ function bars(seconds) {
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     scales: { x: { time: true, range: (chart, min, max) => [min, max + seconds] }, y: { range: (chart, min, max) => [0, Math.max(4, max * 1.1)] } },
     series: [{}, { label: "occurrences", fill: colour("--accent"), stroke: colour("--accent"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }) }],
-    axes: [{}, { size: 48, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7], values: (chart, ticks) => ticks.map(count) }],
+    axes: [{ size: 28 }, { size: 48, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7], values: (chart, ticks) => ticks.map(count) }],
   };
 }
 
