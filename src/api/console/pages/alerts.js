@@ -21,7 +21,7 @@ const BEFORE = 60e6;
 const AFTER = 5e6;
 
 export function Alerts() {
-  const { rule, cursor } = useHere();
+  const { rule, cursor, alert: open } = useHere();
   const load = async (signal) => {
     const all = ["alerts", "rules", "silences"].map((path) => get(path, path === "alerts" ? { limit: 500 } : {}, { signal }));
     const [alerts, rules, silences] = await Promise.all(all);
@@ -50,8 +50,8 @@ export function Alerts() {
       <${Problem} error=${error} again=${again} />
       <div class="split alerts">
         <div>
-          <${Firing} alerts=${data.alerts} isMore=${data.isMore} rules=${rules} silence=${setSilencing} />
-          <${History} rule=${rule} cursor=${cursor} rules=${rules} />
+          <${Firing} alerts=${data.alerts} isMore=${data.isMore} rules=${rules} open=${open} silence=${setSilencing} />
+          <${History} rule=${rule} cursor=${cursor} rules=${rules} open=${data.alerts.some(({ id }) => id === open) ? undefined : open} />
         </div>
         <div>
           <${Rules} rules=${data.rules} shown=${rule} />
@@ -63,7 +63,7 @@ export function Alerts() {
   `;
 }
 
-function Firing({ alerts, isMore, rules, silence }) {
+function Firing({ alerts, isMore, rules, open, silence }) {
   return html`
     <section class="card" aria-labelledby="firing">
       <h2 id="firing">${alerts.length === 0 ? "Nothing fires" : `${count(alerts.length)}${isMore ? " and more" : ""} firing`}</h2>
@@ -72,7 +72,7 @@ function Firing({ alerts, isMore, rules, silence }) {
         const by = alert.by === null ? null : plain(alert.by);
         const about = { ...alert, by, from: alert.micros, to: null, entry: alert.entry === null ? null : micros(alert.entry) };
         return html`
-          <${Alert} key=${alert.id} alert=${about} rule=${rules.get(alert.rule)} isSilenced=${alert.silenced}>
+          <${Alert} key=${alert.id} alert=${about} rule=${rules.get(alert.rule)} isOpen=${alert.id === open} isSilenced=${alert.silenced}>
             ${may("admin") && html`<button onClick=${() => silence({ rule: alert.rule, by: by ?? "" })}>Silence…</button>`}
           <//>
         `;
@@ -81,12 +81,16 @@ function Firing({ alerts, isMore, rules, silence }) {
   `;
 }
 
-/** One alert, on a line that opens to why it fired. `children`: what else can be done. */
-function Alert({ alert, rule, isSilenced = false, children }) {
-  const { severity, text, by, from, to } = alert;
+/** One alert, on a line that opens to why it fired; which one is open, the address knows. `children`: what else can be done. */
+function Alert({ alert, rule, isOpen, isSilenced = false, children }) {
+  const { id, severity, text, by, from, to } = alert;
+  const toggle = (event) => {
+    event.preventDefault();
+    change({ alert: isOpen ? undefined : id }, { replace: true });
+  };
   return html`
-    <details class="alert-line">
-      <summary>
+    <details class="alert-line" open=${isOpen}>
+      <summary onClick=${toggle}>
         <span class="severity"><${Level} level=${severity} /></span>
         <span class="what">${brief(text, 400)} <span class="quiet small">${visible(alert.rule)}${by !== null && `, ${brief(by, 100)}`}</span></span>
         ${isSilenced && html`<span class="badge">silenced</span>`}
@@ -150,7 +154,7 @@ function Rules({ rules, shown }) {
 }
 
 /** What was: events of the instance `alerts`, the latest first. */
-function History({ rule, cursor, rules }) {
+function History({ rule, cursor, rules, open }) {
   const parameters = { match: alertsOf(rule), order: "desc", limit: LIMIT, cursor };
   const load = (signal) => get("instances/alerts/entries", parameters, { signal });
   const { data, error, again } = usePolled(load, `${rule} ${cursor}`, cursor === undefined ? 5000 : null);
@@ -167,7 +171,7 @@ function History({ rule, cursor, rules }) {
       </div>
       <${Problem} error=${error} again=${again} />
       ${data !== null && alerts.length === 0 && html`<p class="empty">${cursor === undefined ? "No alert has fired yet." : "There are no older alerts."}</p>`}
-      ${alerts.map((alert) => html`<${Alert} key=${`${alert.id} ${alert.from}`} alert=${alert} rule=${rules.get(alert.rule)} />`)}
+      ${alerts.map((alert) => html`<${Alert} key=${`${alert.id} ${alert.from}`} alert=${alert} rule=${rules.get(alert.rule)} isOpen=${alert.id === open} />`)}
       <div class="bar pages">
         ${cursor !== undefined && html`<button onClick=${() => change({ cursor: undefined })}>Newest</button>`}
         ${data !== null && data.next !== null && html`<button onClick=${() => change({ cursor: data.next })}>Older</button>`}
