@@ -62,12 +62,21 @@ const SOURCES: &[Source] = sources![
     "parts/level.js",
     "parts/moment.js",
     "parts/problem.js",
+    "parts/report.js",
     "parts/sparkline.js",
+    "parts/text.js",
     "vendor/htm.js",
     "vendor/preact-hooks.js",
     "vendor/preact.js",
     "vendor/uplot.css",
     "vendor/uplot.js",
+    "pages/live/bins.js",
+    "pages/live/entry.js",
+    "pages/live/filters.js",
+    "pages/live/histogram.js",
+    "pages/live/list.js",
+    "pages/live/log.js",
+    "pages/live/rows.js",
 ];
 
 /// A file as it is sent.

@@ -23,7 +23,7 @@ pub(super) enum Format {
 }
 
 /// The longest text of an entry that is written in short.
-const MAX_BRIEF_BYTES: usize = 1024;
+const MAX_BRIEF_BYTES: usize = 512;
 
 /// An entry.
 #[derive(ToSchema)]

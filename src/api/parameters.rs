@@ -46,7 +46,7 @@ pub(super) struct Parameters {
     /// Events that this match specification, written as an Erlang term, chooses, and what it makes of them
     pub(super) r#match: Option<String>,
     /// How events are written: `json`, `text` for Erlang terms, or `brief` for lists: the view without detail and stack trace,
-    /// texts up to 1 KiB, and the event, as text, only where there is no view
+    /// texts up to 512 bytes, and the event, as text, only where there is no view
     pub(super) format: Option<String>,
     /// Events of this kind: `log`, `crash`, `gen_server`, `supervisor`, `task`, `progress`, `alarm`, `dropped`
     pub(super) kind: Option<String>,

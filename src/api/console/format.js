@@ -53,12 +53,10 @@ const two = (number) => String(number).padStart(2, "0");
 
 function parts(micros, zone) {
   const date = new Date(Math.floor(micros / 1000));
-  const [get, days] = zone === "utc"
-    ? [(part) => date[`getUTC${part}`](), "Z"]
-    : [(part) => date[`get${part}`](), ""];
+  const get = (part) => (zone === "utc" ? date[`getUTC${part}`]() : date[`get${part}`]());
   const day = `${get("FullYear")}-${two(get("Month") + 1)}-${two(get("Date"))}`;
   const time = `${two(get("Hours"))}:${two(get("Minutes"))}:${two(get("Seconds"))}`;
-  return { day, time, fraction: String(micros % 1_000_000).padStart(6, "0"), days };
+  return { day, time, fraction: String(micros % 1_000_000).padStart(6, "0") };
 }
 
 /** `14:02:11.123`. */
@@ -80,4 +78,25 @@ export function moment(micros, zone, { exact = false } = {}) {
 export function ago(micros, now = Date.now() * 1000) {
   const seconds = (now - micros) / 1e6;
   return seconds < 1 ? "now" : `${span(seconds)} ago`;
+}
+
+const SPANS = { s: 1, m: 60, min: 60, h: 3600, d: 86_400 };
+
+/**
+ * The moment that somebody wrote, in microseconds; null if it is none: microseconds since 1970, `15m` (ago), `14:02` of today,
+ * `2026-11-29 14:02:11` in the reader's zone, RFC 3339.
+ */
+export function parseMoment(written, zone, now = Date.now()) {
+  const text = written.trim();
+  if (text === "now") return now * 1000;
+  if (/^\d{13,16}$/.test(text)) return Number(text);
+  const back = /^(\d+(?:\.\d+)?) ?(s|m|min|h|d)(?: ago)?$/.exec(text);
+  if (back !== null) return Math.round(now * 1000 - Number(back[1]) * SPANS[back[2]] * 1e6);
+  const today = day(now * 1000, zone);
+  const whole = /^\d{1,2}:\d\d/.test(text) ? `${today} ${text.padStart(text.indexOf(":") === 1 ? text.length + 1 : 0, "0")}` : text;
+  const found = /^(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d)(:\d\d)?(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$/.exec(whole);
+  if (found === null) return null;
+  const [, date, minutes = "00:00", seconds = ":00", fraction = "", offset = zone === "utc" ? "Z" : ""] = found;
+  const millis = Date.parse(`${date}T${minutes}${seconds}${offset}`);
+  return Number.isNaN(millis) ? null : millis * 1000 + Math.round(Number(`0${fraction}`) * 1e6);
 }
