@@ -51,6 +51,10 @@ export function Console() {
   const [help, setHelp] = useState(false);
   const [failed, setFailed] = useState(null);
   const going = useRef(false);
+  // The form stays, with what is written in it, also if the node is not reached.
+  const isLogin = useRef(false);
+  if (state === "refused") isLogin.current = true;
+  else if (who !== null && state === "connected") isLogin.current = false;
 
   useEffect(() => {
     if (who !== null || state === "refused") return;
@@ -89,7 +93,7 @@ export function Console() {
   }, [page]);
 
   let content;
-  if (state === "refused") content = html`<${Login} />`;
+  if (isLogin.current) content = html`<${Login} />`;
   else if (who === null) content = html`<main class="page narrow" id="content">${failed ? html`<${Problem} error=${failed} />` : html`<p class="quiet">Connecting…</p>`}</main>`;
   else if (Page === undefined) content = html`<main class="page narrow" id="content"><h1>There is no such page</h1><p><${Link} to=${{ page: "live" }}>Live<//></p></main>`;
   else content = html`<${Page} key=${page} />`;
@@ -157,6 +161,7 @@ function Login() {
       <form class="card login" onSubmit=${submit}>
         <h1>Log in</h1>
         <p class="quiet">The node asks for a token. Whoever runs it makes one with <code>logmachine token NAME --role read</code>.</p>
+        <input class="unseen" tabindex="-1" aria-hidden="true" autocomplete="username" value="logmachine" readonly />
         <label for="token">Token</label>
         <input id="token" type="password" autocomplete="current-password" required autofocus value=${token} onInput=${(event) => setToken(event.target.value)} />
         ${problem && html`<p class="problem" role="alert">${problem}</p>`}
