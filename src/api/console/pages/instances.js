@@ -56,7 +56,6 @@ function Card({ instance }) {
   const size = now(samples, "received_bytes");
   const padded = [...Array(Math.max(0, BARS - arriving.length)).fill(0), ...arriving.map((number) => number ?? 0)];
   const installed = handlers.filter(({ state }) => state === "installed").length;
-  const lost = instance.dropped + instance.refused;
   return html`
     <li class="card">
       <header class="instance-head">
@@ -81,11 +80,15 @@ function Card({ instance }) {
         ["Cache", `${count(instance.cache_events)} entries, ${bytes(instance.cache_bytes)}`],
         ["Sessions", sessions.length > 0 && `${count(sessions.length)}, the slowest ${span(Math.max(...sessions.map(({ lag }) => lag)) / 1e6)} behind`],
         ["Handlers", handlers.length > 0 && html`<span class=${installed < handlers.length ? "warn" : ""}>${count(installed)} of ${count(handlers.length)} installed</span>`],
-        ["Lost", lost > 0 && html`<span class="bad">${[[instance.dropped, "dropped"], [instance.refused, "refused"]].filter(([number]) => number > 0).map(([number, words]) => `${count(number)} ${words}`).join(", ")}</span>`],
-        ["Damaged", damageOf(instance) > 0 && html`<span class="bad">${count(damageOf(instance))} places</span>`],
+        ["Lost", counted(instance, [["dropped", "dropped"], ["refused", "refused"]])],
+        ["Damage", counted(instance, [["damaged", "places"], ["missing", "segments missing"], ["unreadable", "segments unreadable"]])],
       ]} />
     </li>
   `;
 }
 
-const damageOf = ({ damaged, missing, unreadable }) => damaged + missing + unreadable;
+/** What should not have happened, and how often: `names` are `[counter, words]`. Nothing if it has not. */
+function counted(instance, names) {
+  const found = names.filter(([name]) => instance[name] > 0);
+  return found.length > 0 && html`<span class="bad">${found.map(([name, words]) => `${count(instance[name])} ${words}`).join(", ")}</span>`;
+}

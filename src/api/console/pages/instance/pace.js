@@ -8,6 +8,9 @@ import { now, series } from "../../rates.js";
 /** How far back it goes, in seconds. */
 const BACK = 300;
 
+/** What is between two ticks of bytes. */
+const POWERS = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
+
 const wholeBytes = (number) => bytes(Math.round(number));
 
 /** `samples`: of the instance's counters; `at`: when the last one was taken, in milliseconds. */
@@ -27,7 +30,7 @@ export function Pace({ samples, at }) {
     axes: [
       { size: 28 },
       { size: 48, values: (_, ticks) => ticks.map(rate) },
-      { side: 1, scale: "bytes", size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(wholeBytes) },
+      { side: 1, scale: "bytes", size: 60, grid: { show: false }, incrs: POWERS, values: (_, ticks) => ticks.map(wholeBytes) },
     ],
     series: [
       {},
