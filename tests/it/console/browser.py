@@ -58,8 +58,11 @@ class Node:
         request.add_header("Content-Type", content_type)
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            return json.loads(answer.read() or "null")
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+                return json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as refused:
+            raise ValueError(f"{method} {path}: {refused.code}: {refused.read().decode()}") from None
 
     def get(self, path, **parameters):
         return self.ask("GET", path, **parameters)
