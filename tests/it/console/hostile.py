@@ -46,12 +46,11 @@ def report(text):
     return f"{{error_report,{{'$pid','{bare}@h',50,0,17}},{{{{'$pid','{bare}@h',93,0,17}},crash_report,[[{info}],[]]}}}}"
 
 
-def opened(at, context, stamp):
-    page = at.open(context, at=stamp)
-    is_connected(page)
+def opened(at, page, stamp):
+    at.go(page, at=stamp)
     entry = page.locator(f"[data-entry='{stamp}']")
     expect(entry).to_be_visible()
-    return page, entry
+    return entry
 
 
 def close(page, stamp, text):
@@ -68,40 +67,37 @@ def nothing_ran(page):
     assert page.get_by_role("main").is_visible()
 
 
-def texts_are_text(at, context):
+def texts_are_text(at, page):
     stamps = [(node.append(log(text))[0], text) for text in SCRIPTS]
-    page = at.open(context)
+    at.go(page)
     rows = page.locator("[data-rows]")
     for stamp, text in stamps:
         expect(rows.locator(f"[data-at='{stamp}']")).to_contain_text(text)
     nothing_ran(page)
     for stamp, text in stamps:
-        page, entry = opened(at, context, stamp)
+        entry = opened(at, page, stamp)
         expect(entry).to_contain_text(text)
         for tab in ("Erlang", "JSON"):
             entry.get_by_role("tab", name=tab).click()
             expect(entry.get_by_role("tabpanel")).to_contain_text(text[:20].replace('"', '\\"'))
         nothing_ran(page)
-        page.close()
     for marks, shown in MARKS.items():
         stamp, _ = node.append(log(marks))
-        page, entry = opened(at, context, stamp)
+        entry = opened(at, page, stamp)
         expect(entry).to_contain_text(shown)
         close(page, stamp, shown)
         raw = page.get_by_role("main").inner_text()
         assert not set(raw) & set("\x1b\x00\x07\x08\u202e\u202c\u200b\ufeff\u2066\u2069"), ascii(raw)
-        page.close()
 
 
-def reports_are_text(at, context):
+def reports_are_text(at, page):
     for text in SCRIPTS[:3]:
         stamp, _ = node.append(report(text))
-        page, entry = opened(at, context, stamp)
+        entry = opened(at, page, stamp)
         expect(entry).to_contain_text(text[:10])
         nothing_ran(page)
-        page.close()
     # On the other pages, too.
-    page = at.open(context, page="faults")
+    at.go(page, page="faults")
     until(page, "they are faults", lambda: page.get_by_role("row").filter(has_text="<script>").count() > 0)
     nothing_ran(page)
     for fault in node.get("faults")["faults"]:
@@ -113,16 +109,15 @@ def reports_are_text(at, context):
     at.go(page, page="explain", **{"from": "1h"})
     expect(page.get_by_role("region", name="Explanation")).to_be_visible()
     nothing_ran(page)
-    page.close()
 
 
-def large_ones_are_cut(at, context):
+def large_ones_are_cut(at, page):
     line = "begin " + "<b>x</b>" * (1 << 17) + " end"
     assert len(line) > 1 << 20
     wide, _ = node.append(log(line))
     deep, _ = node.append("{deep," + "{a,[" * 500 + "bottom" + "]}" * 500 + "}")
     for stamp, text in ((wide, "begin <b>x</b>"), (deep, "deep")):
-        page, entry = opened(at, context, stamp)
+        entry = opened(at, page, stamp)
         expect(entry).to_contain_text(text)
         for tab in ("Erlang", "JSON", "Report"):
             entry.get_by_role("tab", name=tab).click()
@@ -130,17 +125,15 @@ def large_ones_are_cut(at, context):
         nothing_ran(page)
         check_narrow(page, text)
         close(page, stamp, text)
-        page.close()
     # What is not shown is said, and can be copied.
-    page, entry = opened(at, context, wide)
+    entry = opened(at, page, wide)
     for tab in ("Erlang", "JSON"):
         entry.get_by_role("tab", name=tab).click()
         expect(entry).to_contain_text("more characters")
         expect(entry.get_by_role("button", name="Copy all")).to_be_visible()
-    page.close()
 
 
-def addresses_are_text(at, context):
+def addresses_are_text(at, page):
     """What is in the address is as hostile as what is in events."""
     evil = "<img src=x onerror='window.ran = 8'>"
     for parameters in (
@@ -150,18 +143,17 @@ def addresses_are_text(at, context):
         {"page": "instance", "instance": evil}, {"page": "analyses", "name": evil},
     ):
         with at.watch.expecting("status of 400", "status of 404"):
-            page = at.open(context, **parameters)
-            is_connected(page)
-            page.wait_for_load_state("networkidle") if parameters.get("page", "live") != "live" else expect(page.get_by_role("main")).to_be_visible()
+            at.go(page, **parameters)
+            at.watch.wait_for_answers(page)
             nothing_ran(page)
-            page.close()
 
 
 with browser(url) as at:
-    for size in ({}, PHONE):
-        context = at.context(**size)
-        texts_are_text(at, context)
-        reports_are_text(at, context)
-        large_ones_are_cut(at, context)
-        context.close()
-    addresses_are_text(at, at.context())
+    page = at.open()
+    is_connected(page)
+    texts_are_text(at, page)
+    reports_are_text(at, page)
+    large_ones_are_cut(at, page)
+    page.close()
+    large_ones_are_cut(at, at.open(at.context(**PHONE)))
+    addresses_are_text(at, at.open())
