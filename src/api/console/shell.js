@@ -132,6 +132,8 @@ function Header({ page, onHelp }) {
   const who = useStore(caller);
   const shown = useStore(theme);
   const times = useStore(zone);
+  // On a phone there is no room for all of them.
+  useEffect(() => document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [page]);
   return html`
     <header class="top">
       <${Link} to=${{ page: "live" }} class="brand" aria-label="logmachine, live page"><span class="mark" aria-hidden="true"></span>logmachine<//>
