@@ -34,14 +34,14 @@ def step(name):
     return answer.rstrip("\n")
 
 
-def until(page, what, condition):
+def until(page, what, condition, patience=PATIENCE_SECONDS):
     """What `condition` comes to when it is something; meanwhile the browser goes on telling what happens in it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what}: did not happen within {PATIENCE_SECONDS} s: {page.locator('body').aria_snapshot()[:3000]}"
+        assert time.monotonic() < deadline, f"{what}: did not happen within {patience} s: {page.locator('body').aria_snapshot()[:3000]}"
         page.wait_for_timeout(20)
 
 

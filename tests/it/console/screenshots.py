@@ -15,7 +15,8 @@ directory = pathlib.Path(sys.argv[2])
 minutes = float(sys.argv[3]) if len(sys.argv) > 3 else 3
 DEMO = pathlib.Path(__file__).resolve().parents[3] / "examples/demo/run"
 OUTAGE = "timeout calling shelves (count) in demo_shop:count/2"
-DESKTOP_SIZE = {"viewport": {"width": 1280, "height": 800}}
+DESKTOP_SIZE = {"viewport": {"width": 1280, "height": 720}}
+QUALITY = 55
 PHONE_SIZE = {**PHONE, "device_scale_factor": 1.5}
 
 
@@ -47,7 +48,7 @@ def places(node):
     fault = next(fault for fault in node.get("faults")["faults"] if fault["title"] == OUTAGE)
     alert = next(alert for alert in node.get("alerts")["alerts"] if alert["rule"] == "silent")
     return {
-        "live": ({}, "sold a teapot"),
+        "live": ({"span": 300}, "the rush is over"),
         "entry": ({"at": crash, "level": "notice"}, "list_to_integer"),
         "faults": ({"page": "faults"}, OUTAGE),
         "fault": ({"page": "fault", "id": fault["id"]}, "front@127.0.0.1"),
@@ -60,33 +61,48 @@ def places(node):
     }
 
 
+#: What these show needs to be looked at for a while.
+WATCHED = ("nodes", "instance")
+
 #: Each page in the dark, some in the light, some on a phone.
 PICTURES = [(name, "dark", DESKTOP_SIZE) for name in ("live", "entry", "faults", "fault", "explain", "alerts", "nodes", "instance", "charts")]
 PICTURES += [(name, "light", DESKTOP_SIZE) for name in ("live", "explain", "instances")]
 PICTURES += [("live", "dark", PHONE_SIZE), ("fault", "light", PHONE_SIZE)]
 
 
-def take(at, name, scheme, size, place):
-    parameters, shown = place
+def opened(at, scheme, size, place):
     context = at.context(color_scheme=scheme, **size)
-    page = at.open(context, **parameters)
+    page = at.open(context, **place[0])
     is_connected(page)
-    found = page.get_by_role("main").get_by_text(shown)
-    until(page, f"{name} shows {shown}", lambda: any(one.is_visible() for one in found.all()))
+    return page
+
+
+def take(at, page, file, place):
+    found = page.get_by_role("main").get_by_text(place[1])
+    until(page, f"{file} shows {place[1]}", lambda: any(one.is_visible() for one in found.all()))
     at.watch.wait_for_answers(page)
     # Fonts and charts are drawn by then.
     page.evaluate("document.fonts.ready.then(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))))")
-    file = directory / f"{name}{'-phone' if size is PHONE_SIZE else ''}{'-light' if scheme == 'light' else ''}.webp"
-    picture = context.new_cdp_session(page).send("Page.captureScreenshot", {"format": "webp", "quality": 82})
+    picture = page.context.new_cdp_session(page).send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
     file.write_bytes(base64.b64decode(picture["data"]))
-    print(f"{file}: {file.stat().st_size / 1024:.0f} KiB", flush=True)
-    context.close()
+    print(f"{file.name}: {file.stat().st_size / 1024:.0f} KiB", flush=True)
+    page.context.close()
+
+
+def is_just_over(node):
+    """Whether the shop's last rush ended a moment ago: then there is most to see."""
+    [last] = node.get("instances/error_logger/entries", order="desc", limit=1, grep="the rush is over")["entries"]
+    return time.time() - last["micros"] / 1e6 < 2
 
 
 with Demo() as demo, browser(demo.url) as at:
-    # The demo is what it is after some days of the shop.
-    time.sleep(minutes * 60)
+    node = Node(demo.url)
     directory.mkdir(parents=True, exist_ok=True)
-    found = places(Node(demo.url))
+    found = places(node)
+    pages = {name: opened(at, "dark", DESKTOP_SIZE, found[name]) for name in WATCHED}
+    pages["nodes"].wait_for_timeout(minutes * 60_000)
+    until(pages["nodes"], "a rush is over", lambda: is_just_over(node), patience=90)
+    found = places(node)
     for name, scheme, size in PICTURES:
-        take(at, name, scheme, size, found[name])
+        file = directory / f"{name}{'-phone' if size is PHONE_SIZE else ''}{'-light' if scheme == 'light' else ''}.webp"
+        take(at, pages.get(name) or opened(at, scheme, size, found[name]), file, found[name])
