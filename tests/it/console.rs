@@ -33,6 +33,22 @@ impl Browser {
         self.run_with(program, arguments, |step| panic!("nobody can do {step}"));
     }
 
+    /// The same with a node that it may have killed, and started again at the same address.
+    fn run_with_restarts(&self, program: &str) {
+        let world = World::new();
+        let port = free_port();
+        let start = || Served::start_at(&world, port, &["--instance", "error_logger"]);
+        let mut served = Some(start());
+        self.run_with(program, &[&format!("http://127.0.0.1:{port}/")], |step| {
+            match step {
+                "kill" => served.take().expect("it runs").program.kill(),
+                "start" => served = Some(start()),
+                _ => panic!("nobody can do {step}"),
+            }
+            "done".to_owned()
+        });
+    }
+
     /// The same; `step` does what the program asks for, and says what came of it.
     fn run_with(&self, program: &str, arguments: &[&str], mut step: impl FnMut(&str) -> String) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/console");
@@ -104,11 +120,9 @@ fn what_the_pages_are_made_of_does_what_its_tests_say() {
 }
 
 #[test]
-fn every_page_is_reached_by_address_link_and_key() {
+fn every_page_is_reached_by_address_link_and_key_and_once_the_node_is_back() {
     let Some(browser) = Browser::find() else { return };
-    let world = World::new();
-    let served = Served::start(&world, &["--instance", "error_logger"]);
-    browser.run("shell.py", &[&served.url("/")]);
+    browser.run_with_restarts("shell.py");
 }
 
 #[test]
@@ -138,19 +152,7 @@ fn a_proxy_may_serve_the_console_below_a_path() {
 #[test]
 fn the_log_is_seen_as_it_comes_and_as_it_was_also_over_a_restart() {
     let Some(browser) = Browser::find() else { return };
-    let world = World::new();
-    let start = |port| Served::start_at(&world, port, &["--instance", "error_logger"]);
-    let port = free_port();
-    let mut served = Some(start(port));
-    let url = format!("http://127.0.0.1:{port}/");
-    browser.run_with("live.py", &[&url], |step| {
-        match step {
-            "kill" => served.take().expect("it runs").program.kill(),
-            "start" => served = Some(start(port)),
-            _ => panic!("nobody can do {step}"),
-        }
-        "done".to_owned()
-    });
+    browser.run_with_restarts("live.py");
 }
 
 /// The shop of `examples/demo` after its first rush: its three nodes, and what it sells for.

@@ -1,8 +1,8 @@
-"""shell.py URL: what is around every page."""
+"""shell.py URL: what is around every page. Kills the node and starts it again by steps."""
 
 import sys
 
-from browser import browser, expect, is_connected
+from browser import browser, expect, is_connected, step
 
 PAGES = {
     "live": "Live", "faults": "Faults", "explain": "Explain", "alerts": "Alerts", "nodes": "Nodes", "instances": "Instances",
@@ -63,3 +63,16 @@ with browser(sys.argv[1]) as at:
     skip = page.get_by_role("link", name="Skip to the content")
     expect(skip).to_be_focused()
     expect(skip).to_be_in_viewport()
+
+    # A page that could not be fetched comes when the node does.
+    at.go(page, page="nodes")
+    is_connected(page)
+    with at.watch.expecting("net::ERR_"):
+        step("kill")
+        page.get_by_role("navigation").get_by_role("link", name="Charts").click()
+        again = page.get_by_role("button", name="Try again")
+        expect(again).to_be_visible()
+        step("start")
+        again.click()
+        expect(page.get_by_role("heading", level=1, name="Charts")).to_be_visible()
+        is_connected(page)
