@@ -1,0 +1,166 @@
+//! The same logs as typed messages: `logmachine.proto`, which is its manual.
+//!
+//! It is on the listener of HTTP, and passes the same checks. What it reads it reads with the one reader that all others use, what it
+//! appends goes the way of every other event.
+//!
+//! `generated.rs` and `descriptor.bin` are made of the proto file by a test below, so that building needs no compiler for it.
+
+mod append;
+mod entry;
+mod follow;
+#[allow(
+    clippy::all,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub,
+    rust_2018_idioms,
+    reason = "it is generated"
+)]
+mod generated;
+mod health;
+mod info;
+mod selection;
+mod status;
+
+use std::pin::Pin;
+
+use axum::Router;
+use axum::http::{HeaderMap, header};
+use futures_util::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::access::Caller;
+use super::state::Shared;
+use generated::log_server::{Log, LogServer};
+use generated::{
+    AppendRequest, AppendResponse, Batch, InfoRequest, InfoResponse, ReadRequest, SubscribeRequest,
+    SubscribeResponse,
+};
+
+pub(super) use status::refuse;
+
+/// The service, as clients address it.
+pub(super) const SERVICE: &str = "logmachine.v1.Log";
+
+/// The largest message: an event of the largest size, and what is around it.
+const MAX_MESSAGE_BYTES: usize = (16 << 20) + (64 << 10);
+
+/// What `logmachine.proto` says, for clients that ask.
+const DESCRIPTOR: &[u8] = include_bytes!("descriptor.bin");
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// All services.
+pub(super) fn router(state: &Shared) -> Router<Shared> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let log = LogServer::new(Service(state.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(usize::MAX);
+    Router::new()
+        .route_service("/logmachine.v1.Log/{method}", log)
+        .route_service("/grpc.health.v1.Health/{method}", health::service(state))
+        .route_service(
+            "/grpc.reflection.v1.ServerReflection/{method}",
+            reflection().build_v1().expect("the descriptor is sound"),
+        )
+        .route_service(
+            "/grpc.reflection.v1alpha.ServerReflection/{method}",
+            reflection().build_v1alpha().expect("the descriptor is sound"),
+        )
+}
+
+/// Whether a request is one of gRPC's.
+pub(super) fn is_ours(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+struct Service(Shared);
+
+fn caller<T>(request: &Request<T>) -> Caller {
+    request.extensions().get::<Caller>().expect("`pass` lets nobody else in").clone()
+}
+
+#[tonic::async_trait]
+impl Log for Service {
+    type AppendStreamStream = Answers<AppendResponse>;
+    type ReadStream = Answers<Batch>;
+    type SubscribeStream = Answers<SubscribeResponse>;
+
+    async fn append(
+        &self,
+        request: Request<AppendRequest>,
+    ) -> Result<Response<AppendResponse>, Status> {
+        let caller = caller(&request);
+        Ok(Response::new(append::one(&self.0, &caller, request.into_inner()).await?))
+    }
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<AppendRequest>>,
+    ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        let caller = caller(&request);
+        Ok(Response::new(append::many(self.0.clone(), caller, request.into_inner())))
+    }
+
+    async fn read(
+        &self,
+        request: Request<ReadRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        let caller = caller(&request);
+        Ok(Response::new(follow::read(&self.0, &caller, request.into_inner()).await?))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        Ok(Response::new(follow::subscribe(&self.0, request.into_inner()).await?))
+    }
+
+    async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+        Ok(Response::new(info::info(&self.0, &request.into_inner())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// With `LOGMACHINE_WRITE_DOCS` set they are written.
+    #[test]
+    fn what_is_generated_is_of_the_proto_file() {
+        let api = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/api");
+        let descriptors =
+            protox::compile(["logmachine.proto"], [&api]).expect("the proto file is sound");
+        let bytes = prost::Message::encode_to_vec(&descriptors);
+        let made = tempfile::tempdir().expect("a directory");
+        tonic_prost_build::configure()
+            .build_client(false)
+            .bytes(".logmachine.v1.Term.etf")
+            .out_dir(made.path())
+            .compile_fds(descriptors)
+            .expect("code can be made of it");
+        let code = std::fs::read(made.path().join("logmachine.v1.rs")).expect("it is there");
+        let check = |path: &Path, content: &[u8]| {
+            if std::env::var_os("LOGMACHINE_WRITE_DOCS").is_some() {
+                std::fs::write(path, content).expect("it can be written");
+            }
+            let found = std::fs::read(path).expect("it is there");
+            let name = path.display();
+            assert!(
+                found == content,
+                "{name} is not up to date: run this with LOGMACHINE_WRITE_DOCS=1"
+            );
+        };
+        check(&api.join("grpc/descriptor.bin"), &bytes);
+        check(&api.join("grpc/generated.rs"), &code);
+    }
+}
