@@ -291,6 +291,10 @@ impl Output {
     const fn new(format: Format, has_views: bool) -> Self {
         Output { entries: Vec::new(), bytes: 0, room: 0, format, has_views }
     }
+
+    const fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES || self.entries.len() >= self.room
+    }
 }
 
 impl Collect for Output {
@@ -298,10 +302,7 @@ impl Collect for Output {
         let entry = written(entry, self.format, self.has_views);
         self.bytes += size(&entry);
         self.entries.push(entry);
-        match self.bytes < BATCH_BYTES && self.entries.len() < self.room {
-            true => Taken::More,
-            false => Taken::Enough,
-        }
+        if self.is_full() { Taken::Enough } else { Taken::More }
     }
 }
 
@@ -368,7 +369,13 @@ impl<T: Send + 'static> Carrier<T> {
             self.search.collector().room = credit.min(self.batch);
             let step = self.search.step_near().await;
             let step = step.map_err(|failure| Ended::Because(Refused::from(failure).into()))?;
+            let is_quick = !self.search.has_filter();
             let output = self.search.collector();
+            if step == Step::More && is_quick && !output.is_full() {
+                // More is at hand: what was committed entry by entry need not be sent so.
+                tokio::task::consume_budget().await;
+                continue;
+            }
             output.bytes = 0;
             let entries = std::mem::take(&mut output.entries);
             if !entries.is_empty() {

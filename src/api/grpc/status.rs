@@ -37,6 +37,8 @@ impl From<Refusal> for Status {
         let mut details = ErrorDetails::new();
         details.set_error_info(refusal.code(), DOMAIN, HashMap::new());
         if let (Code::InvalidArgument, Some(place)) = (code, refusal.place()) {
+            // What is a body there is the events here.
+            let place = if place == "body" { "events" } else { place };
             details.add_bad_request_violation(place, refusal.message());
         }
         let is_busy = matches!(
