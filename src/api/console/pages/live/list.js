@@ -19,12 +19,15 @@ export function List({ log, drawn, isHeld, selected, onSelect, onOpen }) {
   const times = useStore(zone);
 
   useEffect(() => {
+    const list = place.current;
+    // It may be gone before it was painted.
+    if (list === null) return undefined;
     const measure = () => {
-      const row = parseFloat(getComputedStyle(place.current).getPropertyValue("--row"));
-      setSight((sight) => ({ ...sight, height: place.current.clientHeight, row }));
+      const row = parseFloat(getComputedStyle(list).getPropertyValue("--row"));
+      setSight((sight) => ({ ...sight, height: list.clientHeight, row }));
     };
     const sized = new ResizeObserver(measure);
-    sized.observe(place.current);
+    sized.observe(list);
     return () => sized.disconnect();
   }, []);
 
