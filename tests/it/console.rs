@@ -133,3 +133,22 @@ fn a_proxy_may_serve_the_console_below_a_path() {
     let served = Served::start(&world, &["--instance", "error_logger", "--config", "c.toml"]);
     browser.run("proxied.py", &[&served.url(""), &port.to_string(), &read]);
 }
+
+/// The node is killed while somebody writes and somebody looks, and started again at the same address.
+#[test]
+fn the_log_is_seen_as_it_comes_and_as_it_was_also_over_a_restart() {
+    let Some(browser) = Browser::find() else { return };
+    let world = World::new();
+    let start = |port| Served::start_at(&world, port, &["--instance", "error_logger"]);
+    let port = free_port();
+    let mut served = Some(start(port));
+    let url = format!("http://127.0.0.1:{port}/");
+    browser.run_with("live.py", &[&url], |step| {
+        match step {
+            "kill" => served.take().expect("it runs").program.kill(),
+            "start" => served = Some(start(port)),
+            _ => panic!("nobody can do {step}"),
+        }
+        "done".to_owned()
+    });
+}

@@ -34,15 +34,15 @@ def step(name):
     return answer.rstrip("\n")
 
 
-def wait_for(what, condition):
-    """What `condition` comes to when it is something."""
+def until(page, what, condition):
+    """What `condition` comes to when it is something; meanwhile the browser goes on telling what happens in it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what}: did not happen within {PATIENCE_SECONDS} s"
-        time.sleep(0.02)
+        assert time.monotonic() < deadline, f"{what}: did not happen within {PATIENCE_SECONDS} s: {page.locator('body').aria_snapshot()[:3000]}"
+        page.wait_for_timeout(20)
 
 
 class Node:
@@ -79,6 +79,7 @@ class Watch:
         self.unexpected = []
         self._expected = []
         self.requests = []
+        self.streams = set()
 
     def observe(self, context):
         context.on("console", lambda message: self._note(f"console {message.type}: {message.text} {message.location}"))
@@ -86,6 +87,7 @@ class Watch:
         context.on("dialog", self._dialog)
         context.on("request", self._request)
         context.on("requestfailed", self._failed)
+        context.on("requestfinished", lambda request: self.streams.discard(request))
 
     @contextlib.contextmanager
     def expecting(self, *texts):
@@ -109,10 +111,13 @@ class Watch:
 
     def _request(self, request):
         self.requests.append(request.url)
+        if "/stream?" in request.url:
+            self.streams.add(request)
         if not request.url.startswith((f"{self.origin}/", "data:")):
             self._note(f"request of somebody else: {request.url}")
 
     def _failed(self, request):
+        self.streams.discard(request)
         # Streams are ended by who reads them, and requests of pages that are left.
         if request.failure != "net::ERR_ABORTED":
             self._note(f"request failed: {request.url} {request.failure}")
