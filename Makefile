@@ -12,7 +12,8 @@ export LOGMACHINE_NEIGHBOURS_DIR := $(NEIGHBOURS_DIR)
 run:
 	$(CARGO) run --release -- run --connect local
 
-# Three Erlang nodes fail in instructive ways, captured and printed as it happens, with alerts and candles; ends by itself.
+# Three Erlang nodes fail in instructive ways, captured and printed as it happens, with alerts and candles; the address
+# of the console, where all of it is to be seen, comes first. Ctrl-C ends it.
 demo: erlang
 	$(CARGO) build --release --quiet
 	@examples/demo/run $${CARGO_TARGET_DIR:-target}/release/logmachine

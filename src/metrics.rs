@@ -229,6 +229,7 @@ metrics! {
         received in Count: "Packets received from the node, ticks not counted.",
         received_bytes in Bytes: "Bytes received from the node.",
         sent_bytes in Bytes: "Bytes sent to the node.",
+        paused in Count: "Times that the node was not read from because a recorder was behind.",
     }
     gauges {
         queued_bytes in Bytes: "Bytes on their way to the node that its socket has not taken yet.",

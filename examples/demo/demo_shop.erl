@@ -7,6 +7,8 @@
 -export([start/1, start_link/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
+-define(DAY, 60000).
+
 %% Called by `-s demo_shop start NODE`.
 start([Name]) ->
     logger:remove_handler(default),
@@ -15,10 +17,20 @@ start([Name]) ->
         %% It outlives the supervisor that gives up.
         process_flag(trap_exit, true),
         together(Nodes),
-        {ok, _} = supervisor:start_link({local, shop_sup}, ?MODULE, {supervisor, Name}),
-        play(Name),
-        receive after infinity -> ok end
+        Name =:= stock andalso
+            spawn_link(fun() -> rand:seed(exsss, 5), market(erlang:monotonic_time(millisecond), 20.0) end),
+        days(Name)
     end).
+
+%% A day lasts a minute, and all are alike.
+days(Name) ->
+    Dawn = erlang:monotonic_time(millisecond),
+    {ok, Sup} = supervisor:start_link({local, shop_sup}, ?MODULE, {supervisor, Name}),
+    play(Name),
+    rest(Name, Dawn + ?DAY),
+    exit(Sup, shutdown),
+    receive {'EXIT', Sup, _} -> ok end,
+    days(Name).
 
 %% Waits for the other nodes, and until somebody listens to error reports.
 together(Nodes) ->
@@ -43,9 +55,8 @@ play(front) ->
     logger:notice("front: all customers come at once", #{demo => rush}),
     [customer(N) || N <- lists:seq(1, 12)],
     sleep(500),
-    logger:notice("front: closing; that was the demo", #{demo => over});
+    logger:notice("front: the rush is over", #{demo => over});
 play(stock) ->
-    spawn_link(fun() -> rand:seed(exsss, 5), market(erlang:monotonic_time(millisecond), 20.0) end),
     sleep(1000),
     error_logger:warning_msg("stock: only ~p teapots left~n", [3]),
     sleep(2500),
@@ -59,18 +70,29 @@ play(billing) ->
     sleep(200),
     catch gen_server:call(bank, charge).
 
+%% The rest of the day is quiet.
+rest(Name, Dusk) ->
+    case Dusk - erlang:monotonic_time(millisecond) of
+        Left when Left > 3000 ->
+            sleep(3000),
+            Name =:= front andalso logger:notice("front: sold a teapot"),
+            rest(Name, Dusk);
+        Left ->
+            sleep(max(0, Left))
+    end.
+
 customer(N) ->
     proc_lib:spawn(fun() -> count(teapot, 100 + N) end),
     sleep(250).
 
 %% What things sell for, twenty times a second: there are no kettles any more after three seconds,
-%% and teapots become dear when all customers come.
+%% and teapots become dear when all customers come, and cheaper when they are gone.
 market(Begun, Price) ->
-    Millis = erlang:monotonic_time(millisecond) - Begun,
+    Millis = (erlang:monotonic_time(millisecond) - Begun) rem ?DAY,
     cast({quote, teapot, round(100 * (Price + 0.7 * (rand:uniform() - 0.5))) / 100, rand:uniform(3)}),
     Millis < 3000 andalso cast({quote, kettle, 12.5, 1}),
     sleep(50),
-    Trend = if Millis < 2500 -> -0.01; Millis < 4500 -> 0.01; true -> 0.03 end,
+    Trend = if Millis < 2500 -> -0.01; Millis < 4500 -> 0.01; Millis < 15000 -> 0.03; true -> (20 - Price) / 100 end,
     market(Begun, Price + Trend + 0.5 * (rand:uniform() - 0.5)).
 
 cast(Quote) ->

@@ -2,7 +2,7 @@
 %% none of our code: a subscription is a call, and entries are messages. It is registered as
 %% `on_call`, too, so that the rules of demo.toml can name it: an alert is a message as well.
 -module(demo_watch).
--export([start/0]).
+-export([start/0, stay/0]).
 
 -define(NODE, 'logmachine@127.0.0.1').
 %% The demo isn't over before these have fired.
@@ -10,29 +10,48 @@
     {many_errors, 'billing@127.0.0.1'}, {many_errors, 'front@127.0.0.1'}, {silent, kettle}
 ]).
 
+%% Called by `-s demo_watch start'.
 start() ->
+    begin_with(fun(Session) -> loop(Session, 0, 60000, ?AWAITED) end).
+
+%% Called by `-s demo_watch stay': goes on behind what was printed, and prints nothing.
+stay() ->
+    begin_with(fun drain/1).
+
+%% The cursor makes the subscription durable: whoever comes next under its name gets what follows.
+begin_with(Loop) ->
     logger:remove_handler(default),
     spawn(fun() ->
         register(on_call, self()),
-        Request = {subscribe, #{from => earliest, pid => self(), marker => entry}},
-        {ok, _} = gen_server:call({'.error_logger.receiver.srv', ?NODE}, Request),
-        loop(0, 60000, ?AWAITED)
+        Request = {subscribe, #{from => earliest, pid => self(), marker => entry, cursor => <<"demo">>}},
+        {ok, Session} = gen_server:call({'.error_logger.receiver.srv', ?NODE}, Request),
+        Loop(Session)
     end).
 
-loop(Count, _, []) when is_tuple(Count) ->
-    finish(Count);
-loop(Count, Patience, Awaited) ->
+drain(Session) ->
     receive
-        {entry, {_, {log, _, _, _, #{demo := over}}} = Entry} ->
+        {entry, {At, _}} -> Session ! {ack, At};
+        {alert, _, _, _} -> ok
+    end,
+    drain(Session).
+
+loop(_, Count, _, []) when is_tuple(Count) ->
+    finish(Count);
+loop(Session, Count, Patience, Awaited) ->
+    receive
+        {entry, {At, {log, _, _, _, #{demo := over}}} = Entry} ->
             print(Entry),
-            loop({over, Count + 1}, 10000, Awaited);
+            Session ! {ack, At},
+            loop(Session, {over, Count + 1}, 10000, Awaited);
         {entry, {At, Event} = Entry} when is_integer(Count) ->
             print(Entry),
             is_rush(Event) andalso remember(At),
-            loop(Count + 1, Patience, Awaited);
+            Session ! {ack, At},
+            loop(Session, Count + 1, Patience, Awaited);
         {alert, Rule, State, #{by := By, at := At}} = Alert ->
             print({At, Alert}),
-            loop(Count, Patience, case State of firing -> Awaited -- [{Rule, By}]; _ -> Awaited end)
+            StillAwaited = case State of firing -> Awaited -- [{Rule, By}]; _ -> Awaited end,
+            loop(Session, Count, Patience, StillAwaited)
     after Patience ->
         finish(Count)
     end.

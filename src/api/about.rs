@@ -1,5 +1,8 @@
 //! What the node and its instances say of themselves.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract;
 use serde::Serialize;
@@ -7,16 +10,17 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::error::{ErrorBody, Refusal};
-use super::state::{Named, Shared};
-use crate::instance::Recording;
-use crate::instance::info::InstanceInfo;
+use super::state::{Named, Shared, State};
 use crate::instance::locator::HandlerState;
 use crate::instance::subscription::Subscriber;
+use crate::instance::{Instance, Recording};
 use crate::metrics::{self, Stats};
+use crate::node::Peer;
 use crate::node::epmd::Standing;
 use crate::node::names::Held;
-use crate::store::Started;
+use crate::store::{LogConfig, Started};
 use crate::time::{Timestamp, moment};
+use crate::watchers::deployments::LoadedApplication;
 
 /// The node.
 #[derive(Serialize, ToSchema)]
@@ -45,8 +49,29 @@ pub(super) struct PeerBody {
     address: String,
     /// Whether it is no hidden node
     visible: bool,
+    /// When the connection came up, RFC 3339; null, as what follows, until the node was asked
+    since: Option<String>,
+    /// The release of OTP
+    #[schema(example = "27")]
+    otp_release: Option<String>,
+    /// The version of its emulator
+    #[schema(example = "15.2.7")]
+    erts_version: Option<String>,
+    /// Its applications, those of OTP apart; null: it did not tell
+    applications: Option<Vec<ApplicationBody>>,
+    /// Why it did not tell something
+    detail: Option<String>,
     /// Numbers of the connection
     counters: Value,
+}
+
+/// An application that a node has loaded.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ApplicationBody {
+    name: String,
+    version: String,
+    /// `own`, or `dependency`: somebody else's
+    origin: &'static str,
 }
 
 /// Instances.
@@ -73,6 +98,7 @@ pub(super) struct InstanceBody {
     cache_interval: Option<IntervalBody>,
     /// How the log had ended: `new`, `clean`, `kill` or `power_loss`
     started: &'static str,
+    retention: RetentionBody,
     recording: RecordingBody,
     sessions: Vec<SessionBody>,
     handlers: Vec<HandlerBody>,
@@ -96,6 +122,29 @@ pub(super) struct IntervalBody {
     last: String,
 }
 
+/// What is kept for how long, and how much, as it was configured; null: no limit.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RetentionBody {
+    /// The live segment is rotated before it grows beyond this
+    segment_bytes: Option<u64>,
+    /// The live segment is rotated when it is this old
+    reopen_period_seconds: Option<f64>,
+    /// Segments are archived this long after they were rotated
+    archive_after_seconds: Option<f64>,
+    /// Segments and archives whose last entry is older are deleted
+    delete_after_seconds: Option<f64>,
+    /// The oldest ones are deleted while all together are larger
+    max_bytes: Option<u64>,
+    /// Recording waits while the disk has less free
+    min_free_bytes: Option<u64>,
+    /// Within this time every segment's checksums are read again
+    scrub_period_seconds: Option<f64>,
+    /// RAM for the cache
+    cache_bytes: Option<u64>,
+    /// Entries older than this leave the cache
+    evict_after_seconds: Option<f64>,
+}
+
 /// How recording goes.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RecordingBody {
@@ -113,6 +162,10 @@ pub(super) struct SessionBody {
     position: String,
     /// Whether the match spec ran out of its budget for the newest event
     exhausted: bool,
+    /// Whether it waits until its subscriber allows more
+    waits_for_credit: bool,
+    /// The durable cursor under which its subscriber acknowledges
+    cursor: Option<String>,
     #[serde(flatten)]
     #[schema(value_type = Object)]
     numbers: Map<String, Value>,
@@ -134,12 +187,7 @@ pub(super) struct HandlerBody {
 pub(super) async fn node(extract::State(state): extract::State<Shared>) -> Json<NodeBody> {
     let mut peers: Vec<_> = state.node.peers();
     peers.sort_by(|a, b| a.name().as_str().cmp(b.name().as_str()));
-    let peers = peers.iter().map(|peer| PeerBody {
-        name: peer.name().to_string(),
-        address: peer.address().to_string(),
-        visible: peer.is_visible(),
-        counters: numbers(&peer.stats()).into(),
-    });
+    let peers = peers.iter().map(|peer| peer_body(&state, peer));
     Json(NodeBody {
         name: state.node.name().to_string(),
         version: env!("CARGO_PKG_VERSION"),
@@ -156,12 +204,37 @@ pub(super) async fn node(extract::State(state): extract::State<Shared>) -> Json<
     })
 }
 
+fn peer_body(state: &State, peer: &Arc<Peer>) -> PeerBody {
+    let running = state.deployed.as_ref().and_then(|deployed| deployed.running(peer));
+    let since = running.as_ref().map(|running| moment::rfc3339(running.since));
+    let (otp_release, erts_version, applications, detail) = running
+        .map_or_else(Default::default, |it| {
+            (it.otp_release, it.erts_version, it.applications, it.detail)
+        });
+    let application = |it: &LoadedApplication| ApplicationBody {
+        name: it.name.clone(),
+        version: it.version.clone(),
+        origin: it.origin.name(),
+    };
+    PeerBody {
+        name: peer.name().to_string(),
+        address: peer.address().to_string(),
+        visible: peer.is_visible(),
+        since,
+        otp_release,
+        erts_version,
+        applications: applications.map(|all| all.iter().map(application).collect()),
+        detail,
+        counters: numbers(&peer.stats()).into(),
+    }
+}
+
 /// What all instances say of themselves.
 #[utoipa::path(get, path = "/api/v1/instances", responses((status = 200, body = InstancesBody)))]
 pub(super) async fn instances(
     extract::State(state): extract::State<Shared>,
 ) -> Json<InstancesBody> {
-    let instances = state.instances.values().map(|instance| body(instance.info())).collect();
+    let instances = state.instances.values().map(|instance| body(instance)).collect();
     Json(InstancesBody { instances, next: None })
 }
 
@@ -172,10 +245,11 @@ pub(super) async fn instances(
     responses((status = 200, body = InstanceBody), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn instance(Named(instance): Named) -> Result<Json<InstanceBody>, Refusal> {
-    Ok(Json(body(instance.info())))
+    Ok(Json(body(&instance)))
 }
 
-fn body(info: InstanceInfo) -> InstanceBody {
+fn body(instance: &Instance) -> InstanceBody {
+    let info = instance.info();
     let interval = |interval: Option<(Timestamp, Timestamp)>| {
         let (first, last) = interval?;
         Some(IntervalBody { first: moment::rfc3339(first), last: moment::rfc3339(last) })
@@ -196,6 +270,8 @@ fn body(info: InstanceInfo) -> InstanceBody {
         },
         position: moment::rfc3339(session.position),
         exhausted: session.is_exhausted,
+        waits_for_credit: session.waits_for_credit,
+        cursor: session.cursor.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()),
         numbers: numbers(&session.stats),
     });
     let handlers = info.handlers.iter().map(|handler| {
@@ -223,6 +299,7 @@ fn body(info: InstanceInfo) -> InstanceBody {
             Started::Kill => "kill",
             Started::PowerLoss => "power_loss",
         },
+        retention: RetentionBody::of(&instance.config().log),
         recording: RecordingBody { state, reason },
         sessions: sessions.collect(),
         handlers: handlers.collect(),
@@ -231,7 +308,24 @@ fn body(info: InstanceInfo) -> InstanceBody {
     }
 }
 
-fn pid(pid: &crate::etf::Pid) -> String {
+impl RetentionBody {
+    fn of(config: &LogConfig) -> Self {
+        let seconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64());
+        RetentionBody {
+            segment_bytes: config.segment_bytes,
+            reopen_period_seconds: seconds(config.reopen_period),
+            archive_after_seconds: seconds(config.archive_after),
+            delete_after_seconds: seconds(config.delete_after),
+            max_bytes: config.max_bytes,
+            min_free_bytes: config.min_free_bytes,
+            scrub_period_seconds: seconds(config.scrub_period),
+            cache_bytes: config.cache_bytes,
+            evict_after_seconds: seconds(config.evict_after),
+        }
+    }
+}
+
+pub(super) fn pid(pid: &crate::etf::Pid) -> String {
     format!("<{}.{}.{}>", pid.node, pid.id, pid.serial)
 }
 

@@ -20,6 +20,7 @@ use super::error::{ErrorBody, Refusal};
 use super::state::{Searching, Shared};
 use crate::analysis::fault::{Decision, Fault, State, Version};
 use crate::analysis::fingerprint::FaultId;
+use crate::analysis::series::Series;
 use crate::instance::read;
 use crate::instance::reader::{Selected, Taken};
 use crate::instance::search::Collect;
@@ -34,6 +35,13 @@ const MAX_LIMIT: usize = 10_000;
 
 /// Minutes whose counts a list shows.
 const MINUTES: u64 = 60;
+
+/// And so many hours.
+const HOURS: u64 = 24;
+
+/// Both in microseconds.
+const MINUTE: u64 = 60_000_000;
+const HOUR: u64 = 60 * MINUTE;
 
 /// Which faults.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -98,6 +106,8 @@ pub(super) struct FaultBody {
     last_seen_micros: u64,
     /// How often it occurred in each of the last 60 minutes, the oldest first
     last_hour: Vec<u64>,
+    /// The same for the last 24 hours
+    last_day: Vec<u64>,
     /// How often on which node
     nodes: BTreeMap<String, u64>,
     /// The modules it comes up in
@@ -167,14 +177,6 @@ impl From<&Version> for VersionBody {
 
 impl FaultBody {
     fn of(instance: &str, fault: &Fault, now: Timestamp) -> Self {
-        let begin = now.micros() / 60_000_000 + 1 - MINUTES;
-        let mut last_hour = vec![0; usize::try_from(MINUTES).expect("it is small")];
-        for (at, count) in fault.minutes.since(Timestamp::from_micros(begin * 60_000_000)) {
-            let number = usize::try_from(at.micros() / 60_000_000 - begin).unwrap_or(usize::MAX);
-            // One that is stamped ahead of the clock is of this minute.
-            let number = number.min(last_hour.len() - 1);
-            last_hour[number] += count;
-        }
         FaultBody {
             id: fault.id.to_string(),
             instance: instance.to_owned(),
@@ -191,7 +193,8 @@ impl FaultBody {
             last_seen: moment::rfc3339(fault.last_seen),
             first_seen_micros: fault.first_seen.micros(),
             last_seen_micros: fault.last_seen.micros(),
-            last_hour,
+            last_hour: lately(&fault.minutes, MINUTE, MINUTES, now),
+            last_day: lately(&fault.hours, HOUR, HOURS, now),
             nodes: fault.nodes.clone(),
             modules: fault.modules.clone(),
             first_version: fault.first_version.as_ref().map(Into::into),
@@ -200,6 +203,19 @@ impl FaultBody {
             algorithm: fault.algorithm,
         }
     }
+}
+
+/// How often it occurred in each of the last steps of so many microseconds.
+fn lately(series: &Series, step: u64, steps: u64, now: Timestamp) -> Vec<u64> {
+    let begin = now.micros() / step + 1 - steps;
+    let mut counts = vec![0; usize::try_from(steps).expect("it is small")];
+    for (at, count) in series.since(Timestamp::from_micros(begin * step)) {
+        let number = usize::try_from(at.micros() / step - begin).unwrap_or(usize::MAX);
+        // One that is stamped ahead of the clock is of the last step.
+        let number = number.min(counts.len() - 1);
+        counts[number] += count;
+    }
+    counts
 }
 
 /// What keeps the faults, if they are kept.

@@ -286,6 +286,8 @@ mod tests {
             subscriber: Subscriber::Pid(pid),
             position: Timestamp::MIN,
             is_exhausted: false,
+            waits_for_credit: false,
+            cursor: None,
             stats: SessionStats { lag: 1_500_000, ..SessionStats::default() },
         };
         let info = InstanceInfo {

@@ -18,8 +18,8 @@ use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
 use super::state::{Shared, State};
 use super::{
-    Role, about, alerts, analyses, append, console, entries, explain, faults, grpc, health,
-    histogram, open_metrics, stream,
+    Role, about, alerts, analyses, append, console, cursors, entries, explain, faults, grpc,
+    health, histogram, open_metrics, segments, stream,
 };
 
 #[derive(OpenApi)]
@@ -33,6 +33,8 @@ use super::{
         append::append,
         stream::follow,
         histogram::histogram,
+        segments::segments,
+        cursors::cursors,
         faults::faults,
         faults::fault,
         faults::decide,
@@ -72,6 +74,8 @@ pub(super) fn router(state: &Shared) -> Router {
         .route(&below("entries"), get(entries::read).post(append::append))
         .route(&below("stream"), get(stream::follow))
         .route(&below("histogram"), get(histogram::histogram))
+        .route(&below("segments"), get(segments::segments))
+        .route(&below("cursors"), get(cursors::cursors))
         .route("/api/v1/faults", get(faults::faults))
         .route("/api/v1/faults/{id}", get(faults::fault).patch(faults::decide))
         .route("/api/v1/explain", get(explain::explanation))
@@ -110,6 +114,8 @@ async fn pass(
     };
     if passed.is_err() || !takes_body {
         drain(std::mem::take(request.body_mut())).await;
+    } else if is_grpc {
+        grpc::meter(&state, &mut request);
     }
     let mut response = match passed {
         Ok(caller) => {

@@ -19,6 +19,7 @@ use crate::metrics::{HttpMetrics, HttpStats};
 use crate::node::Node;
 use crate::time::{Clock, Timestamp};
 use crate::watchers::analyses::AnalysisWatcher;
+use crate::watchers::deployments::Asked;
 use crate::watchers::faults::FaultWatcher;
 use crate::watchers::{AlertWatcher, Watchers};
 
@@ -26,6 +27,7 @@ use crate::watchers::{AlertWatcher, Watchers};
 pub(super) struct State {
     pub(super) node: Node,
     pub(super) instances: Instances,
+    pub(super) deployed: Option<Asked>,
     pub(super) faults: Option<Arc<FaultWatcher>>,
     pub(super) analyses: Arc<AnalysisWatcher>,
     pub(super) alerts: Option<Arc<AlertWatcher>>,
@@ -97,6 +99,7 @@ impl State {
         State {
             node,
             instances,
+            deployed: watchers.deployed(),
             faults: watchers.faults.clone(),
             analyses: watchers.analyses.clone(),
             alerts: watchers.alerts.clone(),

@@ -20,7 +20,9 @@
 
 mod journal;
 
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -52,6 +54,27 @@ const READ_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 10
 /// The cursors of one instance. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Cursors(Arc<CursorsInner>);
+
+/// A cursor, as it is at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCursor {
+    /// What it is acknowledged under.
+    pub name: Box<[u8]>,
+    /// The last position acknowledged; `None` if it was lost to damage.
+    pub position: Option<Timestamp>,
+    /// Whether that is stored by now.
+    pub is_stored: bool,
+}
+
+impl ListedCursor {
+    fn stored(name: &[u8], position: Position) -> Self {
+        let position = match position {
+            Position::At(stamp) => Some(stamp),
+            Position::Damaged => None,
+        };
+        ListedCursor { name: name.into(), position, is_stored: true }
+    }
+}
 
 #[derive(Debug)]
 struct CursorsInner {
@@ -194,6 +217,34 @@ impl Cursors {
                 None => Ok(None),
             }
         })
+    }
+
+    /// The cursors behind `after` in the order of their names, at most `limit` of them. Nothing is read for it.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` while the positions could not be read.
+    pub fn list(&self, after: Option<&[u8]>, limit: usize) -> io::Result<Vec<ListedCursor>> {
+        let is_behind = |name: &[u8]| after.is_none_or(|after| name > after);
+        let unstored: Acks = {
+            let queue = self.queue();
+            let newest_last = [&queue.failed, &queue.storing, &queue.waiting];
+            let all = newest_last.into_iter().flatten().filter(|(name, _)| is_behind(name));
+            all.map(|(name, stamp)| (name.clone(), *stamp)).collect()
+        };
+        let mut listed = self.known(|known| {
+            let known = known.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let stored = known.range::<[u8], _>((start, Bound::Unbounded)).take(limit);
+            let listed = stored.map(|(name, at)| (name.clone(), ListedCursor::stored(name, *at)));
+            Ok::<_, io::Error>(listed.collect::<BTreeMap<_, _>>())
+        })?;
+        for (name, stamp) in unstored {
+            let cursor =
+                ListedCursor { name: name.clone(), position: Some(stamp), is_stored: false };
+            listed.insert(name, cursor);
+        }
+        Ok(listed.into_values().take(limit).collect())
     }
 
     /// Has a position stored, soon and durably; an earlier one under the same name that still waits is left out. A
@@ -395,6 +446,33 @@ mod tests {
 
     fn at(micros: u64) -> Timestamp {
         Timestamp::from_micros(micros)
+    }
+
+    /// Positions that are stored, and others on their way to the disk, under old names and a new one.
+    #[tokio::test]
+    async fn what_is_listed_is_the_newest_of_each_name_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = cursors(dir.path(), "x");
+        for (name, micros) in [(b"d", 4), (b"b", 2), (b"a", 1)] {
+            all.ack(name, at(micros));
+        }
+        all.stored(None).await;
+        all.put_only(b"b", at(20));
+        all.put_only(b"c", at(30));
+        let list = |after: Option<&[u8]>, limit| {
+            let listed = all.list(after, limit).unwrap();
+            let told = |it: &ListedCursor| {
+                let name = String::from_utf8_lossy(&it.name).into_owned();
+                (name, it.position.map_or(0, Timestamp::micros), it.is_stored)
+            };
+            listed.iter().map(told).collect::<Vec<_>>()
+        };
+        let it = |name: &str, micros, is_stored| (name.to_owned(), micros, is_stored);
+        let expected = [it("a", 1, true), it("b", 20, false), it("c", 30, false), it("d", 4, true)];
+        assert_eq!(list(None, 10), expected);
+        assert_eq!(list(None, 2), expected[..2]);
+        assert_eq!(list(Some(b"b"), 2), expected[2..]);
+        assert_eq!(list(Some(b"d"), 2), []);
     }
 
     /// Many threads acknowledge, under one name and under their own, while others store.

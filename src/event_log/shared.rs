@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
+use super::contents::DamagedPlace;
 use super::manifest::{Line, Listing, Manifest, Member, Noted};
 use super::map::{Committed, Started, State};
 use super::names::ARCHIVE_SUFFIX;
@@ -148,6 +149,18 @@ impl Shared {
         drop(notes);
         self.metrics.damaged.inc();
         self.name_damage(path, damage);
+    }
+
+    /// Where a segment is known to be damaged.
+    pub(super) fn noted_damage(&self, segment: &str) -> Vec<DamagedPlace> {
+        let notes = lock(&self.notes);
+        let places = notes.damage.range((segment.to_owned(), 0)..=(segment.to_owned(), u64::MAX));
+        let place = |((_, position), noted): (&(String, u64), &Noted)| DamagedPlace {
+            position: *position,
+            bytes: noted.bytes,
+            is_accepted: noted.known,
+        };
+        places.map(place).collect()
     }
 
     fn name_damage(&self, path: &Path, damage: &Damage) {

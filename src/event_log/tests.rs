@@ -12,6 +12,7 @@ use super::storage::{RealStorage, Storage};
 use super::*;
 use crate::time::{Clock, Timestamp};
 
+mod contents;
 mod disk_log;
 mod faults;
 mod file_names;

@@ -257,6 +257,11 @@ impl Instance {
         &self.name
     }
 
+    /// How it is set up.
+    pub const fn config(&self) -> &InstanceConfig {
+        &self.config
+    }
+
     /// The node it runs on.
     pub const fn node(&self) -> &Node {
         &self.node

@@ -60,6 +60,10 @@ pub struct SessionInfo {
     pub position: Timestamp,
     /// Whether the newest event that its match spec has looked at was withheld, because that ran out of its budget.
     pub is_exhausted: bool,
+    /// Whether it waits until it is told that it may send more.
+    pub waits_for_credit: bool,
+    /// Under which name its subscriber acknowledges.
+    pub cursor: Option<Box<[u8]>>,
     /// What it has sent and looked at, and how far behind it is.
     pub stats: SessionStats,
 }
@@ -72,6 +76,8 @@ pub(super) struct SessionState {
     /// In microseconds since the epoch.
     position: AtomicU64,
     is_exhausted: AtomicBool,
+    waits_for_credit: AtomicBool,
+    cursor: Option<Box<[u8]>>,
 }
 
 impl SessionState {
@@ -82,6 +88,8 @@ impl SessionState {
             metrics: SessionMetrics::default(),
             position: AtomicU64::new(subscription.selection.from.micros()),
             is_exhausted: AtomicBool::new(false),
+            waits_for_credit: AtomicBool::new(false),
+            cursor: subscription.cursor.clone(),
         }
     }
 
@@ -94,6 +102,8 @@ impl SessionState {
             subscriber: self.subscriber.clone(),
             position,
             is_exhausted: self.is_exhausted.load(Ordering::Relaxed),
+            waits_for_credit: self.waits_for_credit.load(Ordering::Relaxed),
+            cursor: self.cursor.clone(),
             stats: SessionStats { lag, ..self.metrics.read() },
         }
     }
@@ -292,7 +302,9 @@ impl Session {
             self.take_in()?;
             if self.credit == Some(0) && self.is_due {
                 reader.let_go();
+                self.state.waits_for_credit.store(true, Ordering::Relaxed);
                 self.inbox.something().await;
+                self.state.waits_for_credit.store(false, Ordering::Relaxed);
                 continue;
             }
             // Nothing is taken from the log before there is room.

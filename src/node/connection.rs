@@ -160,6 +160,7 @@ async fn read_packets(
         peer.reactor().has_read(bytes, taken.packets);
         peer.metrics.received_bytes.add(bytes as u64);
         if let Flow::Wait(gates) = &taken.flow {
+            peer.metrics.paused.inc();
             let opened = async {
                 // Each has a time of its own that runs for all, so waiting in turn takes no longer.
                 for gate in gates {

@@ -13,8 +13,9 @@ pub use crate::event_log::is_alone;
 
 use super::{DurableCursors, Lack, NotAppended, Opened, Poisoned, Store, StoreCursor, StoreWriter};
 use crate::event_log::{
-    self, AppendError, BackwardCursor, Batch, Chunk, Committed, Cursor, Cursors, Log, LogConfig,
-    Next, OpenError, ReadError, RealStorage, Started, Storage, Writer,
+    self, AppendError, BackwardCursor, Batch, Chunk, Committed, Cursor, Cursors, ListedCursor, Log,
+    LogConfig, Next, OpenError, ReadError, RealStorage, SegmentInfo, Started, Storage,
+    WantedSegments, Writer,
 };
 use crate::metrics::LogStats;
 use crate::planted::planted;
@@ -219,6 +220,14 @@ impl Store for Log {
         self.cache_interval()
     }
 
+    fn segments(&self, wanted: &WantedSegments) -> Vec<SegmentInfo> {
+        self.segments(wanted)
+    }
+
+    fn count_after(&self, position: Timestamp) -> Option<u64> {
+        Some(self.count_after(position))
+    }
+
     fn started(&self) -> Started {
         self.started()
     }
@@ -276,6 +285,10 @@ impl DurableCursors for Cursors {
 
     fn highest(&self) -> Option<Timestamp> {
         self.highest()
+    }
+
+    fn list(&self, after: Option<&[u8]>, limit: usize) -> io::Result<Vec<ListedCursor>> {
+        self.list(after, limit)
     }
 
     fn ack(&self, name: &[u8], position: Timestamp) {

@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use crate::event_log::{
-    Batch, Chunk, Committed, EntryRef, LogConfig, MAX_CURSOR_NAME_BYTES, Next, OpenError,
-    ReadError, Started, write_record,
+    Batch, Chunk, Committed, DamagedPlace, EntryRef, ListedCursor, LogConfig,
+    MAX_CURSOR_NAME_BYTES, Next, OpenError, ReadError, SegmentInfo, SegmentState, Started,
+    WantedSegments, write_record,
 };
 pub use file::SyncMode;
 
@@ -69,6 +70,16 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The first and the latest timestamp in RAM.
     fn cache_interval(&self) -> Option<(Timestamp, Timestamp)> {
+        None
+    }
+
+    /// The segments that it consists of, the newest first. None: it has no such parts.
+    fn segments(&self, _wanted: &WantedSegments) -> Vec<SegmentInfo> {
+        Vec::new()
+    }
+
+    /// At most how many entries are stamped later than `position`, if that can be told without reading.
+    fn count_after(&self, _position: Timestamp) -> Option<u64> {
         None
     }
 
@@ -181,6 +192,13 @@ pub trait DurableCursors: Send + Sync {
 
     /// The latest position acknowledged under any name, as far as that can be told.
     fn highest(&self) -> Option<Timestamp>;
+
+    /// The cursors behind `after` in the order of their names, at most `limit` of them. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` while they cannot be told.
+    fn list(&self, after: Option<&[u8]>, limit: usize) -> io::Result<Vec<ListedCursor>>;
 
     /// Has a position stored, soon and durably, and tried again until it is or a later call has another for the name. Call
     /// it in a tokio runtime.

@@ -21,7 +21,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
-use crate::analysis::deployment::{Applications, Change, Deployment, Software};
+use crate::analysis::deployment::{
+    Application, Applications, Change, Deployment, Origin, Software,
+};
 use crate::instance::Instance;
 use crate::node::task::Owned;
 use crate::node::{Ended, Node, NodeEvent, Peer};
@@ -54,7 +56,7 @@ pub struct Deployments {
     _task: Owned,
 }
 
-/// Tells which nodes have yet to answer.
+/// Tells what nodes answered, and which have yet to.
 #[derive(Clone)]
 pub struct Asked {
     node: Node,
@@ -64,12 +66,47 @@ pub struct Asked {
 #[derive(Default)]
 struct Shared {
     /// The connections whose `up` is recorded.
-    told: Mutex<HashMap<NodeName, Arc<Peer>>>,
+    told: Mutex<HashMap<NodeName, Told>>,
     recorded: watch::Sender<()>,
 }
 
+/// A connection, and what runs at its other end.
+struct Told {
+    peer: Arc<Peer>,
+    running: Running,
+}
+
+/// What a connected node runs, as far as it told.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// When the connection came up.
+    pub since: Timestamp,
+    /// The release of OTP, `27`.
+    pub otp_release: Option<String>,
+    /// The version of its emulator, `15.2.7`.
+    pub erts_version: Option<String>,
+    /// Its applications by name, those of OTP apart; `None`: it did not tell.
+    pub applications: Option<Loaded>,
+    /// Why it did not tell something.
+    pub detail: Option<String>,
+}
+
+/// Applications, shared by all lives of a connection.
+pub type Loaded = Arc<[LoadedApplication]>;
+
+/// An application that a node has loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedApplication {
+    /// Its name.
+    pub name: String,
+    /// `vsn` of its `.app` file.
+    pub version: String,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
 impl Shared {
-    fn told(&self) -> MutexGuard<'_, HashMap<NodeName, Arc<Peer>>> {
+    fn told(&self) -> MutexGuard<'_, HashMap<NodeName, Told>> {
         self.told.lock().expect("no panic while they are held")
     }
 }
@@ -105,7 +142,14 @@ impl Asked {
     /// hundreds of nodes came at once and do not answer.
     pub fn is_being_asked(&self, node: &str) -> bool {
         let Some(peer) = self.node.peer(node) else { return false };
-        !self.shared.told().get(peer.name()).is_some_and(|told| Arc::ptr_eq(told, &peer))
+        self.running(&peer).is_none()
+    }
+
+    /// What runs at the other end of a connection; `None` until that is recorded.
+    pub fn running(&self, peer: &Arc<Peer>) -> Option<Running> {
+        let told = self.shared.told();
+        let told = told.get(peer.name()).filter(|told| Arc::ptr_eq(&told.peer, peer))?;
+        Some(told.running.clone())
     }
 
     /// Changes whenever something was recorded, or could not be.
@@ -132,6 +176,7 @@ struct Remembered {
     creation: u32,
     /// Refers to the entry that has its applications.
     software: Software,
+    loaded: Loaded,
     versions: Arc<Versions>,
 }
 
@@ -229,25 +274,37 @@ impl Task {
         present.is_up = true;
         let event = Deployment { software, detail, ..event(present, change) };
         let at = self.record(&event).await;
-        if let (Some(at), None, Applications::Told { .. }) =
-            (at, &event.detail, &event.software.applications)
+        let applications = match &event.software.applications {
+            Applications::Told { by_name, .. } => Some(loaded(by_name)),
+            Applications::At(_) => self.remembered.get(peer.name()).map(|it| it.loaded.clone()),
+            Applications::Unknown => None,
+        };
+        let running = Running {
+            since: event.since,
+            otp_release: event.software.otp_release.clone(),
+            erts_version: event.software.erts_version.clone(),
+            applications: applications.clone(),
+            detail: event.detail.clone(),
+        };
+        if let (Some(at), None, Applications::Told { .. }, Some(loaded)) =
+            (at, &event.detail, &event.software.applications, applications)
         {
             let software = Software { applications: Applications::At(at), ..event.software };
-            self.remember(&peer, software, versions);
+            let creation = peer.abilities().creation;
+            self.remember(&peer, Remembered { creation, software, loaded, versions });
         }
-        self.shared.told().insert(peer.name().clone(), peer);
+        self.shared.told().insert(peer.name().clone(), Told { peer, running });
         self.shared.recorded.send_replace(());
     }
 
-    fn remember(&mut self, peer: &Peer, software: Software, versions: Arc<Versions>) {
-        let creation = peer.abilities().creation;
+    fn remember(&mut self, peer: &Peer, remembered: Remembered) {
+        let creation = remembered.creation;
         if creation < FIRST_WIDE_CREATION {
             return;
         }
         if self.remembered.len() >= MAX_REMEMBERED {
             self.remembered.retain(|name, _| self.present.contains_key(name));
         }
-        let remembered = Remembered { creation, software, versions };
         self.remembered.insert(peer.name().clone(), remembered);
     }
 
@@ -283,6 +340,17 @@ impl Task {
         }
         stamped.ok().map(|stamped| stamped.first)
     }
+}
+
+/// Those that are not OTP's own.
+fn loaded(by_name: &BTreeMap<String, Application>) -> Loaded {
+    let others = by_name.iter().filter(|(_, it)| it.origin != Origin::Otp);
+    let loaded = others.map(|(name, it)| LoadedApplication {
+        name: name.clone(),
+        version: it.version.clone(),
+        origin: it.origin,
+    });
+    loaded.collect()
 }
 
 /// An event about a node that has nothing to tell.
@@ -405,6 +473,7 @@ mod tests {
             recorded.changed().await.expect("it runs");
         }
         assert!(!asked.is_being_asked("a@h"), "it is gone");
+        assert!(asked.running(&after).is_some() && asked.running(&before).is_none());
         node.detach(&before);
         node.detach(&after);
         let wanted = "a up, a down, b up, b down replaced, b up, b down";

@@ -25,7 +25,7 @@ use crate::instance::calls::Instances;
 use crate::node::Node;
 use analyses::{AnalysisConfig, AnalysisWatcher};
 use answers::Answers;
-use deployments::Deployments;
+use deployments::{Asked, Deployments};
 use faults::{FaultConfig, FaultWatcher};
 use notify::{Notifier, NotifyConfig};
 use rules::{RuleConfig, RuleWatcher};
@@ -120,6 +120,12 @@ impl Watchers {
         }
         let deployments = Mutex::new(deployments);
         Watchers { deployments, faults, analyses, alerts, _answers: answers }
+    }
+
+    /// What the nodes that are connected run, if that is watched.
+    pub fn deployed(&self) -> Option<Asked> {
+        let deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        deployments.as_ref().map(|deployments| deployments.asked().clone())
     }
 
     /// Goes on with other rules, receivers of alerts and analyses; what there is now. Those that are the same go on where they

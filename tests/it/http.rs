@@ -668,6 +668,8 @@ fn the_description_is_sound_and_names_every_route() {
         "/api/v1/instances/{instance}/entries",
         "/api/v1/instances/{instance}/stream",
         "/api/v1/instances/{instance}/histogram",
+        "/api/v1/instances/{instance}/segments",
+        "/api/v1/instances/{instance}/cursors",
         "/api/v1/faults",
         "/api/v1/faults/{id}",
         "/api/v1/explain",
@@ -682,6 +684,76 @@ fn the_description_is_sound_and_names_every_route() {
     let program = "import json, sys; from openapi_spec_validator import validate; validate(json.load(open(sys.argv[1]))); print('sound')";
     let path = world.path("openapi.json");
     assert_eq!(run_python(&packages, program, path.to_str().expect("text")), "sound\n");
+}
+
+/// A log of many small segments, one of them damaged; a subscriber that acknowledged the first entry, and got credit for no
+/// more than that.
+#[test]
+fn who_looks_at_an_instance_sees_its_segments_its_cursors_and_what_nodes_run() {
+    if !has_erlang() {
+        return;
+    }
+    let world = World::with_epmd();
+    let config = "[[instance]]\nname = \"quotes\"\nsegment_bytes = \"4KiB\"\nmax_bytes = \"1GiB\"\ndelete_after = \"30day\"\n";
+    std::fs::write(world.path("c.toml"), config).unwrap();
+    let served = Served::start(&world, &["--config", "c.toml", "--connect", "a@127.0.0.1"]);
+    for n in 0..50 {
+        served.append("text/x-erlang", format!("{{{n}, \"{}\"}}.", "x".repeat(500)).as_bytes());
+    }
+    const QUOTES: &str = "/api/v1/instances/quotes";
+    let about = served.get(QUOTES);
+    let limits = &about["retention"];
+    assert_eq!(limits["segment_bytes"], 4096);
+    assert_eq!(limits["max_bytes"], 1 << 30);
+    assert_eq!(limits["delete_after_seconds"], 30.0 * 86_400.0);
+    let segments = |query: &str| served.get(&format!("{QUOTES}/segments{query}"));
+    let whole = segments("");
+    let all = whole["segments"].as_array().expect("a list");
+    assert!(all.len() > 5 && all.len() as u64 == about["segments"].as_u64().expect("a number"));
+    assert!(all[0]["state"] == "live" && all[1]["state"] == "rotated" && whole["next"].is_null());
+    let events = all.iter().map(|it| it["events"].as_u64().expect("a number"));
+    assert_eq!(events.sum::<u64>(), 50);
+    assert_eq!(all.last().expect("some")["first"], about["interval"]["first"]);
+    let (mut next, mut paged) = (String::new(), Vec::new());
+    loop {
+        let page = segments(&format!("?limit=2{next}"));
+        paged.extend(page["segments"].as_array().expect("a list").clone());
+        let Some(cursor) = page["next"].as_str() else { break };
+        next = format!("&cursor={cursor}");
+    }
+    assert_eq!(&paged, all);
+    assert_eq!(segments("?damaged=true")["segments"], Value::Array(vec![]));
+    for list in ["segments", "cursors"] {
+        for query in ["limit=0", "cursor=x"] {
+            let (status, code) =
+                served.refused("GET", &format!("{QUOTES}/{list}?{query}"), &[], b"");
+            assert_eq!((status, code.as_str()), (400, "bad_request"), "{list}?{query}");
+        }
+    }
+    let mut a = world.erl("a");
+    a.wait_for_name("{quotes, 0}");
+    a.eval("R = global:whereis_name({quotes, 0}), {ok, S} = gen_server:call(R, {subscribe, #{from => earliest, pid => self(), marker => m, credit => 1, cursor => <<\"shop\">>}})");
+    a.eval("receive {m, {At, {0, _}}} -> S ! {ack, At} end");
+    let cursor = wait_for("the acknowledgement is stored", || {
+        let cursors = served.get(&format!("{QUOTES}/cursors"))["cursors"].clone();
+        cursors.as_array().expect("a list").iter().find(|it| it["stored"] == true).cloned()
+    });
+    assert_eq!((&cursor["name"], &cursor["id"]), (&"shop".into(), &"73686f70".into()));
+    assert_eq!(
+        (&cursor["lag_events"], &cursor["position"]),
+        (&49.into(), &all[all.len() - 1]["first"])
+    );
+    assert!(cursor["lag_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    let sessions = served.get(QUOTES)["sessions"].clone();
+    assert_eq!((&sessions[0]["cursor"], &sessions[0]["sent"]), (&"shop".into(), &1.into()));
+    assert_eq!(sessions[0]["waits_for_credit"], true);
+    let peer = wait_for("the node has answered", || {
+        let peer = served.get("/api/v1/node")["peers"][0].clone();
+        peer["since"].is_string().then_some(peer)
+    });
+    assert_eq!(peer["otp_release"], a.eval("erlang:system_info(otp_release)").trim_matches('"'));
+    assert_eq!(peer["applications"], Value::Array(vec![]), "those of OTP are no news");
+    assert_eq!(peer["counters"]["paused"], 0);
 }
 
 /// A program in Python appends, follows what it appends, goes away and comes back.

@@ -16,6 +16,7 @@ mod chaos; // subscribers that die and freeze, and many of them
 mod check_config; // what configurations are refused, and in which words
 mod cluster; // joining, global names, nodes that come and go
 mod command_line; // flags, configuration, exit codes, what the operator reads
+mod console; // the pages, in a real browser: each does what it should, and nothing else
 mod crash; // kill -9 under load, a full disk
 mod delivery; // each event once, in order, without a gap; also across kill -9
 mod deployments; // nodes that come up and go, and what runs on them

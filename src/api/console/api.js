@@ -114,6 +114,8 @@ export async function identify() {
 
 /** Trades a token for a session of this browser. */
 export async function logIn(token) {
+  // Nothing else can be sent in a header, so it is none.
+  if (!/^[!-~]+$/.test(token)) throw new ApiError(401, { message: "a token is one word of letters and digits" });
   await call("POST", "session", {}, { headers: { Authorization: `Bearer ${token}` } });
   await identify();
 }

@@ -9,6 +9,7 @@ export const KEYS = [
   ["/", "search"],
   ["j  k", "next, previous"],
   ["o  Enter", "open what is selected"],
+  ["x", "select a fault, to decide about it"],
   ["Esc", "close, or leave the search"],
   [".", "live: newest entries, as they come"],
   ["p", "pause, go on"],

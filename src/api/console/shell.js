@@ -1,7 +1,7 @@
 // What is around every page: where one can go, who one is, how the node is reached; and the login.
 
 import { ApiError, caller, connection, identify, logIn, logOut } from "./api.js";
-import { html, useEffect, useRef, useState } from "./html.js";
+import { Component, html, useEffect, useRef, useState } from "./html.js";
 import { KEYS, focusSearch, useKeys } from "./keys.js";
 import { Link, go, useHere } from "./location.js";
 import { theme, zone } from "./preferences.js";
@@ -51,6 +51,10 @@ export function Console() {
   const [help, setHelp] = useState(false);
   const [failed, setFailed] = useState(null);
   const going = useRef(false);
+  // The form stays, with what is written in it, also if the node is not reached.
+  const isLogin = useRef(false);
+  if (state === "refused") isLogin.current = true;
+  else if (who !== null && state === "connected") isLogin.current = false;
 
   useEffect(() => {
     if (who !== null || state === "refused") return;
@@ -89,10 +93,10 @@ export function Console() {
   }, [page]);
 
   let content;
-  if (state === "refused") content = html`<${Login} />`;
+  if (isLogin.current) content = html`<${Login} />`;
   else if (who === null) content = html`<main class="page narrow" id="content">${failed ? html`<${Problem} error=${failed} />` : html`<p class="quiet">Connecting…</p>`}</main>`;
   else if (Page === undefined) content = html`<main class="page narrow" id="content"><h1>There is no such page</h1><p><${Link} to=${{ page: "live" }}>Live<//></p></main>`;
-  else content = html`<${Page} key=${page} />`;
+  else content = html`<${Kept} key=${page}><${Page} /><//>`;
 
   return html`
     <a class="skip" href="#content">Skip to the content</a>
@@ -100,6 +104,28 @@ export function Console() {
     ${content}
     ${help && html`<${Help} onClose=${() => setHelp(false)} />`}
   `;
+}
+
+/** A page that fails says so, and leaves the others alone. */
+class Kept extends Component {
+  constructor() {
+    super();
+    this.state = { error: null };
+  }
+
+  static getDerivedStateFromError(error) {
+    return { error };
+  }
+
+  componentDidCatch(error) {
+    console.error(error);
+  }
+
+  render({ children }, { error }) {
+    if (error === null) return children;
+    const again = () => this.setState({ error: null });
+    return html`<main class="page narrow" id="content"><h1>This page failed</h1><${Problem} error=${error} again=${again} /></main>`;
+  }
 }
 
 function Header({ page, onHelp }) {
@@ -157,6 +183,7 @@ function Login() {
       <form class="card login" onSubmit=${submit}>
         <h1>Log in</h1>
         <p class="quiet">The node asks for a token. Whoever runs it makes one with <code>logmachine token NAME --role read</code>.</p>
+        <input class="unseen" tabindex="-1" aria-hidden="true" autocomplete="username" value="logmachine" readonly />
         <label for="token">Token</label>
         <input id="token" type="password" autocomplete="current-password" required autofocus value=${token} onInput=${(event) => setToken(event.target.value)} />
         ${problem && html`<p class="problem" role="alert">${problem}</p>`}

@@ -10,6 +10,7 @@ use super::Answers;
 use super::entry::{QUICK_BYTES, bytes_of, events};
 use super::generated::term::Form;
 use super::generated::{AppendRequest, AppendResponse};
+use super::metered::Held;
 use super::status::{bad, stopping};
 use crate::api::access::Caller;
 use crate::api::append;
@@ -62,12 +63,13 @@ pub(super) async fn one(
 pub(super) fn many(
     state: Shared,
     caller: Caller,
+    held: Held,
     requests: Streaming<AppendRequest>,
 ) -> Answers<AppendResponse> {
     let (hand_over, handed_over) = mpsc::channel(MAX_WAITING);
     let (answer, mut answers) = mpsc::channel(64);
     let bytes = Arc::new(Semaphore::new(MAX_WAITING_KIB));
-    let reading = Reading { state: state.clone(), caller, instance: None, hand_over, bytes };
+    let reading = Reading { state: state.clone(), caller, held, instance: None, hand_over, bytes };
     tokio::spawn(async move {
         // Who gets no answers any more sends nothing any more.
         tokio::select! {
@@ -91,6 +93,7 @@ struct Waiting {
 struct Reading {
     state: Shared,
     caller: Caller,
+    held: Held,
     instance: Option<Arc<Instance>>,
     hand_over: mpsc::Sender<HandedOver>,
     bytes: Arc<Semaphore>,
@@ -104,6 +107,7 @@ impl Reading {
                 Ok(None) => return,
                 Err(status) => Err(status),
             };
+            self.held.release();
             let is_over = handed_over.is_err();
             // Nobody waits for answers any more, or this was the last one.
             if self.hand_over.send(handed_over).await.is_err() || is_over {

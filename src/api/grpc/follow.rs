@@ -23,6 +23,7 @@ use super::generated::{
     Batch, Entry, Format, ReadRequest, Started, SubscribeOptions, SubscribeRequest,
     SubscribeResponse,
 };
+use super::metered::Held;
 use super::selection::{format, wanted};
 use super::status::{Refused, bad, stopping};
 use crate::api::access::Caller;
@@ -80,6 +81,7 @@ pub(super) async fn read(
 /// Sends what is selected, and what comes, as far as there is credit.
 pub(super) async fn subscribe(
     state: &Shared,
+    held: Held,
     mut requests: Streaming<SubscribeRequest>,
 ) -> Result<Answers<SubscribeResponse>, Status> {
     let first = tokio::time::timeout(OPTIONS_TIME, requests.message()).await;
@@ -114,6 +116,7 @@ pub(super) async fn subscribe(
         cursor,
         credit: credit.clone(),
         sender: sender.clone(),
+        held,
     };
     let carrier = Carrier {
         state: state.clone(),
@@ -209,6 +212,7 @@ struct Listener {
     cursor: Option<Box<[u8]>>,
     credit: Arc<Credit>,
     sender: mpsc::Sender<Result<SubscribeResponse, Status>>,
+    held: Held,
 }
 
 impl Listener {
@@ -229,6 +233,7 @@ impl Listener {
                 }
                 () = self.sender.closed() => return,
             };
+            self.held.release();
             let heard = match request {
                 Ok(Some(SubscribeRequest { request: Some(Request::Credit(more)) })) => {
                     self.credit.give(more);

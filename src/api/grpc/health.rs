@@ -8,7 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::{Answers, SERVICE};
+use super::{Answers, MAX_QUESTION_BYTES, SERVICE};
 use crate::api::health;
 use crate::api::state::Shared;
 
@@ -16,7 +16,7 @@ use crate::api::state::Shared;
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn service(state: &Shared) -> HealthServer<impl Health + use<>> {
-    HealthServer::new(Ready(state.clone()))
+    HealthServer::new(Ready(state.clone())).max_decoding_message_size(MAX_QUESTION_BYTES)
 }
 
 struct Ready(Shared);

@@ -19,6 +19,7 @@ mod follow;
 mod generated;
 mod health;
 mod info;
+mod metered;
 mod selection;
 mod status;
 
@@ -36,7 +37,9 @@ use generated::{
     AppendRequest, AppendResponse, Batch, InfoRequest, InfoResponse, ReadRequest, SubscribeRequest,
     SubscribeResponse,
 };
+use metered::Held;
 
+pub(super) use metered::meter;
 pub(super) use status::refuse;
 
 /// The service, as clients address it.
@@ -44,6 +47,9 @@ pub(super) const SERVICE: &str = "logmachine.v1.Log";
 
 /// The largest message: an event of the largest size, and what is around it.
 const MAX_MESSAGE_BYTES: usize = (16 << 20) + (64 << 10);
+
+/// The largest question to the services that gRPC has for all: a name.
+const MAX_QUESTION_BYTES: usize = 4 << 10;
 
 /// What `logmachine.proto` says, for clients that ask.
 const DESCRIPTOR: &[u8] = include_bytes!("descriptor.bin");
@@ -65,11 +71,17 @@ pub(super) fn router(state: &Shared) -> Router<Shared> {
         .route_service("/grpc.health.v1.Health/{method}", health::service(state))
         .route_service(
             "/grpc.reflection.v1.ServerReflection/{method}",
-            reflection().build_v1().expect("the descriptor is sound"),
+            reflection()
+                .build_v1()
+                .expect("the descriptor is sound")
+                .max_decoding_message_size(MAX_QUESTION_BYTES),
         )
         .route_service(
             "/grpc.reflection.v1alpha.ServerReflection/{method}",
-            reflection().build_v1alpha().expect("the descriptor is sound"),
+            reflection()
+                .build_v1alpha()
+                .expect("the descriptor is sound")
+                .max_decoding_message_size(MAX_QUESTION_BYTES),
         )
 }
 
@@ -84,6 +96,10 @@ struct Service(Shared);
 
 fn caller<T>(request: &Request<T>) -> Caller {
     request.extensions().get::<Caller>().expect("`pass` lets nobody else in").clone()
+}
+
+fn held<T>(request: &Request<T>) -> Held {
+    request.extensions().get::<Held>().expect("`pass` meters all").clone()
 }
 
 #[tonic::async_trait]
@@ -104,8 +120,8 @@ impl Log for Service {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
-        let caller = caller(&request);
-        Ok(Response::new(append::many(self.0.clone(), caller, request.into_inner())))
+        let (caller, held) = (caller(&request), held(&request));
+        Ok(Response::new(append::many(self.0.clone(), caller, held, request.into_inner())))
     }
 
     async fn read(
@@ -120,7 +136,8 @@ impl Log for Service {
         &self,
         request: Request<Streaming<SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        Ok(Response::new(follow::subscribe(&self.0, request.into_inner()).await?))
+        let held = held(&request);
+        Ok(Response::new(follow::subscribe(&self.0, held, request.into_inner()).await?))
     }
 
     async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {

@@ -45,9 +45,10 @@ export function Live() {
   };
   const move = (step) => () => {
     const { rows } = log;
-    if (rows.length === 0) return;
-    const index = selected === null ? rows.length - (step > 0 ? 1 : 0) : rows.find(selected);
-    const next = rows.at(Math.max(0, Math.min(rows.length - 1, index + (selected === null && step > 0 ? 0 : step))));
+    const length = rows.length - (isHeld ? log.held : 0);
+    if (length === 0) return;
+    const index = selected === null ? length - (step > 0 ? 1 : 0) : rows.find(selected);
+    const next = rows.at(Math.max(0, Math.min(length - 1, index + (selected === null && step > 0 ? 0 : step))));
     setSelected(next.at);
     if (here.at !== undefined) open(next.at);
   };

@@ -33,7 +33,8 @@ export function Chart({ data, options, shape = "", height = 160, label }) {
     if (node === null) return undefined;
     const width = () => Math.max(100, node.clientWidth);
     const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
-    const clock = { values: (_, splits, __, ___, step) => splits.map((at) => tick(at * 1e6, times, step)) };
+    // Moments that tell milliseconds are longer.
+    const clock = { space: (_, __, begin, end) => (end - begin < 20 ? 90 : 60), values: (_, splits, __, ___, step) => splits.map((at) => tick(at * 1e6, times, step)) };
     const own = options();
     const made = new uPlot({
       width: width(),

@@ -15,7 +15,8 @@ export function Copy({ text, label = "Copy", ...rest }) {
     }
     setTimeout(() => setDone(null), 1500);
   };
-  return html`<button onClick=${copy} ...${rest}><span role="status">${done ?? label}</span></button>`;
+  // Beside the button: within it nobody would be told.
+  return html`<button onClick=${copy} ...${rest}>${done ?? label}</button><span class="unseen" role="status">${done}</span>`;
 }
 
 /** The clipboard is there only for pages that came encrypted or from this machine. */

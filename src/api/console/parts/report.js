@@ -72,13 +72,18 @@ function Facts({ instance, view }) {
   `;
 }
 
-/** The calls that led there, innermost first: those of applications stand out. */
-export function Stack({ frames }) {
+/**
+ * The calls that led there, innermost first: those of applications stand out. `modules`: those that are known to be of the
+ * application; where none is, all that are not OTP's are.
+ */
+export function Stack({ frames, modules = [] }) {
+  const hasOwn = frames.some(({ module }) => modules.includes(module));
+  const isQuiet = (module) => (hasOwn ? !modules.includes(module) : PLATFORM.has(module));
   return html`
     <h3>Stack</h3>
     <ol class="stack">
       ${frames.map(({ module, function: name, arity, file, line }, at) => html`
-        <li key=${at} class=${PLATFORM.has(module) ? "platform" : ""}>
+        <li key=${at} class=${isQuiet(module) ? "platform" : ""}>
           <code>${visible(`${module}:${name}/${arity}`)}</code>${file && html` <span class="quiet">${visible(file)}${line !== null && `:${line}`}</span>`}
         </li>
       `)}

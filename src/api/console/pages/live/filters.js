@@ -73,7 +73,7 @@ function Written({ name, label, hint, value = "", isWrong, isSearch, isLong }) {
   };
   return html`
     <input class=${`${isSearch ? "search" : ""}${isLong ? "long mono" : ""}`} type=${isSearch ? "search" : "text"} aria-label=${label} placeholder=${hint} value=${written}
-      data-search=${isSearch ? "" : undefined} aria-invalid=${isWrong} spellcheck="false" autocapitalize="off" autocomplete="off"
+      data-search=${isSearch ? "" : undefined} aria-invalid=${isWrong} spellcheck=${false} autocapitalize="off" autocomplete="off"
       onInput=${write} onChange=${(event) => apply(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && apply(event.target.value)} />
   `;
 }

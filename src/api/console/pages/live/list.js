@@ -19,12 +19,15 @@ export function List({ log, drawn, isHeld, selected, onSelect, onOpen }) {
   const times = useStore(zone);
 
   useEffect(() => {
+    const list = place.current;
+    // It may be gone before it was painted.
+    if (list === null) return undefined;
     const measure = () => {
-      const row = parseFloat(getComputedStyle(place.current).getPropertyValue("--row"));
-      setSight((sight) => ({ ...sight, height: place.current.clientHeight, row }));
+      const row = parseFloat(getComputedStyle(list).getPropertyValue("--row"));
+      setSight((sight) => ({ ...sight, height: list.clientHeight, row }));
     };
     const sized = new ResizeObserver(measure);
-    sized.observe(place.current);
+    sized.observe(list);
     return () => sized.disconnect();
   }, []);
 
@@ -44,7 +47,7 @@ export function List({ log, drawn, isHeld, selected, onSelect, onOpen }) {
     else if (log.shift !== state.shift) list.scrollTop += (log.shift - state.shift) * sight.row;
     state.shift = log.shift;
     look();
-  }, [log, drawn, isHeld, sight.row, sight.height]);
+  }, [log, drawn, log.shift, isHeld, sight.row, sight.height]);
 
   const look = () => {
     const list = place.current;
@@ -69,16 +72,18 @@ export function List({ log, drawn, isHeld, selected, onSelect, onOpen }) {
     else if (bottom > list.scrollTop + list.clientHeight) list.scrollTop = bottom - list.clientHeight;
   }, [selected]);
 
+  // Where there is room for what comes it is not shown either while the list stands still.
+  const total = log.rows.length - (isHeld ? log.held : 0);
   const first = Math.max(0, Math.floor(sight.top / sight.row) - MARGIN);
-  const last = Math.min(log.rows.length, Math.ceil((sight.top + sight.height) / sight.row) + MARGIN);
+  const last = Math.min(total, Math.ceil((sight.top + sight.height) / sight.row) + MARGIN);
   const today = day(Date.now() * 1000, times);
   const isSelectedDrawn = log.rows.slice(first, last).some(({ at }) => at === selected);
   return html`
     <div class="rows" ref=${place} onScroll=${look} data-rows role="listbox" tabindex="0" aria-label="Entries, oldest first"
       aria-activedescendant=${isSelectedDrawn ? `row-${selected}` : undefined}>
-      <div class="rows-all" role="presentation" style=${{ height: `${log.rows.length * sight.row}px` }}>
+      <div class="rows-all" role="presentation" style=${{ height: `${total * sight.row}px` }}>
         ${log.rows.slice(first, last).map((row, number) => html`
-          <${Row} key=${row.at} row=${row} index=${first + number} height=${sight.row} total=${log.rows.length} isSelected=${row.at === selected}
+          <${Row} key=${row.at} row=${row} index=${first + number} height=${sight.row} total=${total} isSelected=${row.at === selected}
             today=${today} zone=${times} onSelect=${onSelect} onOpen=${onOpen} />
         `)}
       </div>

@@ -36,6 +36,8 @@ export class Log {
   isCounting = false;
   /** Entries that came since the reader looked away from the newest ones. */
   unseen = 0;
+  /** How many of those are among the rows. */
+  held = 0;
   /** Whether entries that came are not held, as there are too many: going on means beginning anew. */
   isBehind = false;
   /** How many rows went, or came, at the front: who draws them moves by as many. */
@@ -73,6 +75,7 @@ export class Log {
     this.#watched = watched;
     if (!watched) return;
     this.unseen = 0;
+    this.held = 0;
     if (this.isBehind) this.restart();
   }
 
@@ -85,7 +88,7 @@ export class Log {
     this.close();
     this.#gone = new AbortController();
     this.rows.clear();
-    Object.assign(this, { isLive: false, isLoading: true, isBehind: false, isAtBeginning: false, unseen: 0, error: null });
+    Object.assign(this, { isLive: false, isLoading: true, isBehind: false, isAtBeginning: false, unseen: 0, held: 0, error: null });
     this.#selection = { ...this.#selection, at: undefined };
     this.#changed();
     this.#begin().catch((error) => this.#fail(error));
@@ -214,7 +217,10 @@ export class Log {
     for (const { micros, view } of entries) this.bins?.add(micros, view?.level);
     if (!this.#watched) this.unseen += entries.length;
     if (!this.#watched && (this.isBehind || this.rows.isFull)) this.isBehind = true;
-    else this.shift -= this.rows.append(entries);
+    else {
+      this.shift -= this.rows.append(entries);
+      if (!this.#watched) this.held += entries.length;
+    }
     this.#changed();
   }
 
