@@ -6,12 +6,12 @@ use ring::digest::{Context, SHA256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::{Status, Streaming};
 
-use super::Answers;
 use super::entry::{QUICK_BYTES, bytes_of, events};
 use super::generated::term::Form;
 use super::generated::{AppendRequest, AppendResponse};
 use super::metered::Held;
-use super::status::{bad, stopping};
+use super::status::{bad, stopping, unread};
+use super::{Answers, hear_out};
 use crate::api::access::Caller;
 use crate::api::append;
 use crate::api::error::Refusal;
@@ -64,17 +64,29 @@ pub(super) fn many(
     state: Shared,
     caller: Caller,
     held: Held,
-    requests: Streaming<AppendRequest>,
+    mut requests: Streaming<AppendRequest>,
 ) -> Answers<AppendResponse> {
     let (hand_over, handed_over) = mpsc::channel(MAX_WAITING);
     let (answer, mut answers) = mpsc::channel(64);
     let bytes = Arc::new(Semaphore::new(MAX_WAITING_KIB));
-    let reading = Reading { state: state.clone(), caller, held, instance: None, hand_over, bytes };
+    let last = hand_over.clone();
+    let reading = Reading {
+        state: state.clone(),
+        caller,
+        held: held.clone(),
+        instance: None,
+        hand_over,
+        bytes,
+    };
     tokio::spawn(async move {
-        // Who gets no answers any more sends nothing any more.
         tokio::select! {
-            () = reading.run(requests) => {}
-            () = state.stopped() => {}
+            is_whole = reading.run(&mut requests) => if !is_whole {
+                // Until the last answer is on its way.
+                last.closed().await;
+                hear_out(&state, &held, requests).await;
+            },
+            // What was handed over is answered; nobody may be there any more.
+            () = state.stopped() => drop(last.send(Err(stopping())).await),
         }
     });
     tokio::spawn(answer_in_order(handed_over, answer));
@@ -100,18 +112,19 @@ struct Reading {
 }
 
 impl Reading {
-    async fn run(mut self, mut requests: Streaming<AppendRequest>) {
+    /// Whether the client closed its side.
+    async fn run(mut self, requests: &mut Streaming<AppendRequest>) -> bool {
         loop {
             let handed_over = match requests.message().await {
                 Ok(Some(request)) => self.take(request).await,
-                Ok(None) => return,
-                Err(status) => Err(status),
+                Ok(None) => return true,
+                Err(status) => Err(unread(status)),
             };
             self.held.release();
             let is_over = handed_over.is_err();
             // Nobody waits for answers any more, or this was the last one.
             if self.hand_over.send(handed_over).await.is_err() || is_over {
-                return;
+                return false;
             }
         }
     }

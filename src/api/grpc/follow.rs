@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::poll_fn;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tonic::{Status, Streaming};
 
-use super::Answers;
 use super::entry::{size, written};
 use super::generated::subscribe_request::Request;
 use super::generated::subscribe_response::Response;
@@ -25,7 +24,8 @@ use super::generated::{
 };
 use super::metered::Held;
 use super::selection::{format, wanted};
-use super::status::{Refused, bad, stopping};
+use super::status::{Refused, bad, stopping, unread};
+use super::{Answers, hear_out};
 use crate::api::access::Caller;
 use crate::api::error::Refusal;
 use crate::api::state::{Searching, Shared};
@@ -72,6 +72,8 @@ pub(super) async fn read(
         credit: Arc::new(Credit::new(None)),
         sender,
         wrap: |batch| batch,
+        last: None,
+        all_sent: None,
         _searching: Some(searching),
     };
     tokio::spawn(carrier.run());
@@ -85,7 +87,8 @@ pub(super) async fn subscribe(
     mut requests: Streaming<SubscribeRequest>,
 ) -> Result<Answers<SubscribeResponse>, Status> {
     let first = tokio::time::timeout(OPTIONS_TIME, requests.message()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("no options have come"))??;
+    let first = first.map_err(|_| Status::deadline_exceeded("no options have come"))?;
+    let first = first.map_err(unread)?;
     let Some(Request::Options(options)) = first.and_then(|first| first.request) else {
         return Err(bad("options", "the first message has to have them"));
     };
@@ -111,12 +114,14 @@ pub(super) async fn subscribe(
     let (sender, answers) = mpsc::channel(2);
     let started = Started { cursor_micros: position.map(Timestamp::micros) };
     sender.try_send(Ok(answer(Response::Started(started)))).expect("it is empty");
+    let (all_sent, sent) = oneshot::channel();
     let listener = Listener {
         instance: instance.clone(),
         cursor,
         credit: credit.clone(),
         sender: sender.clone(),
         held,
+        sent,
     };
     let carrier = Carrier {
         state: state.clone(),
@@ -129,10 +134,12 @@ pub(super) async fn subscribe(
         credit,
         sender,
         wrap: |batch| answer(Response::Batch(batch)),
+        last: None,
+        all_sent: Some(all_sent),
         _searching: None,
     };
     tokio::spawn(carrier.run());
-    tokio::spawn(listener.run(requests));
+    tokio::spawn(listener.run(state.clone(), requests));
     Ok(received(answers))
 }
 
@@ -213,24 +220,51 @@ struct Listener {
     credit: Arc<Credit>,
     sender: mpsc::Sender<Result<SubscribeResponse, Status>>,
     held: Held,
+    /// When all has been sent, the timestamp of the last entry, if there was one.
+    sent: oneshot::Receiver<Option<Timestamp>>,
 }
 
 impl Listener {
-    async fn run(self, mut requests: Streaming<SubscribeRequest>) {
-        let mut unsaid = None;
+    async fn run(mut self, state: Shared, mut requests: Streaming<SubscribeRequest>) {
+        self.hear(&mut requests).await;
+        let held = self.held.clone();
+        // This ends the answers, if nothing else has.
+        drop(self);
+        hear_out(&state, &held, requests).await;
+    }
+
+    async fn hear(&mut self, requests: &mut Streaming<SubscribeRequest>) {
+        let (mut acknowledged, mut unsaid) = (None, None);
+        // The entry, if any, of which the acknowledgement would be the last.
+        let mut due = None;
         loop {
+            if let Some(due) = due {
+                let is_dealt_with = due <= acknowledged && unsaid.is_none();
+                if is_dealt_with || self.cursor.is_none() {
+                    return;
+                }
+            }
             let stored = self.instance.cursors().stored(self.cursor.as_deref());
             let request = tokio::select! {
                 request = requests.message() => request,
                 // Waited for anew with the next message: what is stored stays so.
                 () = stored, if unsaid.is_some() => {
-                    let acknowledged = unsaid.take().map(Timestamp::micros).expect("checked");
-                    let said = answer(Response::Acknowledged(acknowledged));
+                    let stored = unsaid.take().map(Timestamp::micros).expect("checked");
+                    let said = answer(Response::Acknowledged(stored));
                     match self.sender.send(Ok(said)).await {
                         Ok(()) => continue,
                         Err(_) => return,
                     }
                 }
+                // Once; and who reads it is the only one that acts on it.
+                last = &mut self.sent, if due.is_none() => match last {
+                    Ok(last) => {
+                        due = Some(last);
+                        continue;
+                    }
+                    // It ended otherwise, and that was said.
+                    Err(_) => return,
+                },
                 () = self.sender.closed() => return,
             };
             self.held.release();
@@ -240,7 +274,9 @@ impl Listener {
                     Ok(())
                 }
                 Ok(Some(SubscribeRequest { request: Some(Request::Ack(micros)) })) => {
-                    self.ack(micros).map(|stamp| unsaid = Some(stamp))
+                    self.ack(micros).map(|stamp| {
+                        (acknowledged, unsaid) = (Some(stamp), Some(stamp));
+                    })
                 }
                 Ok(Some(SubscribeRequest { request: Some(Request::Options(_)) })) => {
                     Err(bad("options", "they are there already"))
@@ -250,7 +286,7 @@ impl Listener {
                 }
                 Ok(None) => break,
                 // The client is gone, or says what nobody understands.
-                Err(status) => Err(status),
+                Err(status) => Err(unread(status)),
             };
             if let Err(status) = heard {
                 // Nobody may be there any more.
@@ -326,6 +362,10 @@ struct Carrier<T> {
     credit: Arc<Credit>,
     sender: mpsc::Sender<Result<T, Status>>,
     wrap: fn(Batch) -> T,
+    /// The timestamp of the last entry sent.
+    last: Option<Timestamp>,
+    /// Who is told when all has been sent.
+    all_sent: Option<oneshot::Sender<Option<Timestamp>>>,
     _searching: Option<Searching>,
 }
 
@@ -345,10 +385,19 @@ impl<T: Send + 'static> Carrier<T> {
             // Clients come again, and go on where they were.
             () = state.stopped() => Err(Ended::Because(stopping())),
         };
-        if let Err(Ended::Because(status)) = ended {
-            self.search_is_over();
-            // Nobody may be there any more.
-            let _ = self.sender.send(Err(status)).await;
+        match ended {
+            Ok(()) => {
+                if let Some(all_sent) = self.all_sent.take() {
+                    // Nobody may be there any more.
+                    let _ = all_sent.send(self.last);
+                }
+            }
+            Err(Ended::Because(status)) => {
+                self.search_is_over();
+                // Nobody may be there any more.
+                let _ = self.sender.send(Err(status)).await;
+            }
+            Err(Ended::Gone) => {}
         }
     }
 
@@ -410,6 +459,7 @@ impl<T: Send + 'static> Carrier<T> {
     /// Gives entries to the connection, once it takes them; the log's are let go meanwhile.
     async fn send(&mut self, entries: Vec<Entry>) -> Result<(), Ended> {
         let sent = entries.len();
+        self.last = entries.last().map(|entry| Timestamp::from_micros(entry.micros));
         self.credit.spend(sent);
         self.left = self.left.saturating_sub(sent);
         self.state.metrics.streamed.add(sent as u64);

@@ -345,7 +345,8 @@ pub mod log_server {
             + 'static;
         /// Follows an instance: what is selected of the past, then what comes, each entry once and in order. The first message has the
         /// options; others give credit and acknowledge. When the client closes its side, entries go on as long as there is credit. The
-        /// stream ends with OK when `to` or `limit` is reached; whatever else ends it, go on with `after`, or with the durable cursor.
+        /// stream ends with OK when `to` or `limit` is reached, with a cursor when the last entry is acknowledged or the client has closed
+        /// its side, too; whatever else ends it, go on with `after`, or with the durable cursor.
         /// A client that reads slowly costs the node a position in the log.
         async fn subscribe(
             &self,

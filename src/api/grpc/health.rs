@@ -8,6 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use super::status::stopping;
 use super::{Answers, MAX_QUESTION_BYTES, SERVICE};
 use crate::api::health;
 use crate::api::state::Shared;
@@ -59,10 +60,9 @@ impl Health for Ready {
                     if last.as_ref() != Some(&found) {
                         return Some((Ok(found.clone()), (state, Some(found))));
                     }
-                    // Who watches is told by the end of the connection that the program stops.
                     tokio::select! {
                         () = tokio::time::sleep(LOOK) => {}
-                        () = state.stopped() => return None,
+                        () = state.stopped() => return Some((Err(stopping()), (state, last))),
                     }
                 }
             }

@@ -24,13 +24,18 @@ mod selection;
 mod status;
 
 use std::pin::Pin;
+use std::time::Duration;
 
-use axum::Router;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse;
+use axum::{Router, extract, response};
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
+use tower::ServiceExt;
 
 use super::access::Caller;
+use super::error::Refusal;
 use super::state::Shared;
 use generated::log_server::{Log, LogServer};
 use generated::{
@@ -66,6 +71,7 @@ pub(super) fn router(state: &Shared) -> Router<Shared> {
     let log = LogServer::new(Service(state.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(usize::MAX);
+    let log = ServiceExt::<extract::Request>::map_response(log, status::unread_answer);
     Router::new()
         .route_service("/logmachine.v1.Log/{method}", log)
         .route_service("/grpc.health.v1.Health/{method}", health::service(state))
@@ -83,13 +89,29 @@ pub(super) fn router(state: &Shared) -> Router<Shared> {
                 .expect("the descriptor is sound")
                 .max_decoding_message_size(MAX_QUESTION_BYTES),
         )
+        .layer(middleware::from_fn(only_calls))
 }
 
 /// Whether a request is one of gRPC's.
 pub(super) fn is_ours(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Lets pass what is a call: nothing else was prepared for the services.
+async fn only_calls(request: extract::Request, next: Next) -> response::Response {
+    let refusal = if request.method() != Method::POST {
+        let message = "this address takes calls of gRPC, which are sent with POST";
+        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    } else if !is_ours(request.headers()) {
+        let message = "this address takes application/grpc";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Refusal::new(status, "unsupported_media_type", message).at("Content-Type")
+    } else {
+        return next.run(request).await;
+    };
+    refusal.into_response()
 }
 
 struct Service(Shared);
@@ -100,6 +122,24 @@ fn caller<T>(request: &Request<T>) -> Caller {
 
 fn held<T>(request: &Request<T>) -> Held {
     request.extensions().get::<Held>().expect("`pass` meters all").clone()
+}
+
+/// How long a stream that has had its last answer is read on.
+const HEAR_OUT: Duration = Duration::from_secs(1);
+
+/// Reads on, for a moment or until the client closes its side, what nobody wants any more.
+///
+/// What is not read to its end is reset behind the answer. Some clients then drop all that they have not looked at yet.
+async fn hear_out<T>(state: &Shared, held: &Held, mut requests: Streaming<T>) {
+    let read_on = async {
+        while let Ok(Some(_)) = requests.message().await {
+            held.release();
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(HEAR_OUT, read_on) => {}
+        () = state.stopped() => {}
+    }
 }
 
 #[tonic::async_trait]

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Response as HttpResponse, StatusCode};
 use axum::response::Response;
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::MAX_MESSAGE_BYTES;
 use crate::api::error::Refusal;
 use crate::instance::read::ReadFailure;
 
@@ -37,8 +39,12 @@ impl From<Refusal> for Status {
         let mut details = ErrorDetails::new();
         details.set_error_info(refusal.code(), DOMAIN, HashMap::new());
         if let (Code::InvalidArgument, Some(place)) = (code, refusal.place()) {
-            // What is a body there is the events here.
-            let place = if place == "body" { "events" } else { place };
+            // As it is called here.
+            let place = match place {
+                "body" => "events",
+                "Idempotency-Key" => "idempotency_key",
+                place => place,
+            };
             details.add_bad_request_violation(place, refusal.message());
         }
         let is_busy = matches!(
@@ -76,6 +82,27 @@ impl From<Refused> for Status {
 /// A field makes no sense.
 pub(super) fn bad(field: &str, message: impl Into<String>) -> Status {
     Refusal::bad(field, message).into()
+}
+
+/// A message was larger than any may be, or whatever else it was.
+///
+/// What decodes messages says so with a code that means something else here, and without details.
+pub(super) fn unread(status: Status) -> Status {
+    match (status.code(), status.details()) {
+        (Code::OutOfRange, []) => {
+            let message = format!("a message has at most {MAX_MESSAGE_BYTES} bytes");
+            Refusal::too_large(message).into()
+        }
+        _ => status,
+    }
+}
+
+/// The same, where it is the whole answer.
+pub(super) fn unread_answer(response: HttpResponse<Body>) -> HttpResponse<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() == Code::OutOfRange => unread(status).into_http(),
+        _ => response,
+    }
 }
 
 /// The program ends; another may be there soon.
