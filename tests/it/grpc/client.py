@@ -154,7 +154,7 @@ class GrpclibStream:
         try:
             await self.stream.send_message(request)
         except BaseException as error:
-            raise Grpclib.failure(error)
+            raise self.failure(error)
 
     async def end(self):
         self.has_ended = True
@@ -169,7 +169,15 @@ class GrpclibStream:
                 await self.stream.recv_trailing_metadata()
             return message
         except BaseException as error:
-            raise Grpclib.failure(error)
+            raise self.failure(error)
+
+    def failure(self, error):
+        """Where the stream was reset behind its status, that is its end."""
+        try:
+            self.stream._maybe_raise()
+        except BaseException as status:
+            error = status
+        return Grpclib.failure(error)
 
     async def cancel(self):
         await self.stream.cancel()
