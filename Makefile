@@ -68,6 +68,17 @@ bench-cluster: erlang
 	$(CARGO) build --release --quiet
 	@benches/cluster/run $${CARGO_TARGET_DIR:-target}/release/logmachine $(SCENARIOS)
 
+# What the console costs the browser of who looks at it, MINUTES minutes at each of two rates; and pictures of it for docs/.
+MINUTES ?= 10
+IN_BROWSER = PYTHONPATH=$(NEIGHBOURS_DIR)/browser PYTHONDONTWRITEBYTECODE=1 CHROMIUM=$$(command -v chromium) python3
+.PHONY: measure-console screenshots
+measure-console: neighbours
+	$(CARGO) build --release --quiet
+	@$(IN_BROWSER) tests/it/console/measure.py $${CARGO_TARGET_DIR:-target}/release/logmachine $(MINUTES)
+screenshots: erlang neighbours
+	$(CARGO) build --release --quiet
+	@$(IN_BROWSER) tests/it/console/screenshots.py $${CARGO_TARGET_DIR:-target}/release/logmachine docs/console
+
 # Erlang through the system's package manager, if it is missing.
 erlang:
 	@tests/install-erlang

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{World, free_port};
+use crate::harness::{Erl, World, free_port, has_erlang, wait_for};
 use crate::http::{Served, python};
 
 const CHROMIUM: &str = "chromium";
@@ -151,4 +151,64 @@ fn the_log_is_seen_as_it_comes_and_as_it_was_also_over_a_restart() {
         }
         "done".to_owned()
     });
+}
+
+/// The shop of `examples/demo` after its first rush: its three nodes, and what it sells for.
+fn shop(world: &World) -> (Served, [Erl; 3]) {
+    const DEMO: &str = "examples/demo";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(DEMO);
+    let config = root.join("demo.toml").display().to_string();
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let served =
+        Served { program: world.logmachine(&["--config", &config, "--http", &listen]), port };
+    let source = root.join("demo_shop.erl");
+    let nodes = ["front", "stock", "billing"].map(|name| {
+        let mut node = world.erl(name);
+        node.eval(&format!(
+            "{{ok, M, Code}} = compile:file({source:?}, [binary]), code:load_binary(M, \"demo_shop\", Code)"
+        ));
+        node.eval(&format!("demo_shop:start([{name}])"));
+        node
+    });
+    wait_for("the rush is over, a candle is drawn, and there are no kettles any more", || {
+        let any = |path: &str, list: &str| {
+            served.get(path)[list].as_array().is_some_and(|found| !found.is_empty())
+        };
+        (any(
+            "/api/v1/instances/error_logger/entries?from=earliest&grep=the+rush+is+over",
+            "entries",
+        ) && any("/api/v1/instances/candles/entries?from=earliest", "entries")
+            && any("/api/v1/instances/reports/entries?from=earliest", "entries")
+            && served.get("/api/v1/alerts").to_string().contains("kettle"))
+        .then_some(())
+    });
+    (served, nodes)
+}
+
+#[test]
+fn every_page_shows_real_events_to_everybody_on_every_screen() {
+    let Some(browser) = Browser::find().filter(|_| has_erlang()) else { return };
+    let world = World::new();
+    let (served, _nodes) = shop(&world);
+    browser.run("pages.py", &[&served.url("/")]);
+}
+
+#[test]
+fn people_decide_about_faults_if_they_may() {
+    let Some(browser) = Browser::find() else { return };
+    let world = World::new();
+    let ([read, write, admin], config) = tokens(&world, ["read", "write", "admin"]);
+    std::fs::write(world.path("c.toml"), config).unwrap();
+    let served = Served::start(&world, &["--instance", "error_logger", "--config", "c.toml"]);
+    browser.run("faults.py", &[&served.url("/"), &read, &write, &admin]);
+}
+
+/// HTML, scripts, escape sequences, marks that turn text around, a line of 1 MB, a term 1,000 deep: in events and in addresses.
+#[test]
+fn what_events_say_is_text_whatever_it_says() {
+    let Some(browser) = Browser::find() else { return };
+    let world = World::new();
+    let served = Served::start(&world, &["--instance", "error_logger"]);
+    browser.run("hostile.py", &[&served.url("/")]);
 }

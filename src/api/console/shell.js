@@ -8,15 +8,6 @@ import { theme, zone } from "./preferences.js";
 import { useStore } from "./store.js";
 import { Dialog } from "./parts/dialog.js";
 import { Problem } from "./parts/problem.js";
-import { Alerts } from "./pages/alerts.js";
-import { Analyses } from "./pages/analyses.js";
-import { Explain } from "./pages/explain.js";
-import { Fault } from "./pages/fault.js";
-import { Faults } from "./pages/faults.js";
-import { Instance } from "./pages/instance.js";
-import { Instances } from "./pages/instances.js";
-import { Live } from "./pages/live.js";
-import { Nodes } from "./pages/nodes.js";
 
 /** The pages that the header leads to: name in the address, title, key behind `g`. */
 const PAGES = [
@@ -29,16 +20,18 @@ const PAGES = [
   ["analyses", "Charts", "c"],
 ];
 
-const COMPONENTS = {
-  live: Live,
-  faults: Faults,
-  fault: Fault,
-  explain: Explain,
-  alerts: Alerts,
-  nodes: Nodes,
-  instances: Instances,
-  instance: Instance,
-  analyses: Analyses,
+/** What shows each page. It is fetched when somebody first goes there. */
+const MODULES = {
+  __proto__: null,
+  live: () => import("./pages/live.js").then(({ Live }) => Live),
+  faults: () => import("./pages/faults.js").then(({ Faults }) => Faults),
+  fault: () => import("./pages/fault.js").then(({ Fault }) => Fault),
+  explain: () => import("./pages/explain.js").then(({ Explain }) => Explain),
+  alerts: () => import("./pages/alerts.js").then(({ Alerts }) => Alerts),
+  nodes: () => import("./pages/nodes.js").then(({ Nodes }) => Nodes),
+  instances: () => import("./pages/instances.js").then(({ Instances }) => Instances),
+  instance: () => import("./pages/instance.js").then(({ Instance }) => Instance),
+  analyses: () => import("./pages/analyses.js").then(({ Analyses }) => Analyses),
 };
 
 /** Under which page of the header something is. */
@@ -86,7 +79,7 @@ export function Console() {
     },
   });
 
-  const Page = COMPONENTS[page];
+  const { Page, error: missing, again } = usePage(page);
   useEffect(() => {
     const title = PAGES.find(([name]) => name === (WITHIN[page] ?? page))?.[1] ?? "Not found";
     document.title = `${title} · logmachine`;
@@ -95,6 +88,8 @@ export function Console() {
   let content;
   if (isLogin.current) content = html`<${Login} />`;
   else if (who === null) content = html`<main class="page narrow" id="content">${failed ? html`<${Problem} error=${failed} />` : html`<p class="quiet">Connecting…</p>`}</main>`;
+  else if (missing) content = html`<main class="page narrow" id="content"><${Problem} error=${missing} again=${again} /></main>`;
+  else if (Page === null) content = html`<main class="page narrow" id="content"></main>`;
   else if (Page === undefined) content = html`<main class="page narrow" id="content"><h1>There is no such page</h1><p><${Link} to=${{ page: "live" }}>Live<//></p></main>`;
   else content = html`<${Kept} key=${page}><${Page} /><//>`;
 
@@ -104,6 +99,20 @@ export function Console() {
     ${content}
     ${help && html`<${Help} onClose=${() => setHelp(false)} />`}
   `;
+}
+
+/** What shows a page: null until it has come, undefined if there is no such page. */
+function usePage(page) {
+  const [came, setCame] = useState({ page: null });
+  const [round, setRound] = useState(0);
+  useEffect(() => {
+    let isOver = false;
+    const come = (found) => isOver || setCame({ page, ...found });
+    MODULES[page]?.().then((Page) => come({ Page }), () => come({ error: new ApiError(0) }));
+    return () => (isOver = true);
+  }, [page, round]);
+  if (MODULES[page] === undefined) return {};
+  return came.page === page ? { ...came, again: () => setRound((round) => round + 1) } : { Page: null };
 }
 
 /** A page that fails says so, and leaves the others alone. */
@@ -132,6 +141,8 @@ function Header({ page, onHelp }) {
   const who = useStore(caller);
   const shown = useStore(theme);
   const times = useStore(zone);
+  // On a phone there is no room for all of them.
+  useEffect(() => document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [page]);
   return html`
     <header class="top">
       <${Link} to=${{ page: "live" }} class="brand" aria-label="logmachine, live page"><span class="mark" aria-hidden="true"></span>logmachine<//>

@@ -34,14 +34,14 @@ def step(name):
     return answer.rstrip("\n")
 
 
-def until(page, what, condition):
+def until(page, what, condition, patience=PATIENCE_SECONDS):
     """What `condition` comes to when it is something; meanwhile the browser goes on telling what happens in it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what}: did not happen within {PATIENCE_SECONDS} s: {page.locator('body').aria_snapshot()[:3000]}"
+        assert time.monotonic() < deadline, f"{what}: did not happen within {patience} s: {page.locator('body').aria_snapshot()[:3000]}"
         page.wait_for_timeout(20)
 
 
@@ -58,8 +58,11 @@ class Node:
         request.add_header("Content-Type", content_type)
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            return json.loads(answer.read() or "null")
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+                return json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as refused:
+            raise ValueError(f"{method} {path}: {refused.code}: {refused.read().decode()}") from None
 
     def get(self, path, **parameters):
         return self.ask("GET", path, **parameters)
@@ -80,6 +83,7 @@ class Watch:
         self._expected = []
         self.requests = []
         self.streams = set()
+        self.open = set()
 
     def observe(self, context):
         context.on("console", lambda message: self._note(f"console {message.type}: {message.text} {message.location}"))
@@ -87,7 +91,7 @@ class Watch:
         context.on("dialog", self._dialog)
         context.on("request", self._request)
         context.on("requestfailed", self._failed)
-        context.on("requestfinished", lambda request: self.streams.discard(request))
+        context.on("requestfinished", self._ended)
 
     @contextlib.contextmanager
     def expecting(self, *texts):
@@ -97,6 +101,11 @@ class Watch:
             yield
         finally:
             self._expected.remove(texts)
+
+    def wait_for_answers(self, page):
+        """Waits until nothing but streams is asked for, in several looks: an answer may lead to another question."""
+        looks = []
+        until(page, "all answers", lambda: looks.append(bool(self.open)) or looks[-5:] == [False] * 5)
 
     def check(self):
         assert not self.unexpected, "\n".join(self.unexpected)
@@ -111,13 +120,16 @@ class Watch:
 
     def _request(self, request):
         self.requests.append(request.url)
-        if "/stream?" in request.url:
-            self.streams.add(request)
+        (self.streams if "/stream?" in request.url else self.open).add(request)
         if not request.url.startswith((f"{self.origin}/", "data:")):
             self._note(f"request of somebody else: {request.url}")
 
-    def _failed(self, request):
+    def _ended(self, request):
         self.streams.discard(request)
+        self.open.discard(request)
+
+    def _failed(self, request):
+        self._ended(request)
         # Streams are ended by who reads them, and requests of pages that are left.
         if request.failure != "net::ERR_ABORTED":
             self._note(f"request failed: {request.url} {request.failure}")

@@ -1,5 +1,6 @@
 """live.py URL: the log as it comes, and as it was. Kills the node and starts it again by steps."""
 
+import re
 import sys
 import threading
 import urllib.error
@@ -302,6 +303,48 @@ def times_are_places(at):
     page.close()
 
 
+def counts_choose_a_stretch(at):
+    node.append(event(5500, "error"))
+    page = at.open()
+    shows(page, "the newest", "number 5500")
+    counts = page.locator(".histogram .u-over")
+    expect(page.locator(".histogram .chart")).to_have_attribute("aria-label", re.compile("^[1-9].* entries, of which [1-9]"))
+    box = counts.bounding_box()
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 30, steps=5)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("from=[0-9]{16}&to=[0-9]{16}"))
+    explain = page.get_by_role("link", name="Explain this")
+    expect(explain).to_be_visible()
+    page.go_back()
+    expect(explain).to_have_count(0)
+    page.close()
+
+
+def an_entry_is_copied_and_has_neighbours(at):
+    stamp, last = node.append(event(5600), event(5601, name="bank"), event(5602))
+    context = at.context()
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = at.open(context, at=stamp)
+    entry = page.locator(f"[data-entry='{stamp}']")
+    copied = lambda: page.evaluate("navigator.clipboard.readText()")
+    entry.get_by_role("button", name="Copy text").click()
+    until(page, "the text is copied", lambda: copied() == "number 5600")
+    entry.get_by_role("tab", name="Erlang").click()
+    entry.get_by_role("button", name="Copy Erlang").click()
+    until(page, "the term is copied", lambda: copied() == "{log,'shop@10.0.0.1',notice,{string,\"number 5600\"},#{}}")
+    entry.get_by_role("tab", name="JSON").click()
+    entry.get_by_role("button", name="Copy JSON").click()
+    until(page, "the JSON is copied", lambda: '"$tuple"' in copied())
+    entry.get_by_role("button", name="Copy link").click()
+    until(page, "the link is copied", lambda: copied() == at.address(instance="error_logger", at=stamp))
+    entry.get_by_role("link", name="Around this").click()
+    until(page, "its neighbours of its node", lambda: [at for at, _ in drawn(page)][-2:] == [stamp, last])
+    expect(page.get_by_label("Node", exact=True)).to_have_value("shop@10.0.0.1")
+    context.close()
+
+
 def the_keyboard_is_enough(at):
     node.append(*(event(number) for number in range(6000, 6003)))
     page = at.open()
@@ -345,4 +388,6 @@ with browser(url) as at:
     page.close()
     all_can_be_scrolled_to(at)
     times_are_places(at)
+    counts_choose_a_stretch(at)
+    an_entry_is_copied_and_has_neighbours(at)
     the_keyboard_is_enough(at)

@@ -55,10 +55,10 @@ function What({ finding, explanation }) {
 
 /** By how much, with an arrow. */
 function Change({ finding }) {
-  const { direction, ratio, count: now } = finding;
+  const { direction, ratio, count: now, is_new: isNew } = finding;
   const arrow = direction === "up" ? "▲" : "▼";
   let words;
-  if (direction === "up" && ratio === null) words = "never before";
+  if (direction === "up" && ratio === null) words = isNew ? "never before" : "none before";
   else if (direction === "down" && now === 0) words = "stopped";
   else words = `${ratio >= 9.95 ? count(ratio) : ratio.toFixed(ratio < 0.095 ? 2 : 1)} times`;
   return html`<span class=${`turn ${direction}`}><span aria-hidden="true">${arrow}</span><span class="unseen">${direction === "up" ? "more" : "less"}: </span> ${words}</span>`;
