@@ -330,7 +330,7 @@ pub(super) fn pid(pid: &crate::etf::Pid) -> String {
 }
 
 /// A table as it is in JSON; what took time as count, sum, and how much most of it took at most, in microseconds.
-fn numbers(stats: &impl Stats) -> Map<String, Value> {
+pub(super) fn numbers(stats: &impl Stats) -> Map<String, Value> {
     let number = |value| match value {
         metrics::Value::Counter(number) | metrics::Value::Gauge(number) => json!(number),
         metrics::Value::Histogram(distribution) => json!({

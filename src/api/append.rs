@@ -1,7 +1,5 @@
 //! Appending events, written as JSON, as Erlang text or as Erlang's external terms.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{self, Extension};
@@ -16,7 +14,7 @@ use super::state::{Named, Shared};
 use super::{ETF, Role};
 use crate::etf::tag::{COMPRESSED, VERSION};
 use crate::etf::{Term, TermBuf, TermRef, inflate, json, text};
-use crate::instance::Stamped;
+use crate::instance::{Instance, Stamped};
 use crate::time::{moment, monotonic};
 use crate::watchers::{deployments, faults, rules};
 
@@ -62,12 +60,7 @@ pub(super) async fn append(
     // Until its events are taken in.
     let room = state.bodies.room(declared.unwrap_or(MAX_BODY_BYTES as u64)).await?;
     let body = body::read(body, MAX_BODY_BYTES).await?;
-    // There an event is a decision, says what runs where, or what was computed already. An address can be written in many
-    // ways, a name cannot.
-    let ours = [rules::INSTANCE, faults::INSTANCE, deployments::INSTANCE];
-    if state.analyses.has(instance.name()) || ours.contains(&instance.name()) {
-        caller.check(Role::Admin)?;
-    }
+    check_may(&state, &caller, &instance)?;
     let form = Form::of(&headers)?;
     let key = idempotency_key(&headers)?;
     // The same bytes are other events in another form.
@@ -75,27 +68,63 @@ pub(super) async fn append(
     content.update(&[form as u8]);
     content.update(&body);
     let sha256: [u8; 32] = content.finish().as_ref().try_into().expect("32 bytes");
-    let to: Arc<str> = instance.name().into();
+    let to = instance.clone();
     let append = async move {
         let events = tokio::task::spawn_blocking(move || form.events(&body)).await;
-        let events = events.expect("parsing does not panic")?;
-        let Stamped { first, last } = instance.append(&events).await?;
+        let appended = recorded(&to, events.expect("parsing does not panic")?).await;
         drop(room);
-        Ok(Appended {
-            first: moment::rfc3339(first),
-            last: moment::rfc3339(last),
-            first_micros: first.micros(),
-            last_micros: last.micros(),
-            count: events.len(),
-        })
+        appended
     };
-    let Some(key) = key else { return append.await.map(Json) };
-    let name = (caller.name.clone(), to, key);
+    match key {
+        None => append.await.map(Json),
+        Some(key) => once(&state, &caller, &instance, key, sha256, append).await.map(Json),
+    }
+}
+
+/// Refuses who may not append there: in some instances an event is a decision, says what runs where, or what was computed
+/// already. An address can be written in many ways, a name cannot.
+pub(super) fn check_may(
+    state: &Shared,
+    caller: &Caller,
+    instance: &Instance,
+) -> Result<(), Refusal> {
+    let ours = [rules::INSTANCE, faults::INSTANCE, deployments::INSTANCE];
+    match state.analyses.has(instance.name()) || ours.contains(&instance.name()) {
+        true => caller.check(Role::Admin),
+        false => Ok(()),
+    }
+}
+
+/// Appends events, and says when they were recorded.
+pub(super) async fn recorded(
+    instance: &Instance,
+    events: Vec<TermBuf>,
+) -> Result<Appended, Refusal> {
+    let Stamped { first, last } = instance.append(&events).await?;
+    Ok(Appended {
+        first: moment::rfc3339(first),
+        last: moment::rfc3339(last),
+        first_micros: first.micros(),
+        last_micros: last.micros(),
+        count: events.len(),
+    })
+}
+
+/// Appends under a name that the caller gave it, once: the same content again gets the same answer.
+pub(super) async fn once(
+    state: &Shared,
+    caller: &Caller,
+    instance: &Instance,
+    key: Box<[u8]>,
+    sha256: [u8; 32],
+    append: impl Future<Output = Result<Appended, Refusal>> + Send + 'static,
+) -> Result<Appended, Refusal> {
+    let name = (caller.name.clone(), instance.name().into(), key);
     let remembered = state.remembered.get(name, sha256, monotonic())?;
     // To the end, also if the sender goes away meanwhile: it may ask again.
     let appending =
         tokio::spawn(async move { remembered.get_or_try_init(|| append).await.cloned() });
-    appending.await.expect("appending does not panic").map(Json)
+    appending.await.expect("appending does not panic")
 }
 
 /// The form of a body.
@@ -183,12 +212,16 @@ fn external(mut body: &[u8]) -> Result<Vec<TermBuf>, Refusal> {
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<[u8]>>, Refusal> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = key.as_bytes();
+    checked_key(key.as_bytes()).map(Some)
+}
+
+/// A key that can be remembered.
+pub(super) fn checked_key(key: &[u8]) -> Result<Box<[u8]>, Refusal> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
         let message = format!("1 to {MAX_KEY_BYTES} bytes");
         return Err(Refusal::bad("Idempotency-Key", message));
     }
-    Ok(Some(key.into()))
+    Ok(key.into())
 }
 
 #[cfg(test)]

@@ -50,9 +50,17 @@ impl Refusal {
         &self.message
     }
 
-    #[cfg(test)]
     pub(super) const fn status(&self) -> StatusCode {
         self.status
+    }
+
+    pub(super) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What is at fault, if that can be said.
+    pub(super) fn place(&self) -> Option<&str> {
+        self.place.as_deref()
     }
 
     /// Names what is at fault.

@@ -28,17 +28,20 @@ pub(super) async fn healthz() -> Json<Health> {
 /// Says whether every instance records.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub(super) async fn readyz(extract::State(state): extract::State<Shared>) -> impl IntoResponse {
+    let reasons = not_ready(&state);
+    match reasons.is_empty() {
+        true => (StatusCode::OK, Json(Health { status: "ok", reasons })),
+        false => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "not_ready", reasons })),
+    }
+}
+
+/// What is not as it should be.
+pub(super) fn not_ready(state: &Shared) -> Vec<String> {
     let reason = |name: &str, recording| match recording {
         Recording::Running => None,
         Recording::Waiting(why) => Some(format!("instance {name} waits: {why}")),
         Recording::Failed(why) => Some(format!("instance {name} has failed: {why}")),
     };
     let instances = state.instances.iter();
-    let reasons: Vec<_> = instances
-        .filter_map(|(name, instance)| reason(name, instance.tail().recording()))
-        .collect();
-    match reasons.is_empty() {
-        true => (StatusCode::OK, Json(Health { status: "ok", reasons })),
-        false => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "not_ready", reasons })),
-    }
+    instances.filter_map(|(name, instance)| reason(name, instance.tail().recording())).collect()
 }

@@ -21,6 +21,7 @@ mod faults;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod grpc;
 mod health;
 mod histogram;
 mod idempotency;

@@ -18,8 +18,8 @@ use super::access::{Caller, Connection};
 use super::error::{ErrorBody, Refusal};
 use super::state::{Shared, State};
 use super::{
-    Role, about, alerts, analyses, append, console, cursors, entries, explain, faults, health,
-    histogram, open_metrics, segments, stream,
+    Role, about, alerts, analyses, append, console, cursors, entries, explain, faults, grpc,
+    health, histogram, open_metrics, segments, stream,
 };
 
 #[derive(OpenApi)]
@@ -89,6 +89,7 @@ pub(super) fn router(state: &Shared) -> Router {
         .route("/metrics", get(open_metrics::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .merge(grpc::router(state))
         .fallback(|| async { Refusal::not_found("there is nothing at this address") })
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), pass))
@@ -105,13 +106,16 @@ async fn pass(
     let passed = may_pass(&state, &request);
     let path = request.uri().path();
     let is_posted = path.ends_with("/entries") || path == "/api/v1/silences";
+    let is_grpc = grpc::is_ours(request.headers());
     let takes_body = match *request.method() {
-        Method::POST => is_posted,
+        Method::POST => is_posted || is_grpc,
         Method::PATCH => true,
         _ => false,
     };
     if passed.is_err() || !takes_body {
         drain(std::mem::take(request.body_mut())).await;
+    } else if is_grpc {
+        grpc::meter(&state, &mut request);
     }
     let mut response = match passed {
         Ok(caller) => {
@@ -122,7 +126,7 @@ async fn pass(
         }
         Err(refusal) => {
             state.metrics.refused.inc();
-            refusal.into_response()
+            if is_grpc { grpc::refuse(refusal) } else { refusal.into_response() }
         }
     };
     if response.status().is_server_error() {
@@ -171,10 +175,17 @@ fn role(method: &Method, path: &str) -> Option<Role> {
         // The console is the same for everybody, and asks for a token.
         (_, "/healthz" | "/readyz" | "/") => None,
         (_, path) if path.starts_with("/console/") => None,
+        // As `/readyz`.
+        (_, path) if path.starts_with("/grpc.health.v1.Health/") => None,
         // It shows its token itself.
         (&(Method::POST | Method::DELETE), "/api/v1/session") => None,
         (&(Method::GET | Method::HEAD), _) => Some(Role::Read),
         (&Method::POST, path) if path.ends_with("/entries") => Some(Role::Write),
+        (&Method::POST, "/logmachine.v1.Log/Append" | "/logmachine.v1.Log/AppendStream") => {
+            Some(Role::Write)
+        }
+        (&Method::POST, path) if path.starts_with("/logmachine.v1.Log/") => Some(Role::Read),
+        (&Method::POST, path) if path.starts_with("/grpc.reflection.") => Some(Role::Read),
         _ => Some(Role::Admin),
     }
 }

@@ -85,6 +85,9 @@ pub enum HttpError {
     NoTls(SocketAddr),
 }
 
+/// Requests at once on a connection of HTTP/2.
+const MAX_STREAMS: u32 = 1024;
+
 /// A running listener.
 pub(crate) struct Api {
     address: SocketAddr,
@@ -297,7 +300,7 @@ async fn serve(
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).expect("it is small"))
-        .max_concurrent_streams(256)
+        .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(HEAD_TIME)
         .keep_alive_timeout(HEAD_TIME);
     let seat = seat.seat.clone();

@@ -295,10 +295,10 @@ impl Streaming {
 }
 
 /// Counts a stream while it lasts.
-struct Counted(Shared);
+pub(super) struct Counted(Shared);
 
 impl Counted {
-    fn new(state: &Shared) -> Self {
+    pub(super) fn new(state: &Shared) -> Self {
         state.streams.fetch_add(1, Ordering::Relaxed);
         Counted(state.clone())
     }

@@ -283,13 +283,7 @@ impl Instance {
     ///
     /// [`AppendError`]; what it says of the recorder leaves open whether they are in the log.
     pub async fn append(&self, events: &[TermBuf]) -> Result<Stamped, AppendError> {
-        if events.is_empty() {
-            return Err(AppendError::Nothing);
-        }
-        if let Some(large) = events.iter().find(|event| !self.accepts(event.bytes().len())) {
-            let (bytes, limit_bytes) = (large.bytes().len(), self.config.max_event_bytes);
-            return Err(AppendError::TooLarge { bytes, limit_bytes });
-        }
+        self.check(events)?;
         let (told, recorded) = oneshot::channel();
         let tell = move |result| {
             // Nobody waits any more.
@@ -302,6 +296,18 @@ impl Instance {
             .map_err(|_| "the recorder panicked".into())
             .flatten()
             .map_err(AppendError::Recorder)
+    }
+
+    /// Refuses events that can't be appended.
+    pub(crate) fn check(&self, events: &[TermBuf]) -> Result<(), AppendError> {
+        if events.is_empty() {
+            return Err(AppendError::Nothing);
+        }
+        let large = events.iter().find(|event| !self.accepts(event.bytes().len()));
+        large.map_or(Ok(()), |large| {
+            let (bytes, limit_bytes) = (large.bytes().len(), self.config.max_event_bytes);
+            Err(AppendError::TooLarge { bytes, limit_bytes })
+        })
     }
 
     /// Takes the bytes of walked events in, as [`Tail::append`]; whether the peer that sent them has to wait.

@@ -149,10 +149,10 @@ impl Drop for World {
 }
 
 /// The lines that a process writes, as they come.
-struct Lines(Receiver<String>);
+pub(crate) struct Lines(Receiver<String>);
 
 impl Lines {
-    fn of(stream: impl std::io::Read + Send + 'static) -> Self {
+    pub(crate) fn of(stream: impl std::io::Read + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -165,7 +165,7 @@ impl Lines {
     }
 
     /// The first line that `want` likes; `None` at the end of output or after `patience`.
-    fn find(&self, patience: Duration, want: impl Fn(&str) -> bool) -> Option<String> {
+    pub(crate) fn find(&self, patience: Duration, want: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + patience;
         loop {
             match self.0.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -10,6 +10,7 @@ use logmachine::TermBuf;
 use logmachine::etf::{json, text};
 use serde_json::Value;
 
+use crate::grpc::{self, Door};
 use crate::harness::{LogMachine, World, free_port, has_erlang, wait_for};
 
 /// A program that serves HTTP, and where.
@@ -233,20 +234,29 @@ fn a_term_is_the_same_whichever_way_it_comes_in_and_goes_out() {
         };
         appended += 1;
     }
+    let grpc = Door::to(&served);
+    for client in grpc::CLIENTS {
+        let Some(door) = &grpc else { break };
+        let texts = terms.iter().map(|term| text::to_lossless(term.as_term()).into_bytes());
+        let jsons = terms.iter().map(|term| json::to_json(term.as_term()).into_bytes());
+        door.append(&world, client, "etf", &terms.iter().map(etf).collect::<Vec<_>>());
+        door.append(&world, client, "text", &texts.collect::<Vec<_>>());
+        door.append(&world, client, "json", &jsons.collect::<Vec<_>>());
+        appended += 2 * 3 * terms.len();
+    }
     // What comes out, as external terms in a file for the node to read.
-    let mut all: Vec<(&str, Vec<Vec<u8>>)> = Vec::new();
+    let mut all: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
     let page = |format| served.get(&format!("{ENTRIES}?limit=10000&format={format}"));
     let entries = |page: Value| page["entries"].as_array().expect("entries").clone();
     let of_json = |entry: &Value| etf(&json::parse(&entry["event"].to_string()).expect("a term"));
-    all.push(("json", entries(page("json")).iter().map(of_json).collect()));
-    let of_text = |entry: &Value| {
-        etf(&text::parse_lossless(entry["event"].as_str().expect("text")).expect("a term"))
-    };
-    all.push(("text", entries(page("text")).iter().map(of_text).collect()));
+    all.push(("json".to_owned(), entries(page("json")).iter().map(of_json).collect()));
+    let written = |text: &str| etf(&text::parse_lossless(text).expect("a term"));
+    let of_text = |entry: &Value| written(entry["event"].as_str().expect("text"));
+    all.push(("text".to_owned(), entries(page("text")).iter().map(of_text).collect()));
     let lines =
         request(served.port, "GET", ENTRIES, &[("Accept", "application/x-ndjson")], b"").text();
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    all.push(("ndjson", lines.map(|entry| of_json(&entry)).collect()));
+    all.push(("ndjson".to_owned(), lines.map(|entry| of_json(&entry)).collect()));
     let records =
         request(served.port, "GET", ENTRIES, &[("Accept", "application/x-erlang-etf")], b"");
     std::fs::write(
@@ -254,6 +264,25 @@ fn a_term_is_the_same_whichever_way_it_comes_in_and_goes_out() {
         [&[1, 2, 3, 4, 99, 88, 77, 11][..], &records.body].concat(),
     )
     .unwrap();
+    for (client, format) in grpc::CLIENTS
+        .iter()
+        .flat_map(|client| ["etf", "text", "json"].map(|format| (client, format)))
+    {
+        let Some(door) = &grpc else { break };
+        let of_grpc = |term: Vec<u8>| {
+            let text = || str::from_utf8(&term).expect("text");
+            match format {
+                "text" => written(text()),
+                "json" => etf(&json::parse(text()).expect("a term")),
+                _ => term,
+            }
+        };
+        for followed in [None, Some(appended)] {
+            let terms = door.entries(&world, client, format, followed);
+            let name = format!("{client}-{format}-{}", followed.is_some());
+            all.push((name, terms.into_iter().map(of_grpc).collect()));
+        }
+    }
     for (name, terms) in &all {
         assert_eq!(terms.len(), appended, "{name}");
         let framed = terms.iter().flat_map(|term| {

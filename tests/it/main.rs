@@ -25,6 +25,7 @@ mod examples; // the Rust programs of examples/
 mod faults; // what keeps breaking, what people decide about it, what is different now
 mod first_session; // what a newcomer does, word for word
 mod formats; // texts are those of every release's io_lib and logger_formatter
+mod grpc; // two clients of gRPC: append, read, subscribe across kills and cuts, who may; floods
 mod hostile; // peers that break the rules
 mod http; // programs in any language: append, read, follow, count, watch, and who may
 mod inquiries; // what operators' tools ask of any process

@@ -13,10 +13,10 @@ use crate::http::{ENTRIES, Served, request};
 const STREAM: &str = "/api/v1/instances/quotes/stream";
 
 /// Numbers that follow from a seed.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(crate) fn next(&mut self, below: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
@@ -24,14 +24,14 @@ impl Random {
 }
 
 /// What lies between a client and the node: each connection is cut after a number of bytes, if `cuts` says so.
-struct Proxy {
-    port: u16,
-    connections: Arc<AtomicU64>,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    pub(crate) connections: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Proxy {
-    fn start(
+    pub(crate) fn start(
         to: u16,
         seed: u64,
         cuts: impl Fn(&mut Random) -> Option<u64> + Send + 'static,
@@ -125,7 +125,7 @@ fn follow(port: u16, node_port: u16, count: usize) -> Vec<u64> {
 }
 
 /// Appends numbers, so many a second, for a while; how many.
-fn append_numbers(port: u16, rate: u64, seconds: u64) -> usize {
+pub(crate) fn append_numbers(port: u16, rate: u64, seconds: u64) -> usize {
     let (count, batch) = (rate * seconds, (rate / 100).clamp(1, 500));
     let begin = Instant::now();
     let mut next = 0;
