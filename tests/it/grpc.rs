@@ -249,15 +249,17 @@ run(main)
     let mut a = world.erl("a");
     assert_eq!(a.eval(&format!("net_adm:ping('{NODE}')")), "pong");
     a.eval(&format!(
-        "Go = fun() -> {{ok, S}} = erpc:call('{NODE}', logmachine, subscribe, [quotes, earliest, #{{cursor => <<\"shared\">>, pid => self()}}]), S end"
+        "Go = fun() -> {{ok, S}} = gen_server:call({{'.quotes.receiver.srv', '{NODE}'}}, {{subscribe, #{{from => earliest, cursor => <<\"shared\">>, pid => self()}}}}), S end"
     ));
     a.eval("Next = fun() -> receive {quotes, E} -> E after 9000 -> none end end");
     a.eval("Flush = fun F() -> receive {quotes, _} -> F() after 0 -> ok end end");
     for (client, begin) in CLIENTS.iter().zip([0, 4]) {
-        a.eval("S = Go(), [{_, A}, {Ts, B}] = [Next(), Next()]");
-        assert_eq!(a.eval("{A, B}"), format!("{{{begin},{}}}", begin + 1));
+        let two = format!(
+            "S{begin} = Go(), [{{_, A{begin}}}, {{T{begin}, B{begin}}}] = [Next(), Next()], {{A{begin}, B{begin}}}"
+        );
+        assert_eq!(a.eval(&two), format!("{{{begin},{}}}", begin + 1));
         // The stop comes after the acknowledgement, and is answered once that is stored.
-        a.eval("S ! {ack, Ts}, ok = gen_server:stop(S), Flush(), f(S)");
+        a.eval(&format!("S{begin} ! {{ack, T{begin}}}, ok = gen_server:stop(S{begin}), Flush()"));
         let mut command = Command::new("python3");
         command.args(["-c", SCRIPT, client, &served.port.to_string()]);
         let script = Script::start_as(&world, packages, command, "shared cursor".to_owned());
@@ -266,11 +268,12 @@ run(main)
     }
 }
 
-/// At three rates, connections cut after few and many bytes.
+/// At three rates, connections cut after few and many bytes; a batch is smaller, or would never come through.
 #[test]
 fn a_subscription_that_is_cut_goes_on_with_each_entry_once() {
     let Some(packages) = packages() else { return };
-    for (rate, seconds, most) in [(20, 4, 1_500), (2_000, 3, 40_000), (50_000, 2, 1_000_000)] {
+    let cuts = [(20, 4, 1_500, "10"), (2_000, 3, 40_000, "100"), (50_000, 2, 400_000, "0")];
+    for (rate, seconds, most, batch) in cuts {
         let world = World::new();
         let port = free_port();
         let proxy = Proxy::start(port, rate, move |random| Some(300 + random.next(most)));
@@ -280,7 +283,7 @@ fn a_subscription_that_is_cut_goes_on_with_each_entry_once() {
         let served = Served::start_at(&world, port, &["--config", "c.toml"]);
         let (count, port) = ((rate * seconds).to_string(), proxy.port.to_string());
         let start = |client: &&str| {
-            Script::start(&world, packages, "follow", &[client, &port, "quotes", &count])
+            Script::start(&world, packages, "follow", &[client, &port, "quotes", &count, batch])
         };
         let scripts: Vec<_> = CLIENTS.iter().map(start).collect();
         append_numbers(served.port, rate, seconds);
@@ -364,7 +367,8 @@ fn peers_that_break_the_rules_are_answered_or_closed_and_disturb_nobody() {
     let world = World::new();
     let served = Served::start(&world, &["--instance", "followed"]);
     let port = served.port.to_string();
-    let follower = Script::start(&world, packages, "follow", &["grpcio", &port, "followed", "600"]);
+    let follower =
+        Script::start(&world, packages, "follow", &["grpcio", &port, "followed", "600", "0"]);
     follower.says("following");
     let pid = served.program.pid().as_raw_nonzero().to_string();
     let hostile = Script::start(&world, packages, "hostile", &[&port, &pid]);
@@ -377,6 +381,15 @@ fn peers_that_break_the_rules_are_answered_or_closed_and_disturb_nobody() {
     }
     assert_eq!(follower.end(), Vec::<String>::new(), "its stream was never cut");
     assert_eq!(served.get("/healthz")["status"], "ok");
+}
+
+#[test]
+fn a_message_that_never_ends_is_given_up_and_its_memory_with_it() {
+    let Some(packages) = packages() else { return };
+    let world = World::new();
+    let served = Served::start(&world, &[]);
+    let pid = served.program.pid().as_raw_nonzero().to_string();
+    Script::start(&world, packages, "hostile", &[&served.port.to_string(), &pid, "endless"]).end();
 }
 
 /// A configuration with tokens and TLS.
@@ -434,7 +447,8 @@ fn health_is_told_as_it_changes() {
     let watch = Script::start(&world, packages, "health", &["grpcio", &port, "waits"]);
     watch.says("SERVING");
     std::fs::write(&ballast, vec![0; 10 << 20]).unwrap();
-    // Told once it is recorded.
+    served.program.wait_for_diagnostics("no space; recording stops until there is");
+    // Answered once it is recorded.
     let appending = std::thread::spawn({
         let port = served.port;
         move || request(port, "POST", ENTRIES, &[("Content-Type", "text/x-erlang")], b"1").status
@@ -498,7 +512,7 @@ fn a_node_that_stops_ends_streams_as_unavailable_and_they_go_on_with_the_next_on
     let served = Served::start_at(&world, port, &flags);
     let port_text = port.to_string();
     let followers = CLIENTS.map(|client| {
-        Script::start(&world, packages, "follow", &[client, &port_text, "quotes", "200"])
+        Script::start(&world, packages, "follow", &[client, &port_text, "quotes", "200", "0"])
     });
     followers.iter().for_each(|follower| follower.says("following"));
     let ended = CLIENTS

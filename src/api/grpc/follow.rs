@@ -89,6 +89,7 @@ pub(super) async fn subscribe(
     let first = tokio::time::timeout(OPTIONS_TIME, requests.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no options have come"))?;
     let first = first.map_err(unread)?;
+    held.release();
     let Some(Request::Options(options)) = first.and_then(|first| first.request) else {
         return Err(bad("options", "the first message has to have them"));
     };

@@ -304,7 +304,7 @@ pub mod log_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with LogServer.
@@ -319,7 +319,8 @@ pub mod log_server {
         /// Server streaming response type for the AppendStream method.
         type AppendStreamStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::AppendResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Appends many requests without waiting for each: one answer for each request, in their order, once it is durable. Events are
         /// stamped in the order in which they were sent. The first request that is refused ends the stream; those before it are answered.
@@ -327,11 +328,15 @@ pub mod log_server {
         async fn append_stream(
             &self,
             request: tonic::Request<tonic::Streaming<super::AppendRequest>>,
-        ) -> std::result::Result<tonic::Response<Self::AppendStreamStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::AppendStreamStream>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Read method.
         type ReadStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::Batch, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Reads what is selected, to its end or to the newest entry.
         async fn read(
@@ -341,7 +346,8 @@ pub mod log_server {
         /// Server streaming response type for the Subscribe method.
         type SubscribeStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::SubscribeResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Follows an instance: what is selected of the past, then what comes, each entry once and in order. The first message has the
         /// options; others give credit and acknowledge. When the client closes its side, entries go on as long as there is credit. The
@@ -379,7 +385,10 @@ pub mod log_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -434,15 +443,21 @@ pub mod log_server {
                 "/logmachine.v1.Log/Append" => {
                     #[allow(non_camel_case_types)]
                     struct AppendSvc<T: Log>(pub Arc<T>);
-                    impl<T: Log> tonic::server::UnaryService<super::AppendRequest> for AppendSvc<T> {
+                    impl<T: Log> tonic::server::UnaryService<super::AppendRequest>
+                    for AppendSvc<T> {
                         type Response = super::AppendResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AppendRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Log>::append(&inner, request).await };
+                            let fut = async move {
+                                <T as Log>::append(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -471,18 +486,24 @@ pub mod log_server {
                 "/logmachine.v1.Log/AppendStream" => {
                     #[allow(non_camel_case_types)]
                     struct AppendStreamSvc<T: Log>(pub Arc<T>);
-                    impl<T: Log> tonic::server::StreamingService<super::AppendRequest> for AppendStreamSvc<T> {
+                    impl<T: Log> tonic::server::StreamingService<super::AppendRequest>
+                    for AppendStreamSvc<T> {
                         type Response = super::AppendResponse;
                         type ResponseStream = T::AppendStreamStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::AppendRequest>>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::AppendRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as Log>::append_stream(&inner, request).await };
+                            let fut = async move {
+                                <T as Log>::append_stream(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -511,17 +532,24 @@ pub mod log_server {
                 "/logmachine.v1.Log/Read" => {
                     #[allow(non_camel_case_types)]
                     struct ReadSvc<T: Log>(pub Arc<T>);
-                    impl<T: Log> tonic::server::ServerStreamingService<super::ReadRequest> for ReadSvc<T> {
+                    impl<
+                        T: Log,
+                    > tonic::server::ServerStreamingService<super::ReadRequest>
+                    for ReadSvc<T> {
                         type Response = super::Batch;
                         type ResponseStream = T::ReadStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReadRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Log>::read(&inner, request).await };
+                            let fut = async move {
+                                <T as Log>::read(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -550,17 +578,24 @@ pub mod log_server {
                 "/logmachine.v1.Log/Subscribe" => {
                     #[allow(non_camel_case_types)]
                     struct SubscribeSvc<T: Log>(pub Arc<T>);
-                    impl<T: Log> tonic::server::StreamingService<super::SubscribeRequest> for SubscribeSvc<T> {
+                    impl<T: Log> tonic::server::StreamingService<super::SubscribeRequest>
+                    for SubscribeSvc<T> {
                         type Response = super::SubscribeResponse;
                         type ResponseStream = T::SubscribeStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::SubscribeRequest>>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::SubscribeRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Log>::subscribe(&inner, request).await };
+                            let fut = async move {
+                                <T as Log>::subscribe(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -589,15 +624,21 @@ pub mod log_server {
                 "/logmachine.v1.Log/Info" => {
                     #[allow(non_camel_case_types)]
                     struct InfoSvc<T: Log>(pub Arc<T>);
-                    impl<T: Log> tonic::server::UnaryService<super::InfoRequest> for InfoSvc<T> {
+                    impl<T: Log> tonic::server::UnaryService<super::InfoRequest>
+                    for InfoSvc<T> {
                         type Response = super::InfoResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::InfoRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Log>::info(&inner, request).await };
+                            let fut = async move {
+                                <T as Log>::info(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -623,16 +664,25 @@ pub mod log_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }

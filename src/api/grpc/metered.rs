@@ -1,25 +1,37 @@
 //! What messages hold while they come: of all requests together no more than there is for bodies.
 //!
 //! A message is put together from frames before anybody sees it, and there may be many streams, each with a large one. So each frame
-//! waits for room; who deals with the message gives the room back.
+//! waits for room; who deals with the message gives the room back. A message that takes too long to come gives it back, too.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 use tonic::Status;
 
 use super::SERVICE;
 use crate::api::error::Refusal;
 use crate::api::state::Shared;
+use crate::time::monotonic;
+
+/// How long a message may take to come.
+const MESSAGE_TIME: Duration = Duration::from_secs(60);
 
 /// Room that the messages of a request take, until it is given back or the request is over.
 #[derive(Clone, Default)]
-pub(super) struct Held(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(super) struct Held(Arc<Mutex<Option<Room>>>);
+
+struct Room {
+    permit: OwnedSemaphorePermit,
+    since: Instant,
+}
 
 impl Held {
     /// Gives the room back: what had come is dealt with.
@@ -29,9 +41,15 @@ impl Held {
 
     fn add(&self, more: OwnedSemaphorePermit) {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(room) => room.merge(more),
-            none => *none = Some(more),
+            Some(room) => room.permit.merge(more),
+            none => *none = Some(Room { permit: more, since: monotonic() }),
         }
+    }
+
+    /// Since when the room is taken.
+    fn since(&self) -> Option<Instant> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(|room| room.since)
     }
 }
 
@@ -43,19 +61,41 @@ pub(in crate::api) fn meter(state: &Shared, request: &mut Request) {
     }
     let held = Held::default();
     let body = std::mem::take(request.body_mut());
-    let metered = Metered { body, state: state.clone(), held: held.clone(), waiting: None };
+    let (state, to) = (state.clone(), held.clone());
+    let metered = Metered { body, state, held: to, waiting: None, late: None };
     *request.body_mut() = Body::new(metered);
     request.extensions_mut().insert(held);
 }
 
-type Room = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, Refusal>> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, Refusal>> + Send>>;
 
 struct Metered {
     body: Body,
     state: Shared,
     held: Held,
     /// A frame, and the room that it waits for.
-    waiting: Option<(Frame<Bytes>, Room)>,
+    waiting: Option<(Frame<Bytes>, Waiting)>,
+    /// When the message that comes since then is late.
+    late: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Metered {
+    /// Ready when the message that comes, if one does, has taken too long.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(since) = self.held.since() else { return Poll::Pending };
+        if self.late.as_ref().is_none_or(|(of, _)| *of != since) {
+            let left = (since + MESSAGE_TIME).saturating_duration_since(monotonic());
+            self.late = Some((since, Box::pin(tokio::time::sleep(left))));
+        }
+        let (_, late) = self.late.as_mut().expect("just set");
+        late.as_mut().poll(context)
+    }
+}
+
+fn late() -> axum::Error {
+    let message = format!("a message has not come within {} s", MESSAGE_TIME.as_secs());
+    let refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message);
+    axum::Error::new(Status::from(refusal))
 }
 
 impl http_body::Body for Metered {
@@ -67,9 +107,13 @@ impl http_body::Body for Metered {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.waiting.is_none() {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                Some(Ok(frame)) => frame,
-                other => return Poll::Ready(other),
+            let frame = match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(other) => return Poll::Ready(other),
+                Poll::Pending => {
+                    ready!(self.poll_late(context));
+                    return Poll::Ready(Some(Err(late())));
+                }
             };
             let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
             let state = self.state.clone();
@@ -81,7 +125,9 @@ impl http_body::Body for Metered {
         let (frame, _) = self.waiting.take().expect("it waited");
         Poll::Ready(Some(match room {
             Ok(room) => {
-                self.held.add(room);
+                if room.num_permits() > 0 {
+                    self.held.add(room);
+                }
                 Ok(frame)
             }
             Err(refusal) => Err(axum::Error::new(Status::from(refusal))),

@@ -139,6 +139,8 @@ class Grpclib:
     def failure(error):
         import grpclib
 
+        if isinstance(error, TimeoutError):
+            return error
         if isinstance(error, (grpclib.exceptions.StreamTerminatedError, OSError)):
             return Failure("UNAVAILABLE", str(error), [])
         if not isinstance(error, grpclib.GRPCError):

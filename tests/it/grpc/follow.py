@@ -1,4 +1,4 @@
-"""Follows the numbers of an instance from 0 on, whatever is cut, each once and in order. Arguments: CLIENT PORT INSTANCE COUNT
+"""Follows the numbers of an instance from 0 on, whatever is cut, each once and in order. Arguments: CLIENT PORT INSTANCE COUNT BATCH
 
 Goes on with `after`. Says `following` once it does, `ended CODE` for each end that is no end of what was asked for."""
 
@@ -7,7 +7,7 @@ import time
 from client import *
 
 
-async def main(Client, port, instance, count):
+async def main(Client, port, instance, count, batch):
     following, ends, next, last = False, set(), 0, None
     deadline = time.monotonic() + 3 * PATIENCE
     while next < count:
@@ -17,7 +17,7 @@ async def main(Client, port, instance, count):
         try:
             stream = await client.open("Subscribe")
             selection = {"from_": "earliest"} if last is None else {"after": last}
-            await stream.send(options(instance, selection, format=pb.FORMAT_TEXT))
+            await stream.send(options(instance, selection, format=pb.FORMAT_TEXT, batch=batch))
             await stream.receive()
             if not following:
                 following = True

@@ -32,11 +32,11 @@ async def main(Client, port, instance, count):
     say("subscribed")
     await hear()
     # Reads are searches: there are sixteen of one caller at once, and each that is not read to its end is one.
-    client, reads = Client(port), []
-    request = pb.ReadRequest(instance=instance)
-    failure = None
+    # Connections of their own: what one does not read takes the room of others on the same.
+    reads, failure = [], None
     while failure is None:
-        stream = await client.open("Read", request)
+        clients.append(Client(port))
+        stream = await clients[-1].open("Read", pb.ReadRequest(instance=instance))
         try:
             assert await stream.receive() is not None
             reads.append(stream)
@@ -49,7 +49,6 @@ async def main(Client, port, instance, count):
     await hear()
     for stream in reads:
         await stream.cancel()
-    await client.close()
     for stream in streams:
         await all_of(stream, count)
         await stream.cancel()
