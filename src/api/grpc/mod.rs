@@ -8,6 +8,7 @@
 mod append;
 mod entry;
 mod follow;
+#[rustfmt::skip]
 #[allow(
     clippy::all,
     clippy::cast_possible_truncation,
