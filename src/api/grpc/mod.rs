@@ -190,8 +190,6 @@ impl Log for Service {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::*;
-
     /// With `LOGMACHINE_WRITE_DOCS` set they are written.
     #[test]
     fn what_is_generated_is_of_the_proto_file() {
