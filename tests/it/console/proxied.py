@@ -71,8 +71,11 @@ with browser(f"http://127.0.0.1:{port}{PREFIX}/") as at:
         page.get_by_role("navigation").get_by_role("link", name="Live").click()
         expect(page).to_have_url(at.url)
         is_connected(page)
-        page.get_by_role("button", name="Log out").click()
-        expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+        # What was asked before may be answered after.
+        with at.watch.expecting("status of 401"):
+            page.get_by_role("button", name="Log out").click()
+            expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+            at.watch.wait_for_answers(page)
         context.close()
     outside = [request for request in at.watch.requests if not request.startswith((at.url, "data:"))]
     assert not outside, outside
