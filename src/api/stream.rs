@@ -214,11 +214,14 @@ impl Streaming {
                 self.send(Bytes::from_static(b":\n\n")).await?;
                 said = monotonic();
             }
+            if self.left == 0 {
+                // The limit is reached, though there may be nothing yet behind the last one.
+                return Ok(Ok(Carried::All));
+            }
             match step {
                 Step::More => tokio::task::consume_budget().await,
                 Step::End(None) => return Ok(Ok(Carried::All)),
-                // The limit is reached, or a file cannot be read.
-                Step::End(Some(_)) if self.left == 0 => return Ok(Ok(Carried::All)),
+                // A file cannot be read.
                 Step::End(Some(_)) => return Ok(Ok(Carried::Part)),
                 Step::CaughtUp if !follows => return Ok(Ok(Carried::All)),
                 Step::CaughtUp => tokio::select! {

@@ -206,6 +206,18 @@ fn a_stream_goes_on_where_it_was_after_a_kill() {
     assert!(follower.join().expect("it saw all").into_iter().eq(0..500));
 }
 
+/// As many as there are: nothing comes behind the last one.
+#[test]
+fn a_stream_ends_at_its_limit_and_says_so() {
+    let world = World::new();
+    let served = Served::start(&world, &[]);
+    append_numbers(served.port, 10, 1);
+    let path = format!("{STREAM}?from=earliest&limit=10");
+    let answer = request(served.port, "GET", &path, &[], b"").text();
+    assert_eq!(answer.matches("data: {\"ts\"").count(), 10, "{answer}");
+    assert!(answer.ends_with("event: end\ndata: {}\n\n"), "{answer}");
+}
+
 /// A page whose `EventSource` connects by way of a proxy that cuts it off; it reports what it saw.
 #[test]
 fn a_browser_that_is_cut_off_goes_on_by_itself() {

@@ -438,10 +438,13 @@ impl<T: Send + 'static> Carrier<T> {
             } else if self.sender.is_closed() {
                 return Err(Ended::Gone);
             }
+            if self.left == 0 {
+                // Though there may be nothing yet behind the last one.
+                return Ok(());
+            }
             match step {
                 Step::More => tokio::task::consume_budget().await,
                 Step::End(None) => return Ok(()),
-                Step::End(Some(_)) if self.left == 0 => return Ok(()),
                 Step::End(Some(_)) => return Err(Ended::Because(unreadable())),
                 Step::CaughtUp if !self.follows => return Ok(()),
                 Step::CaughtUp => tokio::select! {

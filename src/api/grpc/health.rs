@@ -58,7 +58,7 @@ impl Health for Ready {
                 loop {
                     let found = response(&state, &service);
                     if last.as_ref() != Some(&found) {
-                        return Some((Ok(found.clone()), (state, Some(found))));
+                        return Some((Ok(found), (state, Some(found))));
                     }
                     tokio::select! {
                         () = tokio::time::sleep(LOOK) => {}

@@ -16,6 +16,7 @@ mod follow;
     rust_2018_idioms,
     reason = "it is generated"
 )]
+#[rustfmt::skip]
 mod generated;
 mod health;
 mod info;
@@ -188,8 +189,6 @@ impl Log for Service {
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
-
-    use super::*;
 
     /// With `LOGMACHINE_WRITE_DOCS` set they are written.
     #[test]

@@ -64,6 +64,8 @@ async def ends(client, instance):
         ({"from_": "earliest", "to": str(stamps[7])}, range(8)),
         ({"after": stamps[990], "to": str(stamps[995])}, range(991, 996)),
         ({"after": stamps[990], "from_": "now", "limit": 3}, range(991, 994)),
+        # As many as there are: nothing comes behind the last one.
+        ({"after": stamps[990], "limit": 9}, range(991, 1000)),
         ({"from_": "earliest", "match": "[{'$1',[{'=:=',{'rem','$1',100},0}],['$1']}]", "limit": 4}, range(0, 400, 100)),
         ({"from_": "earliest", "grep": "^99.$", "to": str(stamps[-1])}, range(990, 1000)),
         ({"from_": "earliest", "to": str(stamps[0] - 1)}, []),
