@@ -17,6 +17,7 @@ mod follow;
     rust_2018_idioms,
     reason = "it is generated"
 )]
+#[rustfmt::skip]
 mod generated;
 mod health;
 mod info;
