@@ -8,7 +8,6 @@
 mod append;
 mod entry;
 mod follow;
-#[rustfmt::skip]
 #[allow(
     clippy::all,
     clippy::cast_possible_truncation,
