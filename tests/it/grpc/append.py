@@ -96,7 +96,9 @@ async def pipelined_and_refused(client, instance):
     # What was sent before the bad one is answered and recorded, what was sent after it is neither.
     first = await client.call("Append", append(instance, "first"))
     good = [append(instance, str(number)) for number in range(100)]
-    failure = await first_failure(client, "AppendStream", *good, append("", "3", "{a"), append("", "never"))
+    # Who sends with asyncio and grpcio while the answer to that arrives is told of an internal error instead, by itself.
+    late = [] if isinstance(client, Grpcio) else [append("", "never")]
+    failure = await first_failure(client, "AppendStream", *good, append("", "3", "{a"), *late)
     assert failure.answers == 100, failure.answers
     assert (failure.code, failure.fields) == ("INVALID_ARGUMENT", ["events[1]"]), (failure, failure.fields)
     entries = await read_all(client, instance, pb.FORMAT_TEXT, after=first.last_micros)
