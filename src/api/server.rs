@@ -88,6 +88,11 @@ pub enum HttpError {
 /// Requests at once on a connection of HTTP/2.
 const MAX_STREAMS: u32 = 1024;
 
+/// Bytes that a request of HTTP/2, and all of a connection together, may send ahead of who reads them: one that is not read, as a
+/// recorder waits, leaves room for others.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+
 /// A running listener.
 pub(crate) struct Api {
     address: SocketAddr,
@@ -301,6 +306,8 @@ async fn serve(
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).expect("it is small"))
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(HEAD_TIME)
         .keep_alive_timeout(HEAD_TIME);
     let seat = seat.seat.clone();

@@ -462,6 +462,18 @@ fn health_is_told_as_it_changes() {
     watch.end();
 }
 
+/// The recorder waits for space that there is not, so what is appended is not answered, and soon not read.
+#[test]
+fn a_stream_that_waits_for_the_disk_holds_up_nobody_else() {
+    let Some(packages) = packages() else { return };
+    let world = World::new();
+    let config = "[[instance]]\nname = \"quotes\"\nmin_free_bytes = \"1024TiB\"\n";
+    std::fs::write(world.path("c.toml"), config).unwrap();
+    let served = Served::start(&world, &["--config", "c.toml"]);
+    let port = served.port.to_string();
+    Script::start(&world, packages, "waiting", &["grpcio", &port]).end();
+}
+
 #[test]
 fn a_recorder_that_is_behind_says_when_to_try_again() {
     let Some(packages) = packages() else { return };

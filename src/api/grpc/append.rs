@@ -164,13 +164,20 @@ async fn answer_in_order(
 ) {
     while let Some(next) = handed_over.recv().await {
         let answered = match next {
-            Ok(Waiting { recorded, count, .. }) => match recorded.await {
-                Ok(Ok(Stamped { first, last })) => {
-                    Ok(response(first.micros(), last.micros(), count))
+            Ok(Waiting { recorded, count, .. }) => {
+                let recorded = tokio::select! {
+                    recorded = recorded => recorded,
+                    // The disk may stay full, and nobody waits any more.
+                    () = answer.closed() => return,
+                };
+                match recorded {
+                    Ok(Ok(Stamped { first, last })) => {
+                        Ok(response(first.micros(), last.micros(), count))
+                    }
+                    Ok(Err(error)) => Err(refusal(AppendError::Recorder(error))),
+                    Err(_) => Err(stopping()),
                 }
-                Ok(Err(error)) => Err(refusal(AppendError::Recorder(error))),
-                Err(_) => Err(stopping()),
-            },
+            }
             Err(status) => Err(status),
         };
         let is_over = answered.is_err();
