@@ -366,7 +366,8 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest(&SHA256, bytes).as_ref().try_into().expect("32 bytes")
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

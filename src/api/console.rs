@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ring::digest::{SHA256, digest};
 
+use super::access::hex;
 use super::error::Refusal;
 
 /// Nothing but what this node serves runs, is shown or asked; no page of another shows ours within it.
@@ -126,7 +127,7 @@ impl Asset {
             _ => "text/plain; charset=utf-8",
         };
         let sha256 = digest(&SHA256, source.content);
-        let tag: String = sha256.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        let tag = hex(&sha256.as_ref()[..12]);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(source.content).expect("vectors take everything");
         Asset {

@@ -1,13 +1,12 @@
 //! Durable cursors of an instance: who has acknowledged what, and how far behind that is. Nothing is read for it.
 
-use std::fmt::Write;
-
 use axum::Json;
 use axum::extract::Query;
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::access::hex;
 use super::error::{ErrorBody, Refusal};
 use super::parameters::limit;
 use super::state::Named;
@@ -101,13 +100,6 @@ pub(super) async fn cursors(
     let newest = log.committed().last.unwrap_or(Timestamp::MIN);
     let cursors = listed.into_iter().map(|it| CursorBody::of(it, log, newest)).collect();
     Ok(Json(CursorsBody { cursors, next }))
-}
-
-fn hex(name: &[u8]) -> String {
-    name.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("strings take everything");
-        hex
-    })
 }
 
 /// What is written as [`hex`].

@@ -86,7 +86,7 @@ export function Console() {
   }, [page]);
 
   let content;
-  if (isLogin.current) content = html`<${Login} />`;
+  if (isLogin.current) content = html`<${Login} why=${failed} />`;
   else if (who === null) content = html`<main class="page narrow" id="content">${failed ? html`<${Problem} error=${failed} />` : html`<p class="quiet">Connecting…</p>`}</main>`;
   else if (missing) content = html`<main class="page narrow" id="content"><${Problem} error=${missing} again=${again} /></main>`;
   else if (Page === null) content = html`<main class="page narrow" id="content"></main>`;
@@ -177,7 +177,8 @@ function Connection() {
   return html`<span class=${`connection ${state}`} role="status"><span class="dot" aria-hidden="true"></span><span class="words">${CONNECTIONS[state]}</span></span>`;
 }
 
-function Login() {
+/** `why`: what the node said to who came without a token. */
+function Login({ why }) {
   const [token, setToken] = useState("");
   const [problem, setProblem] = useState(null);
   const submit = async (event) => {
@@ -194,6 +195,7 @@ function Login() {
       <form class="card login" onSubmit=${submit}>
         <h1>Log in</h1>
         <p class="quiet">The node asks for a token. Whoever runs it makes one with <code>logmachine token NAME --role read</code>.</p>
+        ${why?.status === 401 && html`<p class="quiet">It says: ${why.message}.</p>`}
         <input class="unseen" tabindex="-1" aria-hidden="true" autocomplete="username" value="logmachine" readonly />
         <label for="token">Token</label>
         <input id="token" type="password" autocomplete="current-password" required autofocus value=${token} onInput=${(event) => setToken(event.target.value)} />
